@@ -1,0 +1,27 @@
+"""Speech to train on and to separate: audio files, corpora, mixtures, and clips of the package.
+
+`make_mixtures` turns recordings of single speakers into mixtures X and references y.
+`load_corpus` and `load_mixture_list` read corpora on disk, `read_audio` and `write_audio` single
+files, and `load_sample_clips` and `load_sample_mixture` the real speech that comes with the
+package.
+"""
+
+from __future__ import annotations
+
+from skdc.datasets.audio import read_audio, resample, write_audio
+from skdc.datasets.clips import SampleClip, load_sample_clips, load_sample_mixture
+from skdc.datasets.lists import ListedMixture, load_corpus, load_mixture_list
+from skdc.datasets.mixtures import make_mixtures
+
+__all__ = [
+    "ListedMixture",
+    "SampleClip",
+    "load_corpus",
+    "load_mixture_list",
+    "load_sample_clips",
+    "load_sample_mixture",
+    "make_mixtures",
+    "read_audio",
+    "resample",
+    "write_audio",
+]

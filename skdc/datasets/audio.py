@@ -1,0 +1,211 @@
+"""Audio files to waveforms and back."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from skdc.checkpoint import atomic_path
+from skdc.resampling import resample
+from skdc.validation import AudioWarning
+
+__all__ = ["read_audio", "resample", "write_audio"]
+
+FloatArray = NDArray[np.float32]
+
+# Bits of a sample of the subtypes that hold integers. They are quantised here, not by libsndfile,
+# which writes with a scale of 2**15 - 1 and reads with 2**15, so that files changed when copied.
+_PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_UNBOUNDED = ("FLOAT", "DOUBLE")
+_MAX_CHANNELS = 64
+
+
+def read_audio(
+    path: str | os.PathLike[str], *, sample_rate: int | None = None, mono: bool = True
+) -> tuple[FloatArray, int]:
+    """Read an audio file: WAV, FLAC, Ogg Vorbis or Opus, MP3 and what else libsndfile knows.
+
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+    sample_rate : int, optional
+        Rate to resample to, Hz; the file's own by default.
+    mono : bool, default=True
+        Whether to give one channel: the mean of all that the file has.
+
+    Returns
+    -------
+    waveform : float32 array of shape (n_samples,)
+        Within +-1 where the file holds integers. Of shape ``(n_channels, n_samples)`` with
+        ``mono=False``, also for a single channel.
+    sample_rate : int
+        Rate of `waveform`, Hz.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not audio that libsndfile reads, or `sample_rate` is not positive.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from skdc.datasets import read_audio, write_audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(Path(folder) / "a.wav", np.zeros(16000), 16000)
+    ...     waveform, rate = read_audio(Path(folder) / "a.wav", sample_rate=8000)
+    >>> waveform.shape, rate
+    ((8000,), 8000)
+    """
+    path = Path(path)
+    if sample_rate is not None:
+        _check_rate(sample_rate)
+    if not path.is_file():
+        raise FileNotFoundError(f"no audio file at {str(path)!r}")
+    try:
+        frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, TypeError) as error:
+        # TypeError: a headerless format, which soundfile knows by its suffix alone.
+        raise ValueError(
+            f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
+        ) from error
+    waveform = np.ascontiguousarray(frames.T)  # (samples, channels) -> (channels, samples)
+    if mono:
+        waveform = waveform.mean(axis=0)
+    if sample_rate is None:
+        return waveform, int(rate)
+    resampled: FloatArray = resample(waveform, int(rate), sample_rate).astype(np.float32)
+    return resampled, sample_rate
+
+
+def write_audio(
+    path: str | os.PathLike[str],
+    waveform: NDArray[np.floating],
+    sample_rate: int,
+    *,
+    subtype: str = "PCM_16",
+) -> None:
+    """Write a waveform to an audio file, atomically.
+
+    What was read from a file of a PCM subtype of up to 24 bits and is written to another of the
+    same subtype has the same samples.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; its suffix names the format (``.wav``, ``.flac``, ``.ogg``, ...). Its folder
+        is made where it does not exist.
+    waveform : floating array of shape (n_samples,) or (n_channels, n_samples)
+        Within +-1. A louder one is scaled down as a whole to a peak of 1, with an `AudioWarning`;
+        the subtypes ``"FLOAT"`` and ``"DOUBLE"`` hold it as it is.
+    sample_rate : int
+        Hz.
+    subtype : str, default="PCM_16"
+        How samples are stored, by libsndfile's names: ``"PCM_24"``, ``"FLOAT"``, ``"VORBIS"``,
+        ``"OPUS"``, ...
+
+    Raises
+    ------
+    ValueError
+        If the waveform holds NaN or infinity or has another shape, if the suffix names no format
+        or one that does not hold `subtype`, or if `sample_rate` is not positive.
+    TypeError
+        If the waveform is not floating.
+    OSError
+        If the file cannot be written; what stood there before stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from skdc.datasets import read_audio, write_audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(Path(folder) / "tone.flac", np.array([0.0, 0.5, -1.0]), 8000)
+    ...     read_audio(Path(folder) / "tone.flac")
+    (array([ 0. ,  0.5, -1. ], dtype=float32), 8000)
+    """
+    path = Path(path)
+    _check_rate(sample_rate)
+    file_format = _file_format(path, subtype)
+    samples: NDArray[Any] = _check_samples(waveform)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > 1 and subtype not in _UNBOUNDED:
+        warnings.warn(
+            f"waveform has a peak of {peak:.3g}, and {path.name!r} holds samples within +-1: "
+            f"written scaled by {1 / peak:.3g}; divide by the peak yourself, or give "
+            "subtype='FLOAT'",
+            AudioWarning,
+            stacklevel=2,
+        )
+        samples = samples / peak
+    if subtype in _PCM_BITS:
+        samples = _quantise(samples, _PCM_BITS[subtype])
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            # libsndfile does not tell a full disk from, say, a rate that MP3 does not have.
+            raise OSError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def _check_rate(sample_rate: int) -> None:
+    if not isinstance(sample_rate, int | np.integer) or sample_rate <= 0:
+        raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
+
+
+def _check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
+    samples = np.asarray(waveform)
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise TypeError(
+            f"waveform has dtype {samples.dtype}; give floating samples within +-1 (divide 16-bit "
+            "integers by 32768)"
+        )
+    if samples.ndim not in (1, 2):
+        raise ValueError(
+            f"waveform has shape {samples.shape}; give (n_samples,) or (n_channels, n_samples)"
+        )
+    if samples.ndim == 2 and not 1 <= samples.shape[0] <= _MAX_CHANNELS:
+        raise ValueError(
+            f"waveform has shape {samples.shape}, that is {samples.shape[0]} channels; give "
+            f"(n_channels, n_samples) with 1 to {_MAX_CHANNELS} channels, or transpose it"
+        )
+    if not np.isfinite(samples).all():
+        what = "NaN" if np.isnan(samples).any() else "infinity"
+        raise ValueError(f"waveform contains {what}; every sample must be a finite number")
+    return samples
+
+
+def _file_format(path: Path, subtype: str) -> str:
+    file_format = path.suffix.lstrip(".").upper()
+    file_format = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(file_format, file_format)
+    if file_format not in soundfile.available_formats() or file_format == "RAW":
+        raise ValueError(
+            f"{path.name!r} does not end in the name of an audio format that can be written; "
+            "expected .wav, .flac, .ogg or another of soundfile.available_formats()"
+        )
+    if not soundfile.check_format(file_format, subtype):
+        possible = ", ".join(repr(name) for name in soundfile.available_subtypes(file_format))
+        raise ValueError(
+            f"{path.suffix} files do not hold subtype {subtype!r}; give one of {possible}"
+        )
+    return file_format
+
+
+def _quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.integer]:
+    full = 2 ** (bits - 1)
+    levels = np.rint(samples.astype(np.float64) * full).clip(-full, full - 1)
+    # libsndfile takes the upper bits of wider integers.
+    if bits == 16:
+        return levels.astype(np.int16)
+    return (levels * 2 ** (32 - bits)).astype(np.int32)

@@ -1,0 +1,252 @@
+"""Mixtures with references, made from recordings of single speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from numbers import Integral, Real
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from skdc.mixing import active_level
+from skdc.validation import check_recordings
+
+__all__ = ["make_mixtures", "mix_sources"]
+
+FloatArray = NDArray[np.float32]
+
+_PEAK = 0.9
+# A source this far below its own level in the stretch that was cut is a pause, not a source.
+_PAUSE_DB = 30.0
+_MAX_DRAWS = 100
+
+
+def mix_sources(
+    sources: Sequence[NDArray[np.floating]], gains: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Mix sources, cut to the shortest, with one shared gain that keeps them from clipping.
+
+    Parameters
+    ----------
+    sources : sequence of arrays of shape (n_samples_i,)
+        One recording a source, at least one of them not silent.
+    gains : array-like of shape (n_sources,)
+        Factor of each.
+
+    Returns
+    -------
+    mixture : float32 array of shape (n_samples,)
+        Sum of `references`.
+    references : float32 array of shape (n_sources, n_samples)
+        The largest absolute sample of the mixture and of these is 0.9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.datasets.mixtures import mix_sources
+    >>> sources = [np.array([1.0, 0.0, 5.0]), np.array([1.0, 2.0])]
+    >>> mixture, references = mix_sources(sources, [1, 2])
+    >>> mixture.round(3), references.shape
+    (array([0.675, 0.9  ], dtype=float32), (2, 2))
+    """
+    n_samples = min(len(source) for source in sources)
+    cut = np.stack([np.asarray(source[:n_samples], dtype=np.float64) for source in sources])
+    scaled = cut * np.asarray(gains, dtype=np.float64)[:, None]  # (sources, samples)
+    peak = max(np.abs(scaled).max(), np.abs(scaled.sum(axis=0)).max())
+    references = (scaled * (_PEAK / peak)).astype(np.float32)
+    return references.sum(axis=0), references
+
+
+@overload
+def make_mixtures(
+    recordings: Sequence[NDArray[Any]] | NDArray[Any],
+    speakers: Sequence[Hashable] | NDArray[Any] | None = ...,
+    *,
+    n_mixtures: int,
+    n_sources: int = ...,
+    level_range_db: float = ...,
+    n_samples: int,
+    sample_rate: int = ...,
+    random_state: int | np.random.RandomState | None = ...,
+) -> tuple[FloatArray, FloatArray]: ...
+
+
+@overload
+def make_mixtures(
+    recordings: Sequence[NDArray[Any]] | NDArray[Any],
+    speakers: Sequence[Hashable] | NDArray[Any] | None = ...,
+    *,
+    n_mixtures: int,
+    n_sources: int = ...,
+    level_range_db: float = ...,
+    n_samples: None = ...,
+    sample_rate: int = ...,
+    random_state: int | np.random.RandomState | None = ...,
+) -> tuple[list[FloatArray], list[FloatArray]]: ...
+
+
+def make_mixtures(
+    recordings: Sequence[NDArray[Any]] | NDArray[Any],
+    speakers: Sequence[Hashable] | NDArray[Any] | None = None,
+    *,
+    n_mixtures: int,
+    n_sources: int = 2,
+    level_range_db: float = 5.0,
+    n_samples: int | None = None,
+    sample_rate: int = 8000,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[list[FloatArray] | FloatArray, list[FloatArray] | FloatArray]:
+    """Make mixtures X and their reference sources y from recordings of single speakers.
+
+    For each mixture, `n_sources` different speakers are drawn, and one recording of each; they are
+    brought to active levels that differ by at most `level_range_db`, and summed. Mixture and
+    references share one gain that brings the largest absolute sample of them all to 0.9.
+
+    Parameters
+    ----------
+    recordings : sequence of arrays of shape (n_samples_i,)
+        One speaker each. Silent ones are left out, and so are those shorter than `n_samples`.
+    speakers : sequence of hashables of shape (n_recordings,), optional
+        Who speaks in each recording: nobody is mixed with themselves. Without it, every recording
+        counts as a speaker.
+    n_mixtures : int
+        How many to make.
+    n_sources : int, default=2
+        Speakers of a mixture.
+    level_range_db : float, default=5.0
+        Largest difference between the active levels of two recordings of a mixture, dB.
+    n_samples : int, optional
+        Length of all mixtures: random stretches of the recordings. By default each mixture begins
+        where its recordings do and is as long as the shortest of them.
+    sample_rate : int, default=8000
+        Of the recordings, Hz; used for measuring levels only.
+    random_state : int, RandomState or None, default=None
+        An int makes the mixtures reproducible.
+
+    Returns
+    -------
+    mixtures : list of float32 arrays of shape (n_samples_i,)
+        With `n_samples` given, one array of shape ``(n_mixtures, n_samples)``.
+    sources : list of float32 arrays of shape (n_sources, n_samples_i)
+        References; they sum to the mixtures. With `n_samples` given, one array of shape
+        ``(n_mixtures, n_sources, n_samples)``. None of them is silent: a mixture for which a
+        recording's stretch is a mere pause is drawn again.
+
+    Raises
+    ------
+    ValueError
+        If a recording is empty, not one-dimensional, or holds NaN or infinity, if too few speakers
+        have recordings that are long enough, if these hold too little speech, or if a parameter is
+        out of its range.
+
+    See Also
+    --------
+    skdc.mixing.SourceBank : Mixtures made anew for every training batch.
+
+    Examples
+    --------
+    >>> from skdc.datasets import load_sample_clips, make_mixtures
+    >>> clips = load_sample_clips()
+    >>> X, y = make_mixtures(
+    ...     [clip.waveform for clip in clips],
+    ...     [clip.speaker for clip in clips],
+    ...     n_mixtures=10,
+    ...     n_samples=16000,
+    ...     random_state=0,
+    ... )
+    >>> X.shape, y.shape
+    ((10, 16000), (10, 2, 16000))
+    """
+    _check_count(n_mixtures, "n_mixtures")
+    _check_count(n_sources, "n_sources")
+    _check_count(sample_rate, "sample_rate")
+    if n_samples is not None:
+        _check_count(n_samples, "n_samples")
+    if not isinstance(level_range_db, Real) or not 0 <= level_range_db < np.inf:
+        raise ValueError(f"level_range_db is {level_range_db!r}; give a number of dB, 0 or more")
+    by_speaker = _by_speaker(recordings, speakers, n_samples or 1, n_sources, sample_rate)
+    rng = check_random_state(random_state)
+    mixtures, references = [], []
+    for index in range(n_mixtures):
+        sources = _draw_sources(by_speaker, n_sources, n_samples, sample_rate, rng, index)
+        gains = 10 ** (rng.uniform(-0.5, 0.5, n_sources) * level_range_db / 20)
+        mixture, reference = mix_sources(sources, gains)
+        mixtures.append(mixture)
+        references.append(reference)
+    if n_samples is None:
+        return mixtures, references
+    return np.stack(mixtures), np.stack(references)
+
+
+def _check_count(value: object, name: str) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}; give an integer of at least 1")
+
+
+def _by_speaker(
+    recordings: Sequence[NDArray[Any]] | NDArray[Any],
+    speakers: Sequence[Hashable] | NDArray[Any] | None,
+    min_samples: int,
+    n_sources: int,
+    sample_rate: int,
+) -> list[list[FloatArray]]:
+    # The usable recordings of each speaker, all of them scaled to an active level of 1.
+    waveforms = check_recordings(recordings)
+    if speakers is not None and len(speakers) != len(waveforms):
+        raise ValueError(
+            f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "
+            "name one speaker for each"
+        )
+    by_speaker: dict[Hashable, list[FloatArray]] = {}
+    for index, waveform in enumerate(waveforms):
+        if len(waveform) >= min_samples and not _is_silent(waveform):
+            speaker = index if speakers is None else speakers[index]
+            scaled = waveform / np.float32(active_level(waveform, sample_rate))
+            by_speaker.setdefault(speaker, []).append(scaled)
+    if len(by_speaker) < n_sources:
+        longer = f" and have at least {min_samples} samples" if min_samples > 1 else ""
+        n_speakers = len(waveforms if speakers is None else set(speakers))
+        raise ValueError(
+            f"mixtures of {n_sources} sources need recordings of as many different speakers, but "
+            f"{len(by_speaker)} of {n_speakers} have some that are not silent{longer}; give "
+            "recordings of more speakers" + (", or a smaller n_samples" if longer else "")
+        )
+    return list(by_speaker.values())
+
+
+def _draw_sources(
+    by_speaker: list[list[FloatArray]],
+    n_sources: int,
+    n_samples: int | None,
+    sample_rate: int,
+    rng: np.random.RandomState,
+    index: int,
+) -> list[FloatArray]:
+    for _ in range(_MAX_DRAWS):
+        chosen = rng.choice(len(by_speaker), n_sources, replace=False)
+        sources = [
+            by_speaker[speaker][rng.randint(len(by_speaker[speaker]))] for speaker in chosen
+        ]
+        if n_samples is None:
+            shortest = min(len(source) for source in sources)
+            cuts = [source[:shortest] for source in sources]
+        else:
+            starts = [rng.randint(len(source) - n_samples + 1) for source in sources]
+            cuts = [s[start:][:n_samples] for s, start in zip(sources, starts, strict=True)]
+        if all(_is_heard(cut, sample_rate) for cut in cuts):
+            return cuts
+    raise ValueError(
+        f"mixture {index}: {_MAX_DRAWS} draws of {n_sources} recordings all had one with nothing "
+        "but a pause in the stretch that was cut; trim the silence of the recordings, or give a "
+        "larger n_samples"
+    )
+
+
+def _is_silent(waveform: NDArray[np.floating]) -> bool:
+    return bool(np.ptp(waveform) == 0)
+
+
+def _is_heard(cut: FloatArray, sample_rate: int) -> bool:
+    return not _is_silent(cut) and active_level(cut, sample_rate) >= 10 ** (-_PAUSE_DB / 20)
