@@ -1,0 +1,85 @@
+"""Deep-clustering speech separation in the style of scikit-learn.
+
+`DeepClusteringSeparator` is the estimator, `load_pretrained` gives one that is trained already,
+and `make_mixtures` makes training data from recordings of single speakers. Names are imported when
+they are first used, so that ``import skdc`` takes no time.
+
+Examples
+--------
+>>> import skdc
+>>> "make_mixtures" in dir(skdc)
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skdc import (
+        clustering,
+        datasets,
+        dsp,
+        metrics,
+        mixing,
+        network,
+        objectives,
+        pretrained,
+        separation,
+        training,
+    )
+    from skdc.datasets import make_mixtures
+    from skdc.pretrained import load_pretrained
+    from skdc.separator import DeepClusteringSeparator
+
+    __version__: str
+
+__all__ = [
+    "DeepClusteringSeparator",
+    "__version__",
+    "clustering",
+    "datasets",
+    "dsp",
+    "load_pretrained",
+    "make_mixtures",
+    "metrics",
+    "mixing",
+    "network",
+    "objectives",
+    "pretrained",
+    "separation",
+    "training",
+]
+
+_MODULE_OF = {
+    "DeepClusteringSeparator": "skdc.separator",
+    "load_pretrained": "skdc.pretrained",
+    "make_mixtures": "skdc.datasets",
+}
+
+# Hidden from type checkers, which otherwise take every misspelt name for one that this gives.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            value = _version()
+        elif name in _MODULE_OF:
+            value = getattr(import_module(_MODULE_OF[name]), name)
+        elif name in __all__:
+            value = import_module(f"skdc.{name}")
+        else:
+            raise AttributeError(f"module 'skdc' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    try:
+        return metadata.version("skdc")
+    except metadata.PackageNotFoundError:  # run from a source folder that is not installed
+        return "0+unknown"

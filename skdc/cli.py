@@ -1,0 +1,112 @@
+"""The command ``skdc``: what to run, and how its errors and warnings reach the user.
+
+Nothing heavy is imported before a command runs, so that ``skdc --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import skdc
+from skdc.commands import demo, evaluate, info, separate, train
+
+__all__ = ["build_parser", "main"]
+
+_COMMANDS = {
+    "demo": (demo, "hear and see two people separated: needs no files"),
+    "separate": (separate, "separate the speakers of audio files"),
+    "train": (train, "train a model on recordings of single speakers"),
+    "evaluate": (evaluate, "measure a model on a list of mixtures"),
+    "info": (info, "say what is installed, or what a model file holds"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        What it parses has ``run``, the function of the command.
+
+    Examples
+    --------
+    >>> from skdc.cli import build_parser
+    >>> build_parser().parse_args(["separate", "talk.wav", "-o", "parts"]).output.name
+    'parts'
+    """
+    parser = argparse.ArgumentParser(
+        prog="skdc",
+        description="Separate people who speak at the same time, by deep clustering.",
+        epilog="'skdc COMMAND --help' explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"skdc {skdc.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (module, summary) in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words after ``skdc``; by default those the program was started with.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 1 where some of several files could not be done, 2 for what the user can put
+        right (said in one line on the standard error), 130 when interrupted.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for arguments that cannot be understood, 0 after ``--help``.
+
+    Examples
+    --------
+    >>> from skdc.cli import main
+    >>> main(["info"])  # doctest: +ELLIPSIS
+    skdc ...
+    0
+    """
+    args = build_parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code: int = args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("skdc: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough: nothing more may be written, at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
+        print(f"skdc: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"skdc: warning: {' '.join(str(message).split())}", file=file or sys.stderr)

@@ -1,0 +1,109 @@
+"""``skdc demo``: mix the clips of the package, separate them, and show how well that went."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skdc.commands.common import add_model_argument, load_model, positive_int
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from skdc.display import SeparationDisplay
+
+_CLIP_RATE_HZ = 8000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("skdc-demo"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--n-sources",
+        type=positive_int,
+        default=2,
+        metavar="N",
+        help="speakers to mix, 2 to 5 (default: %(default)s)",
+    )
+    add_model_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from skdc.datasets import load_sample_mixture, resample, write_audio
+    from skdc.display import SeparationDisplay, match_estimates
+    from skdc.metrics import evaluate_separation
+
+    model = load_model(args.model, device=args.device)
+    model.set_params(n_sources=args.n_sources, output="sources")
+    rate = model.sample_rate
+    mixture, references = (
+        resample(part, _CLIP_RATE_HZ, rate) for part in load_sample_mixture(args.n_sources)
+    )
+    print(f"Separating {len(mixture) / rate:.1f} s of {args.n_sources} people speaking at once")
+    estimates, masks = model.predict(mixture), model.predict_masks(mixture)
+    order = match_estimates(references, estimates)
+    display = SeparationDisplay(
+        mixture, estimates[order], masks=masks[order], references=references, sample_rate=rate
+    )
+
+    paths = [args.output / "mixture.wav"]
+    write_audio(paths[0], mixture, rate)
+    for number, estimate in enumerate(display.estimates, start=1):
+        paths.append(args.output / f"source-{number}.wav")
+        write_audio(paths[-1], estimate, rate)
+    picture = args.output / "demo.png"
+    try:
+        _draw(display, picture)
+    except ImportError as error:
+        print(f"No picture: {error}")
+    else:
+        paths.append(picture)
+    print(f"\n{_table(evaluate_separation(references, estimates, mixture))}\n")
+    print("\n".join(str(path) for path in paths))
+    return 0
+
+
+def _draw(display: SeparationDisplay, path: Path) -> None:
+    from skdc.checkpoint import atomic_path
+    from skdc.display import import_pyplot
+
+    pyplot = import_pyplot()
+    # A picture for a file needs no window, nor a screen.
+    pyplot.switch_backend("agg")
+    figure = display.plot().figure_
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def _table(scores: dict[str, NDArray[np.float64]]) -> str:
+    import numpy as np
+
+    # (sources, 6): before, after and gain, in SDR and in SI-SDR
+    columns = []
+    for name in ("sdr", "si_sdr"):
+        after, gain = (scores[name], scores[f"{name}_improvement"])
+        columns += [after - gain, after, gain]
+    rows = np.stack(columns, axis=1)
+    widths = (12, 8, 8, 16, 8, 8)
+    titles = ("SDR before", "after", "gain", "SI-SDR before", "after", "gain")
+    lines = [_line("dB", titles, widths)]
+    names = [f"source {number}" for number in range(1, len(rows) + 1)]
+    for name, row in zip([*names, "mean"], [*rows, rows.mean(axis=0)], strict=True):
+        lines.append(_line(name, [f"{value:.1f}" for value in row], widths))
+    return "\n".join(lines)
+
+
+def _line(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    return f"{name:<9}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True))

@@ -1,0 +1,277 @@
+"""``skdc train``: from recordings of single speakers to a model file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skdc.commands.common import DEFAULT_MODEL, add_device_argument, positive_int
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="folder of the corpus, with utterances.csv (columns split, speaker, path)",
+    )
+    parser.add_argument(
+        "--split", default="train", help="utterances to train on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--valid",
+        type=Path,
+        metavar="LIST.csv",
+        help="mixtures to choose the best epoch with; their paths are relative to the folder "
+        "above the one that holds the list",
+    )
+    parser.add_argument(
+        "--valid-count",
+        type=positive_int,
+        default=60,
+        metavar="N",
+        help="how many of them to use, from the top (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--config",
+        default=DEFAULT_MODEL,
+        metavar="FILE.toml",
+        help="parameters of the separator, or the name of a configuration that comes with the "
+        "package (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameters that go before those of --config, such as hidden_size=600",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep the state of training here, and resume from it where it is there already",
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="SECONDS", help="stop after so much training"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("model.safetensors"),
+        metavar="MODEL",
+        help="model file to write (default: %(default)s)",
+    )
+    add_device_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    _check_output(args.output, args.checkpoint)
+    parameters = read_config(args.config) | parse_settings(args.set) | {"device": args.device}
+    for name in ("checkpoint", "time_limit"):
+        if (value := getattr(args, name)) is not None:
+            parameters[name] = value
+    separator = _make_separator(parameters)
+    X_val, y_val = _load_validation(args, separator)
+
+    from skdc.datasets import load_corpus
+
+    rate = separator.input_rate or separator.sample_rate
+    recordings, speakers = load_corpus(args.data, args.split, sample_rate=rate)
+    hours = sum(map(len, recordings)) / rate / 3600
+    print(
+        f"Training on {len(recordings)} recordings of {len(set(speakers))} speakers, "
+        f"{hours:.2f} hours"
+    )
+    checkpoint = separator.checkpoint
+    if checkpoint is not None and Path(checkpoint).is_file():
+        print(f"Resuming from {checkpoint}")
+    try:
+        with _log_to_stderr():
+            separator.fit_recordings(recordings, speakers, X_val=X_val, y_val=y_val)
+    except KeyboardInterrupt:
+        if checkpoint is not None:
+            print(f"The same command resumes from {checkpoint}", file=sys.stderr)
+        raise
+    separator.save(args.output, half_precision=True)
+    _print_summary(separator, args.output)
+    return 0
+
+
+def read_config(config: str) -> dict[str, Any]:
+    """Read the parameters of a configuration.
+
+    Parameters
+    ----------
+    config : str
+        Path of a TOML file, or the name of one that comes with the package.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+    ValueError
+        If the file is not TOML, or has tables.
+
+    Examples
+    --------
+    >>> from skdc.commands.train import read_config
+    >>> read_config("speech-2mix-8k")["embedding_dim"]
+    20
+    """
+    folder = files("skdc") / "configs"
+    shipped = {
+        entry.name.removesuffix(".toml"): entry
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    }
+    path = Path(config)
+    if path.is_file():
+        text = path.read_text("utf-8")
+    elif config in shipped:
+        text = shipped[config].read_text("utf-8")
+    else:
+        raise FileNotFoundError(
+            f"{config!r} is neither a configuration file nor one that comes with the package "
+            f"({', '.join(sorted(shipped))})"
+        )
+    try:
+        parameters = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{config!r} is not a TOML file: {error}") from error
+    tables = [name for name, value in parameters.items() if isinstance(value, dict)]
+    if tables:
+        raise ValueError(
+            f"{config!r} has the table [{tables[0]}]; write parameters as name = value, without "
+            "tables"
+        )
+    return parameters
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Parse parameters of the command line.
+
+    Parameters
+    ----------
+    settings : list of str
+        ``name=value`` each, the value as in TOML; quotes may be left out, and ``none`` is None.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    ValueError
+        If one has no ``=``.
+
+    Examples
+    --------
+    >>> from skdc.commands.train import parse_settings
+    >>> parse_settings(["objective=affinity", "segment_frames=[100, 250]", "n_sources=none"])
+    {'objective': 'affinity', 'segment_frames': [100, 250], 'n_sources': None}
+    """
+    parameters = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected NAME=VALUE, such as hidden_size=600")
+        parameters[name.strip()] = _parse_value(value.strip())
+    return parameters
+
+
+def _parse_value(text: str) -> Any:
+    if text.lower() == "none":
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _check_output(output: Path, checkpoint: Path | None) -> None:
+    # Hours of training must not end in a model that cannot be written.
+    if output.is_dir():
+        raise ValueError(f"-o {output} is a folder; give the name of a model file")
+    if checkpoint is not None and output.absolute() == checkpoint.absolute():
+        raise ValueError(f"-o and --checkpoint are both {output}; give different files")
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
+    from skdc.parameters import check_parameters, resolve_device
+    from skdc.separator import DeepClusteringSeparator
+
+    known = DeepClusteringSeparator().get_params(deep=False)
+    if unknown := [name for name in parameters if name not in known]:
+        raise ValueError(
+            f"the separator has no parameter {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(known)}"
+        )
+    separator = DeepClusteringSeparator(**parameters)
+    # Before minutes of reading audio.
+    check_parameters(separator)
+    resolve_device(separator.device)
+    return separator
+
+
+def _load_validation(
+    args: argparse.Namespace, separator: DeepClusteringSeparator
+) -> tuple[list[Any] | None, list[Any] | None]:
+    if args.valid is None:
+        return None, None
+    from skdc.datasets import load_mixture_list
+
+    rate = separator.input_rate or separator.sample_rate
+    listed = load_mixture_list(args.valid, sample_rate=rate)[: args.valid_count]
+    if not listed:
+        raise ValueError(f"{str(args.valid)!r} lists no mixtures")
+    pairs = [item.load() for item in listed]
+    return [mixture for mixture, _ in pairs], [sources for _, sources in pairs]
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    logger = logging.getLogger("skdc")
+    level = logger.level
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _print_summary(separator: DeepClusteringSeparator, path: Path) -> None:
+    last = separator.history_[-1]
+    n_weights = sum(weights.numel() for weights in separator.network_.parameters())
+    print(
+        f"{path}: {n_weights} weights, {len(separator.history_)} epochs, "
+        f"{last['hours']:.3g} hours of mixtures seen"
+    )
+    scores = [row.get("validation_si_sdr_improvement") for row in separator.history_]
+    measured = [score for score in scores if score is not None]
+    if measured:
+        print(f"validation: SI-SDR improvement {max(measured):.2f} dB")

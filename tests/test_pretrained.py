@@ -1,0 +1,81 @@
+"""Models of the package: found by name, described when there is no such name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skdc
+from skdc import DeepClusteringSeparator, pretrained
+from skdc.datasets import load_sample_mixture
+from skdc.metrics import si_sdr_improvement
+from skdc.pretrained import list_pretrained, load_pretrained
+
+BUNDLED = "speech-2mix-8k"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of the package's, with two tiny models and a card."""
+    sources = np.random.default_rng(0).standard_normal((2, 2, 4000))
+    separator = DeepClusteringSeparator(
+        embedding_dim=3, hidden_size=4, n_layers=1, max_epochs=1, random_state=0
+    )
+    separator.fit(sources.sum(axis=1), sources)
+    separator.save(tmp_path / "b.safetensors")
+    separator.save(tmp_path / "a.safetensors")
+    (tmp_path / "a.md").write_text("a card")
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_lists_model_files_only(folder: Path) -> None:
+    assert list_pretrained() == ["a", "b"]
+
+
+def test_loads_by_name(folder: Path) -> None:
+    separator = load_pretrained("a", device="cpu")
+    assert separator.embedding_dim == 3
+    assert separator.predict(np.random.default_rng(0).standard_normal(4000)).shape == (2, 4000)
+
+
+def test_unknown_name_lists_those_there_are(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no model 'c' comes with the package; there is a, b"):
+        load_pretrained("c")
+
+
+def test_name_is_not_a_path(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no model"):
+        load_pretrained(str(folder / "a"))
+
+
+def test_no_models_at_all(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(ValueError, match="there is none"):
+        load_pretrained()
+
+
+# The model that really comes with the package
+
+
+def test_bundled_model_separates_people() -> None:
+    mixture, sources = load_sample_mixture()
+    separator = skdc.load_pretrained(device="cpu")
+    improvement = si_sdr_improvement(sources, separator.predict(mixture), mixture)
+    assert improvement.min() >= 6
+
+
+def test_bundled_models_have_cards_and_configurations() -> None:
+    package = Path(skdc.__file__).parent
+    assert BUNDLED in list_pretrained()
+    for name in list_pretrained():
+        assert (package / "pretrained" / f"{name}.md").is_file()
+        assert (package / "configs" / f"{name}.toml").is_file()
+
+
+def test_bundled_model_is_small() -> None:
+    path = Path(skdc.__file__).parent / "pretrained" / f"{BUNDLED}.safetensors"
+    assert path.stat().st_size < 25e6
