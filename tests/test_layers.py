@@ -36,6 +36,7 @@ LEVELS = {
     "skdc.datasets.clips": 6.1,
     "skdc.datasets.lists": 6.1,
     "skdc.datasets.speech_level": 6,
+    "skdc.datasets.recipes": 6.1,
     "skdc.datasets.makers": 6.15,
     "skdc.datasets.protocols": 6.15,
     "skdc.datasets": 6.2,

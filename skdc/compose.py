@@ -1,0 +1,207 @@
+"""A separator behind transformers, the counterpart of `sklearn.compose` for sources."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from skdc.metrics import si_sdr_improvement_scorer
+from skdc.validation import _as_items, _as_reference_items
+from skdc.waveforms import Waveforms
+
+__all__ = ["TransformedSourcesSeparator"]
+
+
+class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
+    """A separator behind transformers, with references that go through them too.
+
+    What `sklearn.compose.TransformedTargetRegressor` is for targets, for sources: `fit` transforms
+    mixtures and their reference sources alike, and `predict` undoes on the sources what can be
+    undone. They have the length of the mixtures that were passed in and sum to them, but for what
+    `ToMono`, `RemoveDC`, `HighPass` and `TrimSilence` take away.
+
+    Parameters
+    ----------
+    separator : estimator
+        Like `skdc.DeepClusteringSeparator`, with ``output="sources"``. `fit` trains a clone. One
+        that is fitted already, such as a pretrained one, is used as it is until then.
+    transformer : transformer of `skdc.preprocessing`, Pipeline of them, or None, default=None
+        What mixtures go through first.
+
+    Attributes
+    ----------
+    separator_ : estimator
+        The clone that `fit` trained.
+
+    See Also
+    --------
+    sklearn.pipeline.Pipeline : Enough where y needs no change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skdc import DeepClusteringSeparator
+    >>> from skdc.compose import TransformedSourcesSeparator
+    >>> from skdc.preprocessing import NormalizeLevel, PreEmphasis
+    >>> y = np.random.default_rng(0).standard_normal((4, 2, 4000)) * np.hanning(400).repeat(10)
+    >>> X = y.sum(axis=1)
+    >>> separator = DeepClusteringSeparator(
+    ...     embedding_dim=5, hidden_size=8, max_epochs=1, random_state=0
+    ... )
+    >>> model = TransformedSourcesSeparator(
+    ...     separator, make_pipeline(NormalizeLevel(), PreEmphasis())
+    ... )
+    >>> sources = model.fit(X, y).predict(X)
+    >>> np.allclose(sources.sum(axis=1), X, atol=1e-3)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "separator": [HasMethods(["fit", "predict"])],
+        "transformer": [HasMethods(["transform"]), None],
+    }
+
+    def __init__(self, separator: Any, transformer: Any = None) -> None:
+        self.separator = separator
+        self.transformer = transformer
+
+    def fit(
+        self, X: Waveforms, y: Any, *, X_val: Waveforms | None = None, y_val: Any = None
+    ) -> Self:
+        """Train the separator on transformed mixtures and sources.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+        y : array of shape (n_mixtures, n_sources, n_samples) or list of (n_sources, n_samples_i)
+            Reference sources. Label maps need no wrapper: fit a Pipeline with them.
+        X_val, y_val : optional
+            Mixtures and references for the separator's own `X_val` and `y_val`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an item is unusable, naming it; if a step of `transformer` cannot bring sources
+            along, or the separator gives no sources.
+        """
+        separator = clone(self._checked(self.separator))
+        held_out = {}
+        if X_val is not None or y_val is not None:
+            stages = self._stages(X_val)
+            held_out = {"X_val": stages[-1], "y_val": self._transform_sources(y_val, stages)}
+        stages = self._stages(X)
+        self.separator_ = separator.fit(stages[-1], self._transform_sources(y, stages), **held_out)
+        return self
+
+    def predict(self, X: Waveforms) -> Any:
+        """Separate mixtures.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+
+        Returns
+        -------
+        array of shape (n_mixtures, n_sources, n_samples), or list, or one
+            Sources, at the level and of the length of their mixture.
+        """
+        separator = self._fitted()
+        stages = self._stages(X)
+        return self._undo(separator.predict(stages[-1]), stages)
+
+    def score(self, X: Waveforms, y: Any) -> float:
+        """Mean SI-SDR improvement of what `predict` gives over the mixture.
+
+        What the transformers take away for good counts neither for nor against: mixtures and
+        references go through them, and back, as well. To compare with `y` as it is, use
+        `skdc.metrics.si_sdr_improvement_scorer`.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+        y : array of shape (n_mixtures, n_sources, n_samples) or list of (n_sources, n_samples_i)
+            Reference sources.
+
+        Returns
+        -------
+        float
+            dB, over all sources and mixtures, each under its best permutation.
+        """
+        separator = self._fitted()
+        stages = self._stages(X)
+        sources = self._transform_sources(y, stages), separator.predict(stages[-1])
+        mixtures, container = _as_items(self._undo(stages[-1], stages), "X")
+        references, estimates = (
+            _as_reference_items(self._undo(items, stages), container, "y") for items in sources
+        )
+        restored = SimpleNamespace(predict=lambda _: estimates)
+        return si_sdr_improvement_scorer(restored, mixtures, references)
+
+    def _steps(self) -> list[Any]:
+        is_pipeline = isinstance(self.transformer, Pipeline)
+        steps = [step for _, step in self.transformer.steps] if is_pipeline else [self.transformer]
+        steps = [step for step in steps if step is not None and step != "passthrough"]
+        for step in steps:
+            if not hasattr(step, "transform_sources"):
+                raise TypeError(
+                    f"{type(step).__name__} has no transform_sources, so sources cannot go "
+                    "through it; derive a step of your own from WaveformTransformer"
+                )
+        return steps
+
+    def _stages(self, X: Any) -> list[Any]:
+        # What each step gets, and last what the separator gets.
+        stages = [X]
+        for step in self._steps():
+            stages.append(step.transform(stages[-1]))
+        return stages
+
+    def _transform_sources(self, y: Any, stages: list[Any]) -> Any:
+        for step, before in zip(self._steps(), stages[:-1], strict=True):
+            y = step.transform_sources(y, before)
+        return y
+
+    def _undo(self, waveforms: Any, stages: list[Any]) -> Any:
+        for step, before in zip(reversed(self._steps()), stages[-2::-1], strict=True):
+            if hasattr(step, "inverse_transform"):
+                waveforms = step.inverse_transform(waveforms, before)
+        return waveforms
+
+    def _checked(self, separator: Any) -> Any:
+        self._validate_params()
+        output = getattr(separator, "output", "sources")
+        if output != "sources":
+            raise ValueError(f"the separator has output={output!r}; set it to 'sources'")
+        return separator
+
+    def _fitted(self) -> Any:
+        check_is_fitted(self)
+        return self._checked(getattr(self, "separator_", self.separator))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        try:
+            check_is_fitted(getattr(self, "separator_", self.separator))
+        except NotFittedError:
+            return False
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags

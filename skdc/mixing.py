@@ -1,0 +1,457 @@
+"""Training batches made on the device: random segments, levels and partners, no Python in between.
+
+A bank holds every recording in one flat tensor; a batch is a handful of random numbers, one gather
+and a short-time Fourier transform. Batch number `step` is a pure function of the seed and the
+step, so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skdc import dsp
+
+__all__ = [
+    "Batch",
+    "BatchSource",
+    "Framing",
+    "MixtureBank",
+    "SourceBank",
+    "active_level",
+    "make_bank",
+    "make_targets",
+    "step_seed",
+]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How waveforms are cut into frames and what counts as active.
+
+    Parameters
+    ----------
+    win_length, hop_length : int, default=256 and 64
+        Window and hop in samples (32 ms and 8 ms at 8 kHz).
+    activity_threshold_db : float, default=40.0
+        Bins further than this below the loudest one carry no weight, dB.
+    """
+
+    win_length: int = 256
+    hop_length: int = 64
+    activity_threshold_db: float = 40.0
+
+    def stft(self, waveform: Tensor) -> Tensor:
+        """`skdc.dsp.stft` with this framing."""
+        return dsp.stft(waveform, win_length=self.win_length, hop_length=self.hop_length)
+
+    def istft(self, spectrogram: Tensor, n_samples: int) -> Tensor:
+        """`skdc.dsp.istft` with this framing."""
+        return dsp.istft(
+            spectrogram, n_samples, win_length=self.win_length, hop_length=self.hop_length
+        )
+
+    def activity(self, spectrogram: Tensor) -> Tensor:
+        """`skdc.dsp.activity` with this threshold."""
+        return dsp.activity(spectrogram, threshold_db=self.activity_threshold_db)
+
+    def frame_count(self, n_samples: int) -> int:
+        """`skdc.dsp.frame_count` with this framing."""
+        return dsp.frame_count(n_samples, self.hop_length)
+
+    def segment_samples(self, n_frames: int) -> int:
+        """Waveform length that gives exactly `n_frames` frames (at least 2)."""
+        return (n_frames - 1) * self.hop_length
+
+
+class Batch(NamedTuple):
+    """What one training step needs.
+
+    Attributes
+    ----------
+    features : float32 Tensor of shape (n_mixtures, n_frames, n_bins)
+    labels : int64 Tensor of shape (n_mixtures, n_frames, n_bins)
+        Source of each bin, negative for none.
+    weights : float32 Tensor of shape (n_mixtures, n_frames, n_bins)
+        0 for bins that are inactive or of no source.
+    n_sources : int
+        Largest number of sources of a mixture.
+    """
+
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+    n_sources: int
+
+
+class BatchSource(Protocol):
+    """Where batches come from: a `SourceBank` or a `MixtureBank`."""
+
+    framing: Framing
+    n_mixture_samples: int
+
+    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+        """Make batch number `step`."""
+        ...
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Give the seed of one step of a run, for torch's generators.
+
+    Parameters
+    ----------
+    seed, step : int
+        Not negative.
+
+    Returns
+    -------
+    int
+        Of 32 bits: torch's generator on the CPU ignores any others. Other seeds and other steps
+        give unrelated numbers.
+
+    Examples
+    --------
+    >>> from skdc.mixing import step_seed
+    >>> step_seed(0, 1) == step_seed(1, 0)
+    False
+    """
+    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    # On the CPU, so that the same seed gives the same batches on every device.
+    return torch.Generator().manual_seed(step_seed(seed, step))
+
+
+def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
+    """Root mean square of the parts of a recording where somebody speaks.
+
+    Parameters
+    ----------
+    waveform : array of shape (n_samples,)
+        At least one sample.
+    sample_rate : int
+        Hz.
+
+    Returns
+    -------
+    float
+        Level over the 20 ms frames within 30 dB of the loudest one; 0 for silence. A simple
+        stand-in for the active speech level of ITU-T P.56.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.mixing import active_level
+    >>> speech = np.r_[np.zeros(800), np.full(800, 0.5), np.zeros(800)]
+    >>> active_level(speech, 8000)
+    0.5
+    """
+    n = max(1, min(len(waveform), sample_rate // 50))
+    frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
+    power = np.square(frames).mean(axis=1)
+    return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))
+
+
+def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
+    """Turn waveforms into features, labels and weights.
+
+    Parameters
+    ----------
+    mixtures : Tensor of shape (n_mixtures, n_samples)
+    sources : Tensor of shape (n_mixtures, n_sources, n_samples)
+        Reference sources; silent ones pad mixtures of fewer sources.
+    framing : Framing
+
+    Returns
+    -------
+    Batch
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.mixing import Framing, make_targets
+    >>> sources = torch.rand(4, 2, 6336)
+    >>> make_targets(sources.sum(1), sources, Framing()).labels.shape
+    torch.Size([4, 100, 129])
+    """
+    spectrogram = framing.stft(mixtures)
+    labels = dsp.dominant_source(framing.stft(sources))
+    weights = framing.activity(spectrogram).float()
+    return Batch(dsp.log_magnitude(spectrogram), labels, weights, sources.shape[1])
+
+
+class SourceBank:
+    """Single-speaker recordings, mixed anew for every batch.
+
+    Every recording is brought to the same active level and laid end to end with the others of its
+    speaker. A mixture takes a random stretch of each of several different speakers, speakers
+    weighted by how much they speak, at random relative levels.
+
+    Parameters
+    ----------
+    sources : sequence of arrays of shape (n_samples,)
+        Recordings of one speaker each; silent ones are left out.
+    speakers : sequence of hashables, optional
+        Speaker of each recording: nobody is mixed with themselves. Without it, every recording
+        counts as a speaker.
+    n_sources : int or sequence of int, default=2
+        Sources of a mixture; from a sequence, one is drawn for each mixture.
+    level_range_db : float, default=5.0
+        Largest level difference between two sources of a mixture, dB.
+    sample_rate : int, default=8000
+        Hz; used for measuring levels only.
+    framing : Framing, optional
+    device : torch.device, optional
+        Where the bank lives and batches are made; the CPU by default.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer speakers than a mixture needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.mixing import SourceBank
+    >>> rng = np.random.default_rng(0)
+    >>> bank = SourceBank(rng.standard_normal((3, 16000)), speakers=["ann", "bob", "cyn"])
+    >>> bank.batch(4, 100, seed=0, step=0).features.shape
+    torch.Size([4, 100, 129])
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[NDArray[np.floating]],
+        speakers: Sequence[Hashable] | None = None,
+        *,
+        n_sources: int | Sequence[int] = 2,
+        level_range_db: float = 5.0,
+        sample_rate: int = 8000,
+        framing: Framing | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.framing = framing or Framing()
+        self.level_range_db = level_range_db
+        self._counts = torch.as_tensor(np.atleast_1d(np.asarray(n_sources)))
+        self._max_sources = int(self._counts.max())
+        by_speaker: dict[Hashable, list[NDArray[np.floating]]] = {}
+        for index, source in enumerate(sources):
+            level = active_level(source, sample_rate)
+            if level > 0:
+                speaker = index if speakers is None else speakers[index]
+                scaled = (np.asarray(source) * (0.1 / level)).astype(np.float32)
+                by_speaker.setdefault(speaker, []).append(scaled)
+        if len(by_speaker) < self._max_sources:
+            raise ValueError(
+                f"got recordings of {len(by_speaker)} speakers that are not silent; mixtures of "
+                f"{self._max_sources} sources need at least {self._max_sources} different ones"
+            )
+        lengths = [sum(len(part) for part in parts) for parts in by_speaker.values()]
+        self._lengths = torch.tensor(lengths)
+        self._offsets = self._lengths.cumsum(0) - self._lengths
+        flat = np.concatenate([part for parts in by_speaker.values() for part in parts])
+        self._flat = torch.from_numpy(flat).to(device or torch.device("cpu"))
+        self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
+
+    def mixtures(
+        self, n_mixtures: int, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw mixtures and their sources.
+
+        Parameters
+        ----------
+        n_mixtures, n_samples : int
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        mixtures : Tensor of shape (n_mixtures, n_samples)
+        sources : Tensor of shape (n_mixtures, n_sources, n_samples)
+            Sums to the mixtures.
+        """
+        shape = (n_mixtures, self._max_sources)
+        chances = self._lengths.double().expand(n_mixtures, -1)
+        speaker = torch.multinomial(chances, self._max_sources, generator=generator)
+        length = self._lengths[speaker]
+        start = (torch.rand(shape, generator=generator, dtype=torch.float64) * length).long()
+        gain_db = (torch.rand(shape, generator=generator) - 0.5) * self.level_range_db
+        gain = 10 ** (gain_db / 20)
+        count = self._counts[torch.randint(len(self._counts), (n_mixtures,), generator=generator)]
+        gain = gain * (torch.arange(self._max_sources) < count[:, None])
+
+        device = self._flat.device
+        start, length, offset, gain = (
+            tensor.to(device, non_blocking=True).unsqueeze(-1)
+            for tensor in (start, length, self._offsets[speaker], gain)
+        )
+        # A stretch that runs over the end of what a speaker said goes on at the beginning.
+        position = (start + torch.arange(n_samples, device=device)) % length + offset
+        sources = self._flat[position] * gain
+        return sources.sum(1), sources
+
+    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+        """Make batch number `step`.
+
+        Parameters
+        ----------
+        n_mixtures, n_frames : int
+            Size of the batch.
+        seed, step : int
+            The batch is a function of these two.
+
+        Returns
+        -------
+        Batch
+        """
+        n_samples = self.framing.segment_samples(n_frames)
+        mixtures, sources = self.mixtures(n_mixtures, n_samples, _generator(seed, step))
+        return make_targets(mixtures, sources, self.framing)
+
+
+class MixtureBank:
+    """Given mixtures with given references: random segments of them, never remixed.
+
+    Parameters
+    ----------
+    mixtures : sequence of arrays of shape (n_samples,)
+    references : sequence of arrays
+        For each mixture its sources, floating of shape (n_sources, n_samples), or its label map,
+        integer of shape (n_frames, n_bins).
+    framing : Framing, optional
+    device : torch.device, optional
+        The CPU by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.mixing import MixtureBank
+    >>> sources = np.random.default_rng(0).standard_normal((3, 2, 8000))
+    >>> bank = MixtureBank(list(sources.sum(1)), list(sources))
+    >>> bank.batch(5, 50, seed=0, step=0).labels.shape
+    torch.Size([5, 50, 129])
+    """
+
+    def __init__(
+        self,
+        mixtures: Sequence[NDArray[np.floating]],
+        references: Sequence[NDArray[np.generic]],
+        *,
+        framing: Framing | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.framing = framing or Framing()
+        self._mixtures = [
+            torch.as_tensor(np.array(x, np.float32), device=device) for x in mixtures
+        ]
+        self._references = [
+            torch.as_tensor(
+                np.array(y, np.int64 if np.issubdtype(np.asarray(y).dtype, np.integer) else "f4"),
+                device=device,
+            )
+            for y in references
+        ]
+        self._is_labels = not self._references[0].is_floating_point()
+        self.n_sources = max(
+            int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
+        )
+        self.n_sources = max(self.n_sources, 1)
+        self._lengths = torch.tensor([len(x) for x in mixtures], dtype=torch.float64)
+        self.n_mixture_samples = int(self._lengths.sum())
+
+    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+        """Make batch number `step`: mixtures by their length, segments anywhere.
+
+        Parameters
+        ----------
+        n_mixtures, n_frames : int
+            Size of the batch. Mixtures shorter than a segment are padded with zeros.
+        seed, step : int
+            The batch is a function of these two.
+
+        Returns
+        -------
+        Batch
+        """
+        generator = _generator(seed, step)
+        hop = self.framing.hop_length
+        n_samples = self.framing.segment_samples(n_frames)
+        device = self._mixtures[0].device
+        segments = torch.zeros(n_mixtures, n_samples, device=device)
+        if self._is_labels:
+            n_bins = self.framing.win_length // 2 + 1
+            targets = torch.full((n_mixtures, n_frames, n_bins), -1, device=device)
+        else:
+            targets = torch.zeros(n_mixtures, self.n_sources, n_samples, device=device)
+        chosen = torch.multinomial(
+            self._lengths, n_mixtures, replacement=True, generator=generator
+        )
+        places = torch.rand(n_mixtures, generator=generator)
+        for i, (item, place) in enumerate(zip(chosen.tolist(), places.tolist(), strict=True)):
+            mixture, reference = self._mixtures[item], self._references[item]
+            # Segments start on a frame, so that label maps can be cut along with the waveform.
+            n_starts = max(0, len(mixture) - n_samples) // hop + 1
+            frame = int(place * n_starts)
+            segment = mixture[frame * hop :][:n_samples]
+            segments[i, : len(segment)] = segment
+            if self._is_labels:
+                cut = reference[frame : frame + n_frames]
+                targets[i, : len(cut)] = cut
+            else:
+                cut = reference[:, frame * hop :][:, :n_samples]
+                targets[i, : cut.shape[0], : cut.shape[1]] = cut
+        if not self._is_labels:
+            return make_targets(segments, targets, self.framing)
+        spectrogram = self.framing.stft(segments)
+        weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
+        return Batch(dsp.log_magnitude(spectrogram), targets, weights, self.n_sources)
+
+
+def make_bank(
+    mixtures: Sequence[NDArray[np.floating]],
+    references: Sequence[NDArray[np.generic]],
+    *,
+    remix: bool = True,
+    sample_rate: int = 8000,
+    framing: Framing | None = None,
+    device: torch.device | None = None,
+) -> BatchSource:
+    """Make the bank that given mixtures are trained on from.
+
+    Parameters
+    ----------
+    mixtures, references
+        As for `MixtureBank`.
+    remix : bool, default=True
+        Mix the reference sources anew, as far as that can be done: not label maps, and not the
+        sources of a single mixture, which could only be mixed to what they were.
+    sample_rate, framing, device
+        As for `SourceBank`.
+
+    Returns
+    -------
+    SourceBank or MixtureBank
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.mixing import make_bank
+    >>> sources = np.random.default_rng(0).standard_normal((3, 2, 8000))
+    >>> type(make_bank(list(sources.sum(1)), list(sources))).__name__
+    'SourceBank'
+    """
+    counts = [len(reference) for reference in references]
+    is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
+    sources = [] if is_labels else [source for item in references for source in item]
+    if remix and sum(bool(np.any(source)) for source in sources) > max(counts):
+        return SourceBank(
+            sources, n_sources=counts, sample_rate=sample_rate, framing=framing, device=device
+        )
+    return MixtureBank(mixtures, references, framing=framing, device=device)

@@ -1,0 +1,144 @@
+"""How a fitted separator is kept: in a model file, or in a pickle."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skdc.checkpoint import read_tensors, write_tensors
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.parameters import check_parameters, resolve_device
+from skdc.training import History
+
+__all__ = ["PersistenceMixin"]
+
+_FORMAT = 1
+# What a model file leaves to the place where it is loaded.
+_LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
+
+
+class PersistenceMixin(BaseEstimator):
+    """Saving, loading and pickling of an estimator with a `network_`."""
+
+    network_: EmbeddingNetwork
+    history_: History
+    n_iter_: int
+    _seed: int
+
+    def _adopt(self, network: EmbeddingNetwork, history: History, seed: int) -> None:
+        self.network_ = network.eval()
+        self.history_ = history
+        self.n_iter_ = len(history)
+        self._seed = seed
+
+    def save(self, path: str | os.PathLike[str], *, half_precision: bool = False) -> None:
+        """Write a model file, which holds tensors and JSON only.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, replaced atomically; ``.safetensors`` by convention.
+        half_precision : bool, default=False
+            Store weights as float16: half the size.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If `clusterer` is an object: a model file holds no code.
+        """
+        check_is_fitted(self)
+        parameters = self.get_params(deep=False)
+        if not isinstance(parameters["clusterer"], str):
+            raise TypeError(
+                f"clusterer={parameters['clusterer']!r} cannot be stored: model files hold no "
+                "code; set clusterer='kmeans' to save, and set it again after loading"
+            )
+        header = {
+            "kind": "separator",
+            "format": _FORMAT,
+            "parameters": {
+                name: np.asarray(value).tolist() if value is not None else None
+                for name, value in parameters.items()
+                if name not in _LOCAL_PARAMETERS
+            },
+            "network": self.network_.config.as_dict(),
+            "history": self.history_,
+            "seed": self._seed,
+        }
+        tensors = self.network_.state_dict()
+        if half_precision:
+            tensors = {name: tensor.half() for name, tensor in tensors.items()}
+        write_tensors(path, tensors, header)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
+        """Read what `save` wrote. Runs no code from the file.
+
+        Parameters
+        ----------
+        path : path-like
+            Model file.
+        device : str, default="auto"
+            Where the separator computes.
+
+        Returns
+        -------
+        DeepClusteringSeparator
+            Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a model file of this version, or damaged.
+        """
+        tensors, header = read_tensors(path)
+        if header.get("kind") != "separator" or header.get("format") != _FORMAT:
+            raise ValueError(
+                f"{str(path)!r} is a file of kind {header.get('kind')!r}, format "
+                f"{header.get('format')!r}; expected a separator of format {_FORMAT}"
+            )
+        resolved = resolve_device(device)
+        try:
+            separator = cls().set_params(**header["parameters"], device=device)
+            check_parameters(separator)
+            network = EmbeddingNetwork(NetworkConfig(**header["network"]))
+            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+            separator._adopt(network.to(resolved), header["history"], header["seed"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{str(path)!r} is damaged or of another version: {error}") from error
+        return separator
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network leaves as NumPy arrays: a pickle made on a GPU must load where there is none.
+        state = dict(vars(self))
+        if isinstance(network := state.get("network_"), EmbeddingNetwork):
+            arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+            state["network_"] = (network.config, arrays)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" not in state:
+            return
+        config, arrays = state["network_"]
+        network = EmbeddingNetwork(config)
+        network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
+        try:
+            device = resolve_device(self.device)
+        except ValueError:
+            warnings.warn(
+                f"device={str(self.device)!r} is not here; computing on the CPU", stacklevel=2
+            )
+            self.device: Any = "cpu"
+            device = torch.device("cpu")
+        self.network_ = network.to(device).eval()

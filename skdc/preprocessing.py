@@ -1,0 +1,380 @@
+"""Transformers on waveforms: to mono, offset, level, pre-emphasis, high-pass, silence.
+
+A transformer changes mixtures X. A `sklearn.pipeline.Pipeline` leaves y as it is, so reference
+sources may no longer fit: every class here says whether it may stand in one.
+`skdc.compose.TransformedSourcesSeparator` is right with all of them: it brings the sources along
+in `fit` and `score`, and predicted sources back in `predict`.
+
+Mixtures are what the separator takes: an array ``(n_mixtures, n_samples)``, a list of arrays
+``(n_samples_i,)``, or one array ``(n_samples,)``. The same container comes out. float32 and
+float64 stay what they are, integer PCM becomes float64 within +-1, and no input is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.signal import butter, lfilter, sosfiltfilt
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from skdc.mixing import active_level
+from skdc.validation import Container
+from skdc.waveforms import FloatArray, Waveforms, WaveformTransformer, read_samples
+
+__all__ = [
+    "HighPass",
+    "NormalizeLevel",
+    "PreEmphasis",
+    "RemoveDC",
+    "ToMono",
+    "TrimSilence",
+    "WaveformTransformer",
+]
+
+_RATE = [Interval(Integral, 1, None, closed="left")]
+
+
+class ToMono(WaveformTransformer):
+    """Mix channels down to one: their mean.
+
+    Recordings may also come as an array ``(n_mixtures, n_channels, n_samples)`` or a list of
+    ``(n_channels, n_samples_i)``. What has no channel axis stays as it is; so an array with two
+    axes is a batch of mono recordings, and one stereo recording goes into a list.
+
+    In a Pipeline: yes, with the mono sources of the mixed-down recordings as y. Predicted sources
+    sum to the mono mixture.
+
+    Parameters
+    ----------
+    channel_axis : {0, -1}, default=0
+        Which axis of a recording holds its channels: the first, as `skdc.datasets.read_audio`
+        gives it, or the last, as soundfile does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.preprocessing import ToMono
+    >>> ToMono().transform([np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]])])
+    [array([0.5, 1. , 2. ])]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "channel_axis": [Options(Integral, {0, -1})]
+    }
+
+    def __init__(self, channel_axis: int = 0) -> None:
+        self.channel_axis = channel_axis
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return waveforms  # what is read is mono
+
+    def _items(self, X: Any) -> tuple[Sequence[Any], Container]:
+        if isinstance(X, np.ndarray) and X.ndim == 3 and len(X):
+            return list(X), "array"
+        return super()._items(X)
+
+    def _mixture(self, item: Any, name: str) -> FloatArray:
+        recording = read_samples(item, name)
+        return super()._mixture(self._mix(recording, name) if recording.ndim == 2 else item, name)
+
+    def _sources(self, item: Any, name: str) -> FloatArray:
+        sources = super()._sources(item, name)
+        if sources.ndim != 3:
+            return sources
+        return np.stack([self._mix(source, f"{name}[{i}]") for i, source in enumerate(sources)])
+
+    def _mix(self, recording: FloatArray, name: str) -> FloatArray:
+        n_channels = recording.shape[self.channel_axis]
+        if n_channels > recording.size // max(n_channels, 1):
+            raise ValueError(
+                f"{name} has shape {recording.shape}: with channel_axis={self.channel_axis} these "
+                f"are {n_channels} channels, more than there are samples; set channel_axis="
+                f"{-1 - self.channel_axis}"
+            )
+        return recording.mean(axis=self.channel_axis)
+
+
+class RemoveDC(WaveformTransformer):
+    """Subtract the mean of each recording.
+
+    There is no inverse: an offset belongs to no source, and predicted sources sum to the mixture
+    without its own.
+
+    In a Pipeline: yes, if the sources in y have no offset. Otherwise training, which mixes them
+    anew, meets it again.
+
+    Examples
+    --------
+    >>> from skdc.preprocessing import RemoveDC
+    >>> RemoveDC().transform([[0.5, 0.0, 0.25, 0.25]])
+    array([[ 0.25, -0.25,  0.  ,  0.  ]])
+    """
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return waveforms - waveforms.mean(axis=-1, keepdims=True)
+
+
+class NormalizeLevel(WaveformTransformer):
+    """Bring each mixture to a level; its sources keep theirs relative to it.
+
+    Silent mixtures stay silent. The separator itself needs no such step: it does not depend on
+    levels.
+
+    In a Pipeline: yes, since neither labels nor scores depend on the level of y. Predicted sources
+    then sum to the mixture at its new level; in `TransformedSourcesSeparator`, to the original.
+
+    Parameters
+    ----------
+    level_db : float, default=-26.0
+        Level to reach, in dB relative to full scale: 0 dB is a root mean square, or a peak, of 1.
+    measure : {"active", "peak"}, default="active"
+        Root mean square where somebody speaks (`skdc.mixing.active_level`), or largest absolute
+        sample.
+    sample_rate : int, default=8000
+        Rate of X, Hz; 20 ms of it are a frame of the active level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.preprocessing import NormalizeLevel
+    >>> X = np.array([[0.1, -0.2, 0.05]])
+    >>> leveller = NormalizeLevel(level_db=0, measure="peak")
+    >>> leveller.transform(X)
+    array([[ 0.5 , -1.  ,  0.25]])
+    >>> leveller.inverse_transform(leveller.transform(X), X)
+    array([[ 0.1 , -0.2 ,  0.05]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "level_db": [Interval(Real, None, None, closed="neither")],
+        "measure": [StrOptions({"active", "peak"})],
+        "sample_rate": _RATE,
+    }
+
+    def __init__(
+        self, level_db: float = -26.0, *, measure: str = "active", sample_rate: int = 8000
+    ) -> None:
+        self.level_db = level_db
+        self.measure = measure
+        self.sample_rate = sample_rate
+
+    def inverse_transform(self, X: Any, original: Waveforms) -> Any:
+        """Bring mixtures or sources back to the level of the originals.
+
+        Parameters
+        ----------
+        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
+            What `transform` gave, or sources of it.
+        original : array of shape (n_mixtures, n_samples), list of arrays, or one array
+            What was transformed.
+
+        Returns
+        -------
+        array, list of arrays, or one array
+            As `original` came.
+        """
+        return self._inverse(X, original)
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return waveforms * self._gain(mixture)
+
+    def _undo(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return waveforms / self._gain(mixture)
+
+    def _gain(self, mixture: FloatArray) -> float:
+        if self.measure == "peak":
+            level = float(np.abs(mixture).max())
+        else:
+            level = active_level(mixture, self.sample_rate)
+        return float(10 ** (self.level_db / 20) / level) if level > 0 else 1.0
+
+
+class PreEmphasis(WaveformTransformer):
+    """Raise high frequencies: ``x[t] - coefficient * x[t - 1]``.
+
+    In a Pipeline: not for `fit` and `score`, where y would stay without it; use
+    `TransformedSourcesSeparator`, whose predicted sources sum to the mixture again.
+
+    Parameters
+    ----------
+    coefficient : float, default=0.97
+        0...1; +6 dB an octave above about 40 Hz at 8 kHz for the default.
+
+    Examples
+    --------
+    >>> from skdc.preprocessing import PreEmphasis
+    >>> emphasis = PreEmphasis(0.5)
+    >>> emphasis.transform([[1.0, 1.0, 0.0]])
+    array([[ 1. ,  0.5, -0.5]])
+    >>> emphasis.inverse_transform([[1.0, 0.5, -0.5]])
+    array([[1., 1., 0.]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "coefficient": [Interval(Real, 0, 1, closed="left")]
+    }
+
+    def __init__(self, coefficient: float = 0.97) -> None:
+        self.coefficient = coefficient
+
+    def inverse_transform(self, X: Any, original: Waveforms | None = None) -> Any:
+        """Take the emphasis back (de-emphasis).
+
+        Parameters
+        ----------
+        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
+            What `transform` gave, or sources of it.
+        original : array of shape (n_mixtures, n_samples), list of arrays, or one array, optional
+            What was transformed; needed for sources only.
+
+        Returns
+        -------
+        array, list of arrays, or one array
+            As `original` came, or else `X`.
+        """
+        return self._inverse(X, X if original is None else original)
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return lfilter([1.0, -self.coefficient], [1.0], waveforms)
+
+    def _undo(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        return lfilter([1.0], [1.0, -self.coefficient], waveforms)
+
+
+class HighPass(WaveformTransformer):
+    """Remove what lies below a frequency, with a Butterworth filter of zero phase.
+
+    The filter runs forwards and backwards, so nothing is delayed, and the attenuation is that of
+    twice the order: 6 dB at the cutoff. What it removes cannot be brought back: predicted sources
+    sum to the filtered mixture.
+
+    In a Pipeline: not for `fit` and `score`, where y would stay unfiltered; use
+    `TransformedSourcesSeparator`.
+
+    Parameters
+    ----------
+    cutoff_hz : float, default=50.0
+        Below the deepest voices, above rumble; less than half of `sample_rate`.
+    order : int, default=2
+        Of one of the two runs; 12 dB an octave for each unit, both runs together.
+    sample_rate : int, default=8000
+        Rate of X, Hz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.preprocessing import HighPass
+    >>> t = np.arange(8000) / 8000
+    >>> hum, tone = np.sin(2 * np.pi * 10 * t), np.sin(2 * np.pi * 500 * t)
+    >>> filtered = HighPass().transform(hum + tone)
+    >>> bool(np.abs(filtered - tone)[800:-800].max() < 0.01)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "cutoff_hz": [Interval(Real, 0, None, closed="neither")],
+        "order": [Interval(Integral, 1, None, closed="left")],
+        "sample_rate": _RATE,
+    }
+
+    def __init__(
+        self, cutoff_hz: float = 50.0, *, order: int = 2, sample_rate: int = 8000
+    ) -> None:
+        self.cutoff_hz = cutoff_hz
+        self.order = order
+        self.sample_rate = sample_rate
+
+    def _check(self, X: Any) -> tuple[list[FloatArray], Container]:
+        checked = super()._check(X)
+        if self.cutoff_hz >= self.sample_rate / 2:
+            raise ValueError(
+                f"cutoff_hz={self.cutoff_hz:g} is not below half of sample_rate="
+                f"{self.sample_rate}; lower it, or set the sample_rate of X"
+            )
+        return checked
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        sections = butter(
+            self.order, self.cutoff_hz, "highpass", fs=self.sample_rate, output="sos"
+        )
+        padding = min(3 * (2 * len(sections) + 1), waveforms.shape[-1] - 1)
+        return sosfiltfilt(sections, waveforms, padlen=padding)
+
+
+class TrimSilence(WaveformTransformer):
+    """Cut silence off both ends of each mixture, and the same samples off its sources.
+
+    In a Pipeline: not for `fit` and `score`, where y would be longer than X; use
+    `TransformedSourcesSeparator`, whose predicted sources are as long as the mixture: 0 where it
+    was trimmed, and summing to it elsewhere.
+
+    Parameters
+    ----------
+    threshold_db : float, default=40.0
+        Frames of 20 ms further than this below the loudest one are silence, dB.
+    margin_s : float, default=0.1
+        What is kept of the silence at each end, seconds.
+    sample_rate : int, default=8000
+        Rate of X, Hz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.preprocessing import TrimSilence
+    >>> X = [np.r_[np.zeros(8000), np.ones(1600), np.zeros(3200)]]
+    >>> trimmer = TrimSilence(margin_s=0.05)
+    >>> trimmed = trimmer.transform(X)
+    >>> len(trimmed[0]), len(trimmer.inverse_transform(trimmed, X)[0])
+    (2400, 12800)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "threshold_db": [Interval(Real, 0, None, closed="neither")],
+        "margin_s": [Interval(Real, 0, None, closed="left")],
+        "sample_rate": _RATE,
+    }
+
+    def __init__(
+        self, threshold_db: float = 40.0, *, margin_s: float = 0.1, sample_rate: int = 8000
+    ) -> None:
+        self.threshold_db = threshold_db
+        self.margin_s = margin_s
+        self.sample_rate = sample_rate
+
+    def inverse_transform(self, X: Any, original: Waveforms) -> Any:
+        """Put zeros where `transform` cut.
+
+        Parameters
+        ----------
+        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
+            What `transform` gave, or sources of it.
+        original : array of shape (n_mixtures, n_samples), list of arrays, or one array
+            What was transformed.
+
+        Returns
+        -------
+        array, list of arrays, or one array
+            As `original` came, and as long.
+        """
+        return self._inverse(X, original)
+
+    def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        start, stop = self._kept(mixture)
+        return waveforms[..., start:stop]
+
+    def _undo(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        start, stop = self._kept(mixture)
+        restored = np.zeros((*waveforms.shape[:-1], len(mixture)))
+        restored[..., start:stop] = waveforms
+        return restored
+
+    def _kept(self, mixture: FloatArray) -> tuple[int, int]:
+        n = max(1, self.sample_rate // 50)
+        padded = np.pad(mixture, (0, -len(mixture) % n))
+        power = np.square(padded.reshape(-1, n)).mean(axis=1)
+        loud = np.flatnonzero(power >= power.max() * 10 ** (-self.threshold_db / 10))
+        margin = round(self.margin_s * self.sample_rate)
+        return max(0, loud[0] * n - margin), min(len(mixture), (loud[-1] + 1) * n + margin)

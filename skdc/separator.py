@@ -1,0 +1,499 @@
+"""`DeepClusteringSeparator`: deep clustering as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from skdc.mixing import BatchSource, Framing, SourceBank, make_bank
+from skdc.network import EmbeddingNetwork
+from skdc.parameters import (
+    PARAMETER_CONSTRAINTS,
+    check_parameters,
+    check_resumable,
+    network_config,
+    resolve_device,
+    resolve_precision,
+    training_config,
+)
+from skdc.persistence import PersistenceMixin
+from skdc.scoring import score_pairs, validate
+from skdc.separation import Separator
+from skdc.training import History, train
+from skdc.validation import (
+    CheckedPairs,
+    check_mixtures,
+    check_pairs,
+    check_recordings,
+    hold_out,
+)
+
+__all__ = ["DeepClusteringSeparator"]
+
+Waveforms = ArrayLike | Sequence[ArrayLike]
+Work = Callable[[Separator, Tensor, int | None], Tensor]
+
+
+class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator):
+    """Single-channel source separation by deep clustering [1]_.
+
+    A bidirectional LSTM maps each time-frequency bin of the log-magnitude spectrogram to a unit
+    vector so that bins dominated by the same source lie together. Clustering the vectors of a new
+    mixture gives masks, and masks give sources: of speakers never heard, and of more of them than
+    in training.
+
+    Parameters
+    ----------
+    n_sources : int or None, default=2
+        Sources to find in each mixture; None estimates the number for each. May be changed after
+        fitting.
+    embedding_dim : int, default=40
+        Length of the embedding vectors.
+    hidden_size : int, default=600
+        LSTM units in each layer and direction.
+    n_layers : int, default=2
+        LSTM layers.
+    bidirectional : bool, default=True
+        Whether the layers also read backwards in time.
+    dropout : float, default=0.0
+        Dropout probability between layers, 0...1.
+    objective : {"balanced_affinity", "affinity", "whitened_kmeans"}, default="balanced_affinity"
+        What is minimised; see `skdc.objectives`. The default is the affinity objective with the
+        paper's partition-size weights.
+    sample_rate : int, default=8000
+        Rate the network works at, Hz.
+    input_rate : int or None, default=None
+        Rate of the audio that is passed in, Hz, where it is another: mixtures and references are
+        resampled on the way in, sources on the way out.
+    win_length : int, default=256
+        Window of the short-time Fourier transform in samples (32 ms at 8 kHz), even.
+    hop_length : int, default=64
+        Samples from frame to frame (8 ms at 8 kHz), at most half of `win_length`.
+    activity_threshold_db : float, default=40.0
+        Bins further than this below the loudest one take no part in training and clustering, dB.
+    segment_frames : int or sequence of int, default=100
+        Frames of a training segment (0.8 s); several make a curriculum, one after the other.
+    batch_size : int, default=16
+        Segments in a training step.
+    learning_rate : float, default=1e-3
+        Of Adam.
+    max_epochs : int, default=100
+        Passes over as much audio as `fit` is given.
+    time_limit : float or None, default=None
+        Seconds after which training stops.
+    early_stopping : bool, default=False
+        Stop when the validation score has not risen for `n_iter_no_change` epochs. Without
+        `X_val`, `fit` sets a tenth of the mixtures aside for it.
+    n_iter_no_change : int, default=10
+        Epochs without a rise to wait for, with `early_stopping`.
+    remix : bool, default=True
+        Mix the references anew for every training step, at random levels and places, instead of
+        using the mixtures as they are. Label maps are never remixed.
+    clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
+        What groups the embeddings.
+    mask : {"binary", "soft"}, default="binary"
+        Each bin to one source, or shared between them. Both sum to 1.
+    output : {"sources", "masks", "labels"}, default="sources"
+        What `predict` gives.
+    device : str or torch.device, default="auto"
+        Where to compute: the GPU if there is one, else the CPU.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the network's arithmetic; ``"auto"`` is bfloat16 where the device has it.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, training and clustering. An int makes results repeat.
+    verbose : int, default=0
+        1 shows progress bars.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present weights.
+    checkpoint : path-like or None, default=None
+        File that keeps the state of training; `fit` resumes from it where it exists.
+
+    Attributes
+    ----------
+    network_ : EmbeddingNetwork
+        The trained network.
+    history_ : list of dict
+        One row an epoch: losses, hours of mixtures seen, validation scores.
+    n_iter_ : int
+        Epochs trained.
+
+    See Also
+    --------
+    skdc.make_mixtures : Mixtures and references from recordings of single speakers.
+    skdc.load_pretrained : A separator that is already fitted.
+
+    Notes
+    -----
+    Sizes, framing and activity threshold default to those of the paper; the optimiser (Adam), the
+    segment length and the averaging of weights are chosen by measurement.
+
+    References
+    ----------
+    .. [1] Hershey, Chen, Le Roux, Watanabe, "Deep clustering: discriminative embeddings for
+       segmentation and separation", ICASSP 2016 (arXiv:1508.04306).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc import DeepClusteringSeparator
+    >>> rng = np.random.default_rng(0)
+    >>> sources = rng.standard_normal((4, 2, 8000)) * np.hanning(400).repeat(20)
+    >>> mixtures = sources.sum(axis=1)
+    >>> separator = DeepClusteringSeparator(
+    ...     embedding_dim=5, hidden_size=8, max_epochs=1, random_state=0
+    ... )
+    >>> separator.fit(mixtures, sources).predict(mixtures).shape
+    (4, 2, 8000)
+    """
+
+    _parameter_constraints = PARAMETER_CONSTRAINTS
+
+    def __init__(
+        self,
+        n_sources: int | None = 2,
+        *,
+        embedding_dim: int = 40,
+        hidden_size: int = 600,
+        n_layers: int = 2,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        objective: str = "balanced_affinity",
+        sample_rate: int = 8000,
+        input_rate: int | None = None,
+        win_length: int = 256,
+        hop_length: int = 64,
+        activity_threshold_db: float = 40.0,
+        segment_frames: int | Sequence[int] = 100,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        max_epochs: int = 100,
+        time_limit: float | None = None,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 10,
+        remix: bool = True,
+        clusterer: Any = "kmeans",
+        mask: str = "binary",
+        output: str = "sources",
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.n_sources = n_sources
+        self.embedding_dim = embedding_dim
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.objective = objective
+        self.sample_rate = sample_rate
+        self.input_rate = input_rate
+        self.win_length = win_length
+        self.hop_length = hop_length
+        self.activity_threshold_db = activity_threshold_db
+        self.segment_frames = segment_frames
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.max_epochs = max_epochs
+        self.time_limit = time_limit
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.remix = remix
+        self.clusterer = clusterer
+        self.mask = mask
+        self.output = output
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+
+    def fit(
+        self, X: Waveforms, y: Any, *, X_val: Waveforms | None = None, y_val: Any = None
+    ) -> Self:
+        """Train on mixtures whose sources are known.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples) or list of arrays of shape (n_samples_i,)
+            Mixtures, floating or integer PCM.
+        y : array of shape (n_mixtures, n_sources, n_samples) or list of arrays
+            The reference sources of each mixture, ``(n_sources, n_samples_i)``; or its label map,
+            integer ``(n_frames, n_bins)`` with -1 for bins of no source. Names of sources mean
+            nothing beyond their mixture.
+        X_val, y_val : optional
+            Mixtures and references to measure with after every epoch; the weights of the best
+            epoch are kept.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `X` or `y` is unusable; the message names the item.
+        """
+        check_parameters(self)
+        pairs, held_out = self._check_pairs(X, y), self._check_held_out(X_val, y_val)
+        if held_out is None and self.early_stopping:
+            pairs, held_out = hold_out(pairs, check_random_state(self.random_state))
+        return self._fit(self._make_bank(pairs), held_out, resume=self.warm_start)
+
+    def fit_recordings(
+        self,
+        recordings: Waveforms,
+        speakers: Sequence[Hashable] | None = None,
+        *,
+        X_val: Waveforms | None = None,
+        y_val: Any = None,
+    ) -> Self:
+        """Train on recordings of single speakers, mixed anew for every step.
+
+        Parameters
+        ----------
+        recordings : sequence of arrays of shape (n_samples_i,)
+            One speaker each.
+        speakers : sequence of hashables, optional
+            Who speaks in each recording; nobody is mixed with themselves. Without it, every
+            recording counts as a speaker of its own.
+        X_val, y_val : optional
+            As for `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a recording is unusable, or there are fewer speakers than `n_sources`.
+        """
+        check_parameters(self)
+        checked = check_recordings(recordings, speakers, self.sample_rate, self.input_rate)
+        held_out = self._check_held_out(X_val, y_val)
+        bank = SourceBank(
+            checked,
+            speakers,
+            n_sources=self.n_sources or 2,
+            sample_rate=self.sample_rate,
+            framing=self._framing,
+            device=resolve_device(self.device),
+        )
+        del checked
+        return self._fit(bank, held_out, resume=self.warm_start)
+
+    def partial_fit(self, X: Waveforms, y: Any) -> Self:
+        """Train for one more epoch, on this data, from the present weights.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Returns
+        -------
+        self
+        """
+        check_parameters(self)
+        bank = self._make_bank(self._check_pairs(X, y))
+        return self._fit(bank, None, resume=True, max_epochs=1, checkpoint=None)
+
+    def _fit(
+        self, bank: BatchSource, held_out: CheckedPairs | None, *, resume: bool, **changes: Any
+    ) -> Self:
+        parameters = self.get_params(deep=False) | changes
+        device = resolve_device(self.device)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        # A network of its own, so that training that breaks off leaves the fitted one as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = EmbeddingNetwork(network_config(parameters)).to(device)
+        earlier: History = []
+        if resume := resume and hasattr(self, "network_"):
+            check_resumable(network.config, self.network_.config)
+            network.load_state_dict(self.network_.state_dict())
+            earlier = self.history_
+        # Another pass draws other batches than the one before it.
+        config = training_config(parameters, seed=seed + len(earlier), device=device)
+        history = train(
+            network,
+            bank,
+            config,
+            sample_rate=self.sample_rate,
+            validate=held_out
+            and partial(validate, pairs=held_out, framing=self._framing, config=config),
+            warm_start=resume,
+            checkpoint=parameters["checkpoint"],
+            progress=self.verbose > 0,
+        )
+        self._adopt(network, _continue(earlier, history), seed)
+        return self
+
+    def transform(self, X: Waveforms) -> Any:
+        """Embed every time-frequency bin.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+
+        Returns
+        -------
+        float32 array of shape (n_mixtures, n_frames, n_bins, embedding_dim), or list, or one
+            Unit vectors; the container is that of `X`.
+        """
+        return self._map(X, lambda separator, mixture, _: separator.embed(mixture).embeddings)
+
+    def predict(self, X: Waveforms) -> Any:
+        """Separate mixtures.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures. The same one gives the same sources alone and among others.
+
+        Returns
+        -------
+        array of shape (n_mixtures, n_sources, n_samples), or list, or one
+            By `output`: ``"sources"``, float32 waveforms with the mixture's length and scale,
+            which sum to it; ``"masks"``, float32 ``(n_sources, n_frames, n_bins)``; ``"labels"``,
+            int64 ``(n_frames, n_bins)``. The container is that of `X`, but a list where the
+            numbers of sources that were found differ.
+        """
+        if self.output == "masks":
+            return self.predict_masks(X)
+        if self.output == "labels":
+            return self._map(X, Separator.labels)
+        return self._map(X, Separator.separate, is_audio=True)
+
+    def predict_masks(self, X: Waveforms) -> Any:
+        """Give the masks of the sources, whatever `output` says.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+
+        Returns
+        -------
+        float32 array of shape (n_mixtures, n_sources, n_frames, n_bins), or list, or one
+            Sums to 1 over the sources.
+        """
+        return self._map(X, Separator.masks)
+
+    def score(self, X: Waveforms, y: Any) -> float:
+        """Mean SI-SDR improvement over the mixture.
+
+        Parameters
+        ----------
+        X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
+            Mixtures.
+        y : list of arrays
+            References as for `fit`.
+
+        Returns
+        -------
+        float
+            dB, over all sources and mixtures, each under its best permutation. For label maps the
+            share, 0...1, of labelled active bins that are put with the right source.
+
+        Raises
+        ------
+        ValueError
+            If a mixture has more references than sources are predicted, or one is silent.
+        """
+        self._check_fitted()
+        pairs = self._check_pairs(X, y)
+        order = self._progress(len(pairs.references))
+        scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources, order)
+        return float(np.mean(scores))
+
+    def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False) -> Any:
+        self._check_fitted()
+        rates = self.sample_rate, self.input_rate
+        mixtures = check_mixtures(X, self._framing, *rates)
+        separator = self._separator()
+        results = []
+        for index in self._progress(len(mixtures.waveforms)):
+            mixture = torch.from_numpy(mixtures.waveforms[index])
+            result = work(separator, mixture, self.n_sources).cpu().numpy()
+            results.append(mixtures.restore(index, result, *rates) if is_audio else result)
+        return mixtures.collect(results)
+
+    def _separator(self) -> Separator:
+        network = self.network_.to(resolve_device(self.device))
+        return Separator(
+            network,
+            self._framing,
+            precision=resolve_precision(self.precision, network.input_mean.device),
+            mask=self.mask,
+            seed=self._seed,
+            clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
+        )
+
+    def _progress(self, n_mixtures: int) -> Iterator[int]:
+        return iter(tqdm(range(n_mixtures), unit="mixture", disable=self.verbose <= 0))
+
+    @property
+    def _framing(self) -> Framing:
+        return Framing(self.win_length, self.hop_length, self.activity_threshold_db)
+
+    def _check_pairs(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> CheckedPairs:
+        return check_pairs(X, y, self._framing, self.sample_rate, self.input_rate, names=names)
+
+    def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
+        if X_val is None and y_val is None:
+            return None
+        return self._check_pairs(X_val, y_val, ("X_val", "y_val"))
+
+    def _make_bank(self, pairs: CheckedPairs) -> BatchSource:
+        return make_bank(
+            pairs.mixtures.waveforms,
+            pairs.references,
+            remix=bool(self.remix),
+            sample_rate=self.sample_rate,
+            framing=self._framing,
+            device=resolve_device(self.device),
+        )
+
+    def _check_fitted(self) -> None:
+        check_is_fitted(self)
+        check_parameters(self)
+        fitted = 2 * (self.network_.config.n_bins - 1)
+        if self.win_length != fitted:
+            raise ValueError(
+                f"win_length={self.win_length} but the network was fitted with {fitted}; set it "
+                "back, or fit again"
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _continue(earlier: History, history: History) -> History:
+    # Counts go on from those of the passes before.
+    last = earlier[-1] if earlier else {}
+    counts = ("epoch", "steps", "hours", "seconds")
+    return earlier + [
+        row | {name: row[name] + last.get(name, 0.0) for name in counts} for row in history
+    ]

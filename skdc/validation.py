@@ -1,0 +1,484 @@
+"""Checks of what users pass, before any work starts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import check_array
+
+from skdc.dsp import frame_count
+from skdc.mixing import Framing
+from skdc.resampling import resample
+
+__all__ = [
+    "AudioWarning",
+    "CheckedPairs",
+    "Mixtures",
+    "check_mixtures",
+    "check_pairs",
+    "check_recordings",
+    "check_references",
+    "hold_out",
+]
+
+FloatArray = NDArray[np.float32]
+Container = Literal["array", "list", "single"]
+
+# Recordings come as int8...int32 PCM; int64 is what NumPy makes of a list of numbers.
+_PCM_TYPES = (np.int8, np.int16, np.int32)
+
+
+class AudioWarning(UserWarning):
+    """Something about a recording that will be heard in its sources."""
+
+
+class Mixtures(NamedTuple):
+    """Mixtures as every method works on them.
+
+    Attributes
+    ----------
+    waveforms : list of float32 arrays of shape (n_samples_i,)
+        Scaled to a peak of 1, so that no level over- or underflows; silent ones stay zero.
+    peaks : list of float
+        What the waveforms were divided by.
+    lengths : list of int
+        Samples that came in, at the input rate.
+    container : {"array", "list", "single"}
+        What came in, and so what goes out.
+    """
+
+    waveforms: list[FloatArray]
+    peaks: list[float]
+    lengths: list[int]
+    container: Container
+
+    def restore(
+        self, index: int, sources: FloatArray, sample_rate: int, input_rate: int | None
+    ) -> FloatArray:
+        """Bring the sources of mixture `index` to the rate, length and scale that it came in.
+
+        Parameters
+        ----------
+        index : int
+        sources : float32 array of shape (n_sources, n_samples)
+        sample_rate, input_rate
+            As for `check_mixtures`.
+
+        Returns
+        -------
+        float32 array of shape (n_sources, lengths[index])
+        """
+        if input_rate is not None:
+            sources = resample(sources, sample_rate, input_rate)[:, : self.lengths[index]]
+        return (sources * self.peaks[index]).astype(np.float32)
+
+    def collect(self, results: list[NDArray[Any]]) -> Any:
+        """Put one result a mixture into what the mixtures came in.
+
+        Parameters
+        ----------
+        results : list of arrays
+
+        Returns
+        -------
+        array, list of arrays, or the only array
+            A list also where results differ in shape.
+        """
+        if self.container == "single":
+            return results[0]
+        if self.container == "array" and len({result.shape for result in results}) == 1:
+            return np.stack(results)
+        return results
+
+    def take(self, indices: NDArray[np.integer]) -> Mixtures:
+        """Give the mixtures of these indices."""
+        waveforms, peaks, lengths = (
+            [items[i] for i in indices] for items in (self.waveforms, self.peaks, self.lengths)
+        )
+        return Mixtures(waveforms, peaks, lengths, self.container)
+
+
+class CheckedPairs(NamedTuple):
+    """Mixtures and what belongs to them.
+
+    Attributes
+    ----------
+    mixtures : Mixtures
+    references : list of arrays
+        float32 ``(n_sources, n_samples)`` or int64 ``(n_frames, n_bins)``, one a mixture.
+    """
+
+    mixtures: Mixtures
+    references: list[NDArray[Any]]
+
+
+def _as_float(waveform: NDArray[Any]) -> NDArray[np.floating]:
+    if waveform.dtype == np.uint8:  # 8-bit WAV is unsigned, silence at 128
+        return (waveform.astype(np.float64) - 128) / 128
+    if waveform.dtype.type in _PCM_TYPES:
+        return waveform.astype(np.float64) / -float(np.iinfo(waveform.dtype).min)
+    return waveform.astype(np.float64)
+
+
+def _check_finite(waveform: NDArray[Any], name: str) -> None:
+    if np.iscomplexobj(waveform):
+        raise ValueError(f"Complex data not supported: {name} is complex; give real samples")
+    if waveform.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {waveform.dtype}; give floating or integer samples")
+    if waveform.dtype.kind == "f" and not np.isfinite(waveform).all():
+        what = "NaN" if np.isnan(waveform).any() else "infinity"
+        raise ValueError(f"{name} contains {what}; every sample must be a finite number")
+
+
+def _as_array(item: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(item)
+    except ValueError as error:
+        raise ValueError(f"{name} is not an array of samples: {error}") from error
+
+
+def _check_waveform(item: Any, name: str) -> NDArray[np.floating]:
+    waveform = _as_array(item, name)
+    if waveform.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {waveform.shape}; a recording is one channel of shape "
+            "(n_samples,): mix stereo down to mono first, for instance with x.mean(axis=...)"
+        )
+    if not len(waveform):
+        raise ValueError(f"{name} is empty; give at least one window of samples")
+    _check_finite(waveform, name)
+    return _as_float(waveform)
+
+
+def _warn_if_clipped(waveform: NDArray[np.floating], peak: float, name: str) -> None:
+    # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
+    at_peak = np.abs(waveform) >= 0.9999 * peak
+    share = float(np.mean(at_peak[1:] & at_peak[:-1])) if len(waveform) > 1 else 0.0
+    if 0.005 < share < 0.5:
+        warnings.warn(
+            f"{name} looks clipped: {100 * share:.1f} % of its samples stay at its peak; "
+            "its sources will be distorted",
+            AudioWarning,
+            stacklevel=5,
+        )
+
+
+def check_mixtures(
+    X: Any,
+    framing: Framing,
+    sample_rate: int = 8000,
+    input_rate: int | None = None,
+    *,
+    name: str = "X",
+    allow_silence: bool = True,
+) -> Mixtures:
+    """Check mixtures and bring them to one form.
+
+    Parameters
+    ----------
+    X : array-like
+        Array ``(n_mixtures, n_samples)``, list of arrays ``(n_samples_i,)``, or one array
+        ``(n_samples,)``. Integer PCM is scaled to +-1 by its type.
+    framing : Framing
+        A mixture must last at least one window.
+    sample_rate : int, default=8000
+        Rate to work at, Hz.
+    input_rate : int, optional
+        Rate of `X`, Hz, where it differs.
+    name : str, default="X"
+        What errors call it.
+    allow_silence : bool, default=True
+        Whether a mixture of zeros passes, with a warning.
+
+    Returns
+    -------
+    Mixtures
+
+    Raises
+    ------
+    ValueError
+        If a mixture is empty, too short, not one-dimensional, complex, silent where that is not
+        allowed, or holds NaN or infinity. The message names the item.
+    TypeError
+        If `X` is sparse, not numeric, or no array or list.
+    """
+    items, container = _as_items(X, name)
+    waveforms, peaks, lengths = [], [], []
+    for index, item in enumerate(items):
+        label = name if container == "single" else f"{name}[{index}]"
+        waveform = _check_waveform(item, label)
+        peak = float(np.abs(waveform).max())
+        if peak == 0:
+            if not allow_silence:
+                raise ValueError(f"{label} is silent: all its samples are 0; leave it out")
+            warnings.warn(f"{label} is silent; so are its sources", AudioWarning, stacklevel=4)
+        else:
+            _warn_if_clipped(waveform, peak, label)
+        scaled = waveform / (peak or 1.0)
+        if input_rate is not None:
+            scaled = resample(scaled, input_rate, sample_rate)
+        if len(scaled) < framing.win_length:
+            raise ValueError(
+                f"{label} has {len(waveform)} samples; at least "
+                f"{-(-framing.win_length * (input_rate or sample_rate) // sample_rate)} (one "
+                f"window, {1000 * framing.win_length / sample_rate:g} ms) are needed: leave it "
+                "out or pad it with zeros"
+            )
+        waveforms.append(scaled.astype(np.float32))
+        peaks.append(peak or 1.0)
+        lengths.append(len(waveform))
+    return Mixtures(waveforms, peaks, lengths, container)
+
+
+def _as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
+    if sparse.issparse(X):
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
+            f"use {name}.toarray()"
+        )
+    if isinstance(X, list | tuple):
+        if not len(X):
+            raise ValueError(f"{name} is empty; give at least one mixture")
+        # Rows of numbers of equal length are an array written as lists; arrays are recordings.
+        is_array = isinstance(X[0], list | tuple) and len({np.size(row) for row in X}) == 1
+        if not is_array and not np.isscalar(X[0]):
+            return X, "list"
+    array = np.asarray(X)
+    if array.ndim == 0:
+        raise TypeError(
+            f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "
+            "of arrays (n_samples_i,), or one such array"
+        )
+    if array.dtype == object and array.ndim == 1 and len(array) and not np.isscalar(array[0]):
+        return list(array), "list"
+    if array.ndim == 1:
+        return [array], "single"
+    if array.ndim == 3:
+        raise ValueError(
+            f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "
+            "mixtures are (n_mixtures, n_samples), one channel each; mix stereo down to mono first"
+        )
+    # scikit-learn's own texts for what is left: empty, complex, not numeric, of more dimensions.
+    dtype = "numeric" if array.dtype.kind not in "iub" else None
+    return check_array(X, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
+
+
+def check_references(
+    y: Any,
+    mixtures: Mixtures,
+    framing: Framing,
+    sample_rate: int = 8000,
+    input_rate: int | None = None,
+    *,
+    name: str = "y",
+) -> list[NDArray[Any]]:
+    """Check the labels that belong to mixtures.
+
+    Parameters
+    ----------
+    y : array-like
+        For each mixture its reference sources ``(n_sources, n_samples)``, or its label map,
+        integer ``(n_frames, n_bins)`` with -1 for bins of no source. One form for all.
+    mixtures : Mixtures
+        What `check_mixtures` gave.
+    framing, sample_rate, input_rate, name
+        As for `check_mixtures`.
+
+    Returns
+    -------
+    list of arrays
+        float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
+        ``(n_frames, n_bins)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no `y`, or an item's shape does not fit its mixture, it holds NaN or infinity,
+        all its sources are silent or no bin is labelled. The message names the item.
+    TypeError
+        If `y` or an item is not numeric.
+    """
+    n_mixtures = len(mixtures.waveforms)
+    if y is None:
+        raise ValueError(
+            f"requires {name} to be passed, but the target {name} is None: give reference sources "
+            "(n_mixtures, n_sources, n_samples) or label maps (n_mixtures, n_frames, n_bins)"
+        )
+    items = _as_reference_items(y, mixtures.container, name)
+    if len(items) != n_mixtures:
+        raise ValueError(
+            f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
+        )
+    references = []
+    for index, item in enumerate(items):
+        waveform, peak = mixtures.waveforms[index], mixtures.peaks[index]
+        label = f"{name}[{index}]"
+        array = _as_array(item, label)
+        _check_finite(array, label)
+        shape = (frame_count(len(waveform), framing.hop_length), framing.win_length // 2 + 1)
+        if array.dtype.kind in "iu" and array.shape == shape:
+            if array.min() < -1:
+                raise ValueError(
+                    f"{label} holds the label {array.min()}; labels are 0, 1, ... and -1 for none"
+                )
+            # Labels have no identity beyond their mixture, so any numbers become 0, 1, ...
+            present, labels = np.unique(array, return_inverse=True)
+            if present[-1] < 0:
+                raise ValueError(f"{label} labels no bin: all are -1; leave the mixture out")
+            references.append(labels.reshape(shape).astype(np.int64) - int(present[0] < 0))
+            continue
+        if array.ndim != 2:
+            raise ValueError(
+                f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
+                f"or an integer label map {shape} (n_frames, n_bins)"
+            )
+        if array.shape[0] < 1:
+            raise ValueError(f"{label} has no sources")
+        sources = _as_float(array) / peak
+        if input_rate is not None:
+            sources = resample(sources, input_rate, sample_rate)
+        if sources.shape[1] != len(waveform):
+            raise ValueError(
+                f"{label} has {array.shape[1]} samples but its mixture has "
+                f"{round(len(waveform) * (input_rate or sample_rate) / sample_rate)}; sources "
+                f"must be as long as their mixture (label maps are integer, {shape} here)"
+            )
+        if not np.abs(sources).max() > 0:
+            raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
+        references.append(sources.astype(np.float32))
+    kinds = {array.dtype.kind for array in references}
+    if len(kinds) > 1:
+        raise ValueError(f"{name} mixes reference sources and label maps; give one form for all")
+    return references
+
+
+def _as_reference_items(y: Any, container: Container, name: str) -> list[Any]:
+    try:
+        items = list(y)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is of type {type(y).__name__}; give an array (n_mixtures, n_sources, "
+            "n_samples) or a list of arrays (n_sources, n_samples_i)"
+        ) from error
+    # One mixture may come without a list around it, and then so may its references.
+    if container == "single" and items and _as_array(items[0], f"{name}[0]").ndim == 1:
+        return [y]
+    return items
+
+
+def check_pairs(
+    X: Any,
+    y: Any,
+    framing: Framing,
+    sample_rate: int = 8000,
+    input_rate: int | None = None,
+    *,
+    names: tuple[str, str] = ("X", "y"),
+) -> CheckedPairs:
+    """Check mixtures to learn from or to score with, and their labels.
+
+    Parameters
+    ----------
+    X, y
+        As for `check_mixtures` and `check_references`; a silent mixture is refused.
+    framing, sample_rate, input_rate
+        As for `check_mixtures`.
+    names : tuple of two str, default=("X", "y")
+        What errors call them.
+
+    Returns
+    -------
+    CheckedPairs
+
+    Raises
+    ------
+    ValueError, TypeError
+        As those do.
+    """
+    how = framing, sample_rate, input_rate
+    mixtures = check_mixtures(X, *how, name=names[0], allow_silence=False)
+    references = check_references(y, mixtures, *how, name=names[1])
+    return CheckedPairs(mixtures, references)
+
+
+def hold_out(
+    pairs: CheckedPairs, random_state: np.random.RandomState
+) -> tuple[CheckedPairs, CheckedPairs]:
+    """Set a tenth of the mixtures aside, at least one.
+
+    Parameters
+    ----------
+    pairs : CheckedPairs
+    random_state : RandomState
+
+    Returns
+    -------
+    kept, held_out : CheckedPairs
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two mixtures.
+    """
+    n_mixtures = len(pairs.references)
+    if n_mixtures < 2:
+        raise ValueError(
+            "early_stopping sets a tenth of the mixtures aside, but there is only 1; give more, "
+            "or X_val and y_val"
+        )
+    order = random_state.permutation(n_mixtures)
+    n_held_out = max(1, n_mixtures // 10)
+
+    kept, held_out = (
+        CheckedPairs(pairs.mixtures.take(chosen), [pairs.references[i] for i in chosen])
+        for chosen in (order[n_held_out:], order[:n_held_out])
+    )
+    return kept, held_out
+
+
+def check_recordings(
+    recordings: Any,
+    speakers: Any = None,
+    sample_rate: int = 8000,
+    input_rate: int | None = None,
+) -> list[FloatArray]:
+    """Check recordings of single speakers.
+
+    Parameters
+    ----------
+    recordings : sequence of arrays of shape (n_samples_i,)
+    speakers : sequence, optional
+        One a recording.
+    sample_rate, input_rate
+        As for `check_mixtures`.
+
+    Returns
+    -------
+    list of float32 arrays
+        Scaled to a peak of 1, so that no level over- or underflows.
+
+    Raises
+    ------
+    ValueError
+        If one is empty, not one-dimensional, or holds NaN or infinity, if there are none, or if
+        speakers are of another number.
+    """
+    if not len(recordings):
+        raise ValueError("recordings is empty; give at least one recording a speaker")
+    if speakers is not None and len(speakers) != len(recordings):
+        raise ValueError(
+            f"got {len(speakers)} speakers for {len(recordings)} recordings: one each"
+        )
+    checked = []
+    for index, item in enumerate(recordings):
+        waveform = _check_waveform(item, f"recordings[{index}]")
+        waveform = waveform / (np.abs(waveform).max() or 1.0)
+        if input_rate is not None:
+            waveform = resample(waveform, input_rate, sample_rate)
+        checked.append(waveform.astype(np.float32))
+    return checked

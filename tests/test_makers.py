@@ -1,0 +1,453 @@
+"""Mixtures of published protocols, made from tiny corpora of their layouts."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import pickle
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from test_speech_level import naive_level
+
+from skdc.datasets import load_sample_clips, read_audio, write_audio
+from skdc.datasets import recipes as recipes_module
+from skdc.datasets.makers import (
+    draw_mixture_list,
+    make_librimix,
+    make_speaker_mixtures,
+    make_wsj0_mix,
+)
+from skdc.datasets.protocols import open_protocol
+from skdc.datasets.speech_level import active_speech_level
+
+Array = NDArray[Any]
+
+ANN, BOB, CYN = "441o030e", "40no030y", "01to030v"
+PAIR = f"{ANN}_1.7108_{BOB}_-1.7108"
+
+
+def speech(index: int, n_samples: int) -> Array:
+    """Real speech at 16 kHz, in steps of 16 bits."""
+    waveform = load_sample_clips()[index].waveform[6000 : 6000 + n_samples // 2]
+    return np.rint(resample_poly(waveform.astype(float), 2, 1) * 2**15) / 2**15
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def int16(path: Path) -> Array:
+    return soundfile.read(path, dtype="int16")[0].astype(int)
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+# WSJ0
+
+
+@pytest.fixture
+def wsj0(tmp_path: Path) -> Path:
+    """A corpus of three utterances: WAV, and SPHERE under two names."""
+    root = tmp_path / "corpus" / "wsj0"
+    write_audio(root / "si_et_05" / "441" / f"{ANN}.wav", speech(0, 16000), 16000)
+    for speaker, name, index, n_samples, suffix in (
+        ("40n", BOB, 4, 12000, "wv1"),
+        ("01t", CYN, 9, 14001, "sph"),
+    ):
+        folder = root / "si_tr_s" / speaker
+        folder.mkdir(parents=True)
+        samples = (speech(index, n_samples) * 2**15).astype(np.int16)
+        soundfile.write(folder / f"{name}.{suffix}", samples, 16000, format="NIST")
+    return root
+
+
+def path_of(name: str) -> str:
+    folder = "si_et_05" if name == ANN else "si_tr_s"
+    return f"wsj0/{folder}/{name[:3]}/{name}.wav"
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    return write_lines(
+        tmp_path / "mix_2_spk_tt.txt",
+        f"{path_of(ANN)} 1.7108 {path_of(BOB)} -1.7108",
+        "",
+        f"{path_of(CYN)} 0 {path_of(ANN)} 0.7642149",
+    )
+
+
+def naive_wsj0(
+    wsj0: Path, recipe: list[tuple[str, float]], rate: int, mode: str
+) -> tuple[Array, list[Array]]:
+    """What the published script does, step by step, in 16-bit steps."""
+    sources = []
+    for name, level_db in recipe:
+        (path,) = wsj0.rglob(f"{name}.*")
+        recording = int16(path) / 2**15
+        at_8k = resample_poly(recording, 1, 2)
+        level = naive_level(at_8k, 8000)
+        chosen = at_8k if rate == 8000 else recording
+        sources.append(10 ** (level_db / 20) * chosen / level)
+    if mode == "min":
+        n_samples = min(len(source) for source in sources)
+        sources = [source[:n_samples] for source in sources]
+    else:
+        n_samples = max(len(source) for source in sources)
+        sources = [np.r_[source, np.zeros(n_samples - len(source))] for source in sources]
+    mixture = np.zeros(n_samples)
+    for source in sources:
+        mixture += source
+    largest = max(max(abs(x)) for x in [mixture, *sources])
+    return (
+        np.round(mixture / largest * 0.9 * 2**15),
+        [np.round(source / largest * 0.9 * 2**15) for source in sources],
+    )
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_wsj0_mix_equals_the_naive_reference(
+    tmp_path: Path, wsj0: Path, pairs: Path, mode: str
+) -> None:
+    out = tmp_path / "2speakers"
+    made = make_wsj0_mix(
+        wsj0, pairs, out, n_sources=2, subset="tt", mode=mode, sample_rates=(8000, 16000)
+    )
+    assert made == 2
+    listed = {
+        PAIR: [(ANN, 1.7108), (BOB, -1.7108)],
+        f"{CYN}_0_{ANN}_0.76421": [(CYN, 0.0), (ANN, 0.7642149)],
+    }
+    for rate in (8000, 16000):
+        folder = out / f"wav{rate // 1000}k" / mode / "tt"
+        assert sorted(path.stem for path in (folder / "mix").iterdir()) == sorted(listed)
+        for name, recipe in listed.items():
+            mixture, sources = naive_wsj0(wsj0, recipe, rate, mode)
+            for kind, expected in zip(("mix", "s1", "s2"), [mixture, *sources], strict=True):
+                path = folder / kind / f"{name}.wav"
+                assert soundfile.info(path).subtype == "PCM_16"
+                assert soundfile.info(path).samplerate == rate
+                assert np.abs(int16(path) - expected).max() <= 1
+            peak = max(np.abs(int16(p)).max() for p in folder.rglob(f"{name}.wav"))
+            assert peak == round(0.9 * 2**15)
+    items = open_protocol("wsj0-2mix", out, subset="tt", mode=mode)
+    assert [item.speakers for item in items] == [("01t", "441"), ("441", "40n")]
+
+
+def test_wsj0_3mix_and_the_folder_above(tmp_path: Path, wsj0: Path) -> None:
+    line = f"{path_of(ANN)} 1.5 {path_of(BOB)} -1.5 {path_of(CYN)} 0"
+    triples = write_lines(tmp_path / "three.txt", line)
+    for root in (wsj0, wsj0.parent):
+        out = tmp_path / root.name
+        make_wsj0_mix(root, triples, out, n_sources=3, subset="cv")
+        (item,) = open_protocol("wsj0-3mix", out, subset="cv")
+        assert item.mixture_id == f"{ANN}_1.5_{BOB}_-1.5_{CYN}_0"
+        assert (item.conditions, item.speakers) == ("closed", ("441", "40n", "01t"))
+        mixture, sources = item.load()
+        assert sources.shape == (3, 6000)
+        np.testing.assert_allclose(mixture, sources.sum(axis=0), atol=2 * 2**-15)
+
+
+@pytest.mark.slow  # every process imports torch
+def test_making_in_parallel_gives_the_same_files(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    make_wsj0_mix(wsj0, pairs, tmp_path / "one", n_sources=2, subset="tr")
+    make_wsj0_mix(wsj0, pairs, tmp_path / "two", n_sources=2, subset="tr", n_jobs=2)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_work_can_be_sent_to_other_processes(
+    tmp_path: Path, wsj0: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+
+    def parallel(jobs: Iterable[Any]) -> list[bool]:
+        sent.extend(pickle.dumps(job) for job in jobs)
+        results = []
+        for function, arguments, options in map(pickle.loads, sent):
+            results.append(function(*arguments, **options))
+        return results
+
+    monkeypatch.setattr(recipes_module, "Parallel", lambda n_jobs: parallel)
+    assert make_wsj0_mix(wsj0, pairs, tmp_path, n_sources=2, subset="tr", n_jobs=2) == 2
+    assert len(sent) == 2
+    assert len(open_protocol("wsj0-2mix", tmp_path, subset="tr")) == 2
+
+
+def test_a_stopped_run_goes_on(
+    tmp_path: Path, wsj0: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"n_sources": 2, "subset": "tr"}
+    make_wsj0_mix(wsj0, pairs, tmp_path / "whole", **options)
+    out = tmp_path / "out"
+    written: list[Path] = []
+
+    def stop_at_the_fifth(path: Path, *args: Any) -> None:
+        if len(written) == 4:
+            (path.parent / f".{path.stem}.x1y2.wav").write_bytes(b"RIFF")  # as a kill leaves it
+            raise KeyboardInterrupt
+        written.append(path)
+        write_audio(path, *args)
+
+    monkeypatch.setattr(recipes_module, "write_audio", stop_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        make_wsj0_mix(wsj0, pairs, out, **options)
+    with pytest.raises(FileNotFoundError, match=r"2 of 6 files are missing.*run the maker again"):
+        open_protocol("wsj0-2mix", out, subset="tr")
+    monkeypatch.undo()
+    kept = written[0].stat()
+    assert make_wsj0_mix(wsj0, pairs, out, **options) == 1
+    assert files_of(out) == files_of(tmp_path / "whole")
+    assert written[0].stat().st_mtime_ns == kept.st_mtime_ns
+    assert make_wsj0_mix(wsj0, pairs, out, **options) == 0
+
+
+def test_files_that_are_not_whole_are_made_anew(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    options: dict[str, Any] = {"n_sources": 2, "subset": "tr"}
+    make_wsj0_mix(wsj0, pairs, tmp_path, **options)
+    whole = files_of(tmp_path / "wav8k")
+    damaged = tmp_path / "wav8k" / "min" / "tr" / "s2" / f"{PAIR}.wav"
+    for content in (damaged.read_bytes()[:5000], b"", b"nothing that is audio"):
+        damaged.write_bytes(content)
+        assert make_wsj0_mix(wsj0, pairs, tmp_path, **options) == 1
+        assert files_of(tmp_path / "wav8k") == whole
+
+
+def test_full_disk(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    out = tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # less than one of the files
+    try:
+        with pytest.raises(OSError, match="cannot write"):
+            make_wsj0_mix(wsj0, pairs, out, n_sources=2, subset="tr")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files_of(out) == {}
+    assert make_wsj0_mix(wsj0, pairs, out, n_sources=2, subset="tr") == 2
+
+
+def test_errors_of_the_system_pass_through(
+    tmp_path: Path, wsj0: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recipes_module, "write_audio", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", n_sources=2, subset="tr")
+    assert raised.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"{path_of(ANN)} 1 {path_of(BOB)}", "line 2: expected PATH and decibels 2 times, got"),
+        (f"{path_of(ANN)} 1 {path_of(BOB)} -1 {path_of(CYN)} 0", "another number of sources"),
+        (f"{path_of(ANN)} 1 {path_of(BOB)} -", "line 2: expected PATH and decibels"),
+        (f"{path_of(ANN)} nan {path_of(BOB)} 1", "line 2: expected PATH and decibels"),
+        (f"{path_of(ANN)} 1 {path_of(BOB)} 1", "line 2: mixture '441.*' is on line 1 already"),
+    ],
+)
+def test_damaged_lists(tmp_path: Path, wsj0: Path, line: str, message: str) -> None:
+    damaged = write_lines(tmp_path / "list.txt", f"{path_of(ANN)} 1 {path_of(BOB)} 1", line)
+    with pytest.raises(ValueError, match=message):
+        make_wsj0_mix(wsj0, damaged, tmp_path / "out", n_sources=2, subset="tr")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_lists_and_recordings(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    options: dict[str, Any] = {"n_sources": 2, "subset": "tr"}
+    with pytest.raises(FileNotFoundError, match=r"no list of mixtures at '.*gone\.txt'"):
+        make_wsj0_mix(wsj0, tmp_path / "gone.txt", tmp_path / "out", **options)
+    with pytest.raises(ValueError, match="lists no mixtures"):
+        make_wsj0_mix(wsj0, write_lines(tmp_path / "none.txt"), tmp_path / "out", **options)
+    (wsj0 / "si_tr_s" / "01t" / f"{CYN}.sph").unlink()
+    message = r"1 of the 3 recordings in '.*_tt\.txt' are missing, .*01to030v\.wav' \(line 3\)"
+    with pytest.raises(FileNotFoundError, match=message):
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_recordings_that_cannot_be_used(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    options: dict[str, Any] = {"n_sources": 2, "subset": "tr"}
+    path = wsj0 / "si_tr_s" / "40n" / f"{BOB}.wv1"
+    plain = path.read_bytes()
+    path.write_bytes(plain.replace(b"-s3 pcm\n", b"-s26 pcm,embedded-shorten-v2.00\n", 1))
+    with pytest.raises(ValueError, match=r"40no030y\.wv1' is NIST SPHERE compr.*decompress"):
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
+    soundfile.write(path, np.zeros(9000, np.int16), 16000, format="NIST")
+    with pytest.raises(ValueError, match=r"40no030y\.wv1' is silent"):
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
+    soundfile.write(path, np.ones(9000, np.int16), 8000, format="NIST")
+    with pytest.raises(ValueError, match=r"40no030y\.wv1' is at 8000 Hz, .*at 16000 Hz"):
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
+    path.write_bytes(b"no audio")
+    with pytest.raises(ValueError, match=r"cannot read '.*40no030y\.wv1' as audio"):
+        make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
+    assert files_of(tmp_path / "out") == {}
+
+
+# LibriMix
+
+
+@pytest.fixture
+def libri(tmp_path: Path) -> Path:
+    root = tmp_path / "LibriSpeech"
+    for index, name in enumerate(("61-70968-0000", "121-121726-0001")):
+        speaker, chapter, _ = name.split("-")
+        path = root / "test-clean" / speaker / chapter / f"{name}.flac"
+        write_audio(path, speech(index, 9000 + 1001 * index), 16000)
+    write_lines(
+        tmp_path / "libri2mix_test-clean.csv",
+        "mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain,noise_path,noise_gain",
+        "61-70968-0000_121-121726-0001,test-clean/61/70968/61-70968-0000.flac,0.5,"
+        "test-clean/121/121726/121-121726-0001.flac,0.25,tt/n.wav,0.1",
+    )
+    return root
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_librimix(tmp_path: Path, libri: Path, mode: str, rate: int) -> None:
+    table = tmp_path / "libri2mix_test-clean.csv"
+    out = tmp_path / "Libri2Mix"
+    options: dict[str, Any] = {"n_sources": 2, "mode": mode, "sample_rate": rate}
+    assert make_librimix(libri, table, out, **options) == 1
+    assert make_librimix(libri, table, out, **options) == 0
+    (item,) = open_protocol("libri2mix", out, subset="test", mode=mode, sample_rate=rate)
+    assert (item.conditions, item.speakers, item.sexes) == ("open", ("61", "121"), ())
+    mixture, sources = item.load()
+    scaled = [
+        gain * resample_poly(speech(i, 9000 + 1001 * i), rate // 8000, 2)
+        for i, gain in enumerate((0.5, 0.25))
+    ]
+    n_samples = (min if mode == "min" else max)(len(source) for source in scaled)
+    expected = [np.pad(s, (0, n_samples))[:n_samples] for s in scaled]
+    np.testing.assert_allclose(sources, expected, atol=2**-15)
+    np.testing.assert_allclose(mixture, np.sum(expected, axis=0), atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",0.25,", ",x,", "line 2: source_2_gain is 'x'"),
+        (",0.25,", ",,", "line 2: no source_2_gain"),
+        (",0.25,", ",25,", "line 2: mixture '61-.*' exceeds full scale, with a peak of"),
+        ("source_2_path", "other", "no column 'source_2_path'"),
+        ("61-70968-0000_", "../", "line 2: '../121-121726-0001' cannot be the name of a file"),
+    ],
+)
+def test_damaged_metadata(tmp_path: Path, libri: Path, old: str, new: str, message: str) -> None:
+    table = tmp_path / "libri2mix_test-clean.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        make_librimix(libri, table, tmp_path / "out", n_sources=2)
+    assert not (tmp_path / "out").exists()
+
+
+# Clips of speakers
+
+
+@pytest.fixture
+def speakers(tmp_path: Path) -> Path:
+    root = tmp_path / "speakers"
+    for index, name in enumerate(("id01/a/00001", "id01/b/00002", "-x_y/00003", "id03/00004")):
+        write_audio(root / f"{name}.wav", speech(index, 24000), 16000)
+    write_audio(root / "id03" / "00005.wav", speech(1, 4000), 16000)  # too short
+    return root
+
+
+def test_clips_of_speakers(tmp_path: Path, speakers: Path) -> None:
+    table = tmp_path / "tt.csv"
+    draw_mixture_list(speakers, table, n_mixtures=8, duration_s=1.25, random_state=0)
+    text = table.read_text()
+    draw_mixture_list(speakers, table, n_mixtures=8, duration_s=1.25, random_state=0)
+    assert table.read_text() == text
+    out = tmp_path / "mixtures"
+    assert make_speaker_mixtures(speakers, table, out, subset="tt") == 8
+    assert make_speaker_mixtures(speakers, table, out, subset="tt") == 0
+    items = {item.mixture_id: item for item in open_protocol("voxceleb2-2mix", out, subset="tt")}
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(items) == sorted(row["mixture_id"] for row in rows)
+    for row in rows:
+        item = items[row["mixture_id"]]
+        expected = []
+        for i in (1, 2):
+            start = int(row[f"start_{i}"])
+            clip = read_audio(speakers / row[f"source_{i}"])[0][start : start + 20000]
+            gain = 10 ** (float(row[f"level_db_{i}"]) / 20) / active_speech_level(clip, 16000)
+            expected.append(gain * clip.astype(float))
+        scale = 0.9 / max(np.abs(x).max() for x in [*expected, sum(expected)])
+        mixture, sources = item.load()
+        np.testing.assert_allclose(sources, scale * np.array(expected), atol=2**-15)
+        assert mixture.shape == (20000,)
+        assert item.speakers == tuple(row[f"source_{i}"].split("/")[0] for i in (1, 2))
+        assert len(set(item.speakers)) == 2
+        assert abs(float(row["level_db_1"]) - float(row["level_db_2"])) <= 5
+
+
+def test_lists_of_some_speakers(tmp_path: Path, speakers: Path) -> None:
+    table = tmp_path / "list.csv"
+    options: dict[str, Any] = {"n_mixtures": 3, "duration_s": 1.0, "random_state": 1}
+    draw_mixture_list(speakers, table, speakers=["id01", "id03"], **options)
+    assert "-x_y" not in table.read_text()
+    with pytest.raises(FileNotFoundError, match=r"no folder of a speaker at '.*id09'"):
+        draw_mixture_list(speakers, table, speakers=["id01", "id09"], **options)
+    with pytest.raises(FileNotFoundError, match="no folder of speakers"):
+        draw_mixture_list(speakers / "none", table, **options)
+    with pytest.raises(ValueError, match="need as many speakers, but 1 of the folders"):
+        draw_mixture_list(speakers, table, speakers=["id01"], **options)
+    with pytest.raises(ValueError, match=r"100 draws .* less than 32000 samples"):
+        draw_mixture_list(speakers, table, n_mixtures=1)
+    with pytest.raises(ValueError, match=r"is at 16000 Hz, .* at 8000 Hz"):
+        draw_mixture_list(speakers, table, sample_rate=8000, **options)
+    with pytest.raises(ValueError, match="n_mixtures is 0"):
+        draw_mixture_list(speakers, table, n_mixtures=0)
+    with pytest.raises(ValueError, match="level_range_db is -1"):
+        draw_mixture_list(speakers, table, n_mixtures=1, level_range_db=-1)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,20000,id01/a/00001.wav,4001,0,id03/00004.wav,0,0", "takes 4001 to 24001"),
+        ("a,20000,id01/a/00001.wav,-1,0,id03/00004.wav,0,0", "start_1 is '-1'"),
+        ("a,20000,id01/a/00001.wav,0.5,0,id03/00004.wav,0,0", r"start_1 is '0\.5'"),
+        ("a,0,id01/a/00001.wav,0,0,id03/00004.wav,0,0", "n_samples is '0'"),
+        ("a,20000,id01/a/00001.wav,0,0,id03/00004.wav,0", "line 2: level_db_2 is ''"),
+        ("a,20000,id01/a/00001.wav,0,0", "line 2: no source_2"),
+    ],
+)
+def test_damaged_lists_of_clips(tmp_path: Path, speakers: Path, row: str, message: str) -> None:
+    header = "mixture_id,n_samples,source_1,start_1,level_db_1,source_2,start_2,level_db_2"
+    table = write_lines(tmp_path / "list.csv", header, row)
+    with pytest.raises(ValueError, match=message):
+        make_speaker_mixtures(speakers, table, tmp_path / "out", subset="tt")
+
+
+@pytest.mark.parametrize(
+    ("maker", "options", "message"),
+    [
+        (make_wsj0_mix, {"n_sources": 1, "subset": "tr"}, "n_sources is 1; .* at least 2"),
+        (make_wsj0_mix, {"n_sources": 2, "subset": "tr", "mode": "mid"}, "mode is 'mid'"),
+        (make_wsj0_mix, {"n_sources": 2, "subset": "tr", "sample_rates": ()}, "sample_rates is"),
+        (make_librimix, {"n_sources": 2, "sample_rate": 44100}, "sample_rate is 44100"),
+        (make_librimix, {"n_sources": 2, "mode": ""}, "mode is ''"),
+    ],
+)
+def test_options_out_of_range(
+    maker: Callable[..., int], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        maker("nowhere", "nowhere", "nowhere", **options)

@@ -1,0 +1,156 @@
+"""The embedding network: unit norm, ragged batches, causality, what it stores."""
+
+import numpy as np
+import pytest
+import torch
+
+from skdc.network import EmbeddingNetwork, NetworkConfig
+
+
+def small_network(seed=0, **changes):
+    settings = {"n_bins": 9, "embedding_dim": 4, "hidden_size": 6, "n_layers": 2} | changes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EmbeddingNetwork(NetworkConfig(**settings)).eval()
+
+
+def random_features(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_embeddings_are_unit_vectors_one_a_bin(bidirectional, n_layers):
+    network = small_network(bidirectional=bidirectional, n_layers=n_layers)
+    embeddings = network(random_features(3, 11, 9))
+    assert embeddings.shape == (3, 11, 9, 4)
+    assert embeddings.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(3, 11, 9))
+
+
+def test_call_is_the_projection_normalised():
+    network = small_network()
+    features = random_features(2, 5, 9)
+    projected = network.project(features)
+    expected = projected / projected.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(network(features), expected)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_ragged_batch_equals_one_at_a_time(bidirectional):
+    network = small_network(bidirectional=bidirectional)
+    lengths = [7, 1, 12, 4]
+    features = random_features(4, 12, 9)
+    together = network(features, torch.tensor(lengths))
+    assert together.shape == (4, 12, 9, 4)
+    for item, length in enumerate(lengths):
+        alone = network(features[item : item + 1, :length])[0]
+        torch.testing.assert_close(together[item, :length], alone, rtol=0, atol=1e-5)
+
+
+def test_padding_longer_than_every_mixture_is_kept():
+    network = small_network()
+    features = random_features(2, 12, 9)
+    together = network(features, torch.tensor([5, 8]))
+    assert together.shape == (2, 12, 9, 4)
+    torch.testing.assert_close(together[1, :8], network(features[1:, :8])[0])
+
+
+def test_only_the_unidirectional_network_is_causal():
+    features = random_features(1, 20, 9)
+    changed = features.clone()
+    changed[:, 10:] += 1.0
+    for bidirectional in (False, True):
+        network = small_network(bidirectional=bidirectional)
+        same = torch.equal(network(features)[:, :10], network(changed)[:, :10])
+        assert same is not bidirectional
+
+
+def test_input_statistics_whiten_the_features():
+    network = small_network()
+    features = 5 + 3 * random_features(4, 50, 9)
+    network.set_input_statistics(features)
+    flat = features.reshape(-1, 9)
+    torch.testing.assert_close(network.input_mean, flat.mean(0))
+    torch.testing.assert_close(network.input_scale, flat.std(0, correction=0))
+    plain = small_network()  # the same weights
+    torch.testing.assert_close(
+        network(features), plain((features - network.input_mean) / network.input_scale)
+    )
+
+
+@pytest.mark.parametrize("features", [torch.zeros(2, 8, 9), torch.full((1, 1, 9), 3.0)])
+def test_bins_without_spread_stay_finite(features):
+    network = small_network()
+    network.set_input_statistics(features)
+    assert torch.equal(network.input_scale, torch.ones(9))
+    assert bool(network(features).isfinite().all())
+
+
+def test_configuration_round_trip():
+    config = NetworkConfig(33, 7, 5, 1, bidirectional=False, dropout=0.25)
+    assert NetworkConfig(**config.as_dict()) == config
+    assert EmbeddingNetwork(config).config == config
+
+
+def test_numpy_sizes_become_plain_numbers():
+    config = NetworkConfig(hidden_size=np.int64(6), dropout=np.float32(0.5), n_layers=np.int8(2))
+    assert type(config.hidden_size) is int
+    assert type(config.dropout) is float
+    assert EmbeddingNetwork(config)(random_features(1, 3, 129)).shape == (1, 3, 129, 40)
+
+
+def test_state_dict_holds_the_statistics():
+    network = small_network(seed=0)
+    network.set_input_statistics(2 + random_features(3, 30, 9))
+    assert {"input_mean", "input_scale"} <= network.state_dict().keys()
+    other = small_network(seed=1)
+    features = random_features(1, 6, 9)
+    assert not torch.equal(other(features), network(features))
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(features), network(features))
+
+
+def test_bfloat16_arithmetic_is_close_to_float32():
+    network = small_network(hidden_size=32)
+    features = random_features(3, 40, 9)
+    expected = network(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network.project(features).dtype == torch.bfloat16
+        got = network(features)
+        ragged = network(features, torch.tensor([40, 10, 25]))
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.norm(dim=-1), torch.ones(3, 40, 9))
+    cosines = (got * expected).sum(-1)
+    assert cosines.mean() > 0.999
+    assert ((ragged[1, :10] * network(features[1:2, :10])[0]).sum(-1)).mean() > 0.999
+
+
+def test_forget_gates_start_open():
+    network = small_network(hidden_size=50)
+    for name, parameter in network.trunk.named_parameters():
+        if name.startswith("bias_ih"):
+            gates = parameter.reshape(4, 50).mean(1)
+            torch.testing.assert_close(gates, torch.tensor([0.0, 1.0, 0.0, 0.0]), atol=0.1, rtol=0)
+
+
+def test_dropout_acts_in_training_only():
+    network = small_network(dropout=0.5)
+    features = random_features(2, 10, 9)
+    assert torch.equal(network(features), network(features))
+    network.train()
+    with torch.random.fork_rng(devices=[]):
+        assert not torch.equal(network(features), network(features))
+
+
+def test_one_layer_with_dropout_makes_no_warning():
+    # Warnings are errors here, and torch warns of dropout that has nothing to act between.
+    network = small_network(n_layers=1, dropout=0.5).train()
+    features = random_features(2, 10, 9)
+    assert torch.equal(network(features), network(features))
+
+
+def test_one_mixture_gives_the_same_alone_and_in_a_batch():
+    network = small_network()
+    features = random_features(5, 15, 9)
+    torch.testing.assert_close(network(features)[3], network(features[3:4])[0])

@@ -1,0 +1,370 @@
+"""Checkpoints of training: resuming bit for bit from any moment, damage, other networks."""
+
+import math
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_training import (
+    CONFIG,
+    FRAMING,
+    Watched,
+    assert_same_weights,
+    held_out_loss,
+    make_bank,
+    make_network,
+    weights_of,
+    without_time,
+)
+
+from skdc.checkpoint import read_tensors, write_tensors
+from skdc.mixing import MixtureBank
+from skdc.training import train
+
+N_STEPS = 5 + 5 + 3 + 3
+
+
+class Stop(KeyboardInterrupt):
+    """What a user's Ctrl-C raises, in a place of the test's choice."""
+
+
+def stop_at(at):
+    def before(step, batch):
+        if step == at:
+            raise Stop
+        return batch
+
+    return before
+
+
+def spoil_at(at):
+    def before(step, batch):
+        return batch._replace(features=batch.features * math.nan) if step == at else batch
+
+    return before
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    network = make_network()
+    history = train(network, make_bank(), CONFIG, validate=held_out_loss)
+    assert len(history) == 4
+    assert history[-1]["steps"] == N_STEPS
+    return network, without_time(history)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+def assert_resumes_to(uninterrupted, path, bank=None):
+    # Another start: all that matters has to come from the checkpoint.
+    network = make_network(seed=5)
+    history = train(network, bank or make_bank(), CONFIG, validate=held_out_loss, checkpoint=path)
+    assert_same_weights(network, uninterrupted[0])
+    assert without_time(history) == uninterrupted[1]
+
+
+# -- resuming ------------------------------------------------------------------------------------
+
+
+# The first step, mid-epoch, the ends of epochs and of a curriculum stage, the last step.
+@pytest.mark.parametrize("step", [0, 1, 4, 5, 7, 10, 12, 13, N_STEPS - 1])
+def test_stopped_at_any_step_and_resumed_is_the_same_run(step, path, uninterrupted):
+    with pytest.raises(Stop):
+        train(
+            make_network(),
+            Watched(make_bank(), stop_at(step)),
+            CONFIG,
+            validate=held_out_loss,
+            checkpoint=path,
+        )
+    resumed = Watched(make_bank())
+    assert_resumes_to(uninterrupted, path, resumed)
+    assert [asked for asked, _ in resumed.asked] == list(range(step, N_STEPS))
+
+
+def test_stopped_again_and_again_is_the_same_run(path, uninterrupted):
+    for step in range(N_STEPS):
+        with pytest.raises(Stop):
+            train(
+                make_network(),
+                Watched(make_bank(), stop_at(step)),
+                CONFIG,
+                validate=held_out_loss,
+                checkpoint=path,
+            )
+    assert_resumes_to(uninterrupted, path)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_stopped_while_validating_and_resumed_is_the_same_run(epoch, path, uninterrupted):
+    calls = []
+
+    def validate(network):
+        calls.append(network)
+        if len(calls) == epoch:
+            raise Stop
+        return held_out_loss(network)
+
+    with pytest.raises(Stop):
+        train(make_network(), make_bank(), CONFIG, validate=validate, checkpoint=path)
+    resumed = Watched(make_bank())
+    assert_resumes_to(uninterrupted, path, resumed)
+    # Nothing is trained on twice.
+    assert [asked for asked, _ in resumed.asked] == list(range([5, 10, 13, 16][epoch - 1], 16))
+
+
+@pytest.mark.parametrize("place", ["optimizer", "average"])
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1000.0])
+def test_stopped_inside_a_step_and_resumed_is_the_same_run(
+    place, checkpoint_seconds, path, uninterrupted, monkeypatch
+):
+    # After part of the state has changed: such a state is not to be saved.
+    calls = []
+
+    def interrupted(original):
+        def call(*args, **kwargs):
+            result = original(*args, **kwargs)
+            calls.append(place)
+            if len(calls) == 8:
+                raise Stop
+            return result
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if place == "optimizer":
+            patch.setattr(torch.optim.Adam, "step", interrupted(torch.optim.Adam.step))
+        else:
+            patch.setattr(torch, "_foreach_lerp_", interrupted(torch._foreach_lerp_))
+        with pytest.raises(Stop):
+            train(
+                make_network(),
+                make_bank(),
+                CONFIG,
+                validate=held_out_loss,
+                checkpoint=path,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+    _, header = read_tensors(path)
+    # With few saves, the state is that of the end of the first epoch.
+    assert header["step"] == (7 if checkpoint_seconds == 0 else 5)
+    assert_resumes_to(uninterrupted, path)
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.0, "n_layers": 1}, {"bidirectional": False}])
+def test_resuming_other_networks(changes, path):
+    whole = make_network(**changes)
+    history = train(whole, make_bank(), CONFIG)
+    with pytest.raises(Stop):
+        train(
+            make_network(**changes),
+            Watched(make_bank(), stop_at(6)),
+            CONFIG,
+            checkpoint=path,
+        )
+    network = make_network(seed=5, **changes)
+    resumed = train(network, make_bank(), CONFIG, checkpoint=path)
+    assert_same_weights(network, whole)
+    assert without_time(resumed) == without_time(history)
+
+
+def test_resuming_in_bfloat16_on_given_mixtures(path):
+    sources = np.random.default_rng(0).standard_normal((3, 2, 200))
+    bank = MixtureBank(list(sources.sum(1)), list(sources), framing=FRAMING)
+    config = replace(CONFIG, precision="bfloat16", objective="whitened_kmeans")
+    whole = make_network()
+    train(whole, bank, config)
+    with pytest.raises(Stop):
+        train(make_network(), Watched(bank, stop_at(7)), config, checkpoint=path)
+    network = make_network(seed=5)
+    train(network, bank, config, checkpoint=path)
+    assert_same_weights(network, whole)
+
+
+def test_time_limit_stops_after_a_step_and_the_run_goes_on_later(path, uninterrupted):
+    hurried = replace(CONFIG, time_limit=0.0)
+    for done in range(1, 8):
+        history = train(
+            make_network(), make_bank(), hurried, validate=held_out_loss, checkpoint=path
+        )
+        assert read_tensors(path)[1]["step"] == done
+        # Also within the first epoch there is something to tell.
+        assert history[-1]["steps"] == (done if done <= 5 else 5)
+        assert len(history) == 1
+    assert_resumes_to(uninterrupted, path)
+
+
+def test_time_limit_without_checkpoint_or_validation():
+    network = make_network()
+    history = train(network, make_bank(), replace(CONFIG, time_limit=0.0))
+    assert [row["steps"] for row in history] == [1]
+    assert history[0]["loss"] > 0
+
+
+def test_a_finished_run_is_not_trained_any_further(path, uninterrupted):
+    train(make_network(), make_bank(), CONFIG, validate=held_out_loss, checkpoint=path)
+    resumed = Watched(make_bank())
+    assert_resumes_to(uninterrupted, path, resumed)
+    assert resumed.asked == []
+
+
+def test_more_epochs_may_be_added_to_a_finished_run(path):
+    train(make_network(), make_bank(), CONFIG, checkpoint=path)
+    longer = replace(CONFIG, max_epochs=6)
+    history = train(make_network(), make_bank(), longer, checkpoint=str(path))
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_interrupted_run_leaves_its_averaged_weights():
+    network, start = make_network(), weights_of(make_network())
+    with pytest.raises(Stop):
+        train(network, Watched(make_bank(), stop_at(8)), CONFIG)
+    assert not network.training
+    assert not torch.equal(network.embed.weight, start["embed.weight"])
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+# -- trouble -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [0, 3, 8])
+@pytest.mark.parametrize("is_validated", [False, True])
+def test_a_loss_that_is_no_number_leaves_the_last_sound_weights(
+    step, is_validated, path, uninterrupted
+):
+    validate = held_out_loss if is_validated else None
+    network, stopped = make_network(), make_network()
+    with pytest.raises(FloatingPointError, match=f"nan.* in epoch {step // 5 + 1}; lower"):
+        train(
+            network,
+            Watched(make_bank(), spoil_at(step)),
+            CONFIG,
+            validate=validate,
+            checkpoint=path,
+        )
+    with pytest.raises(Stop):
+        train(stopped, Watched(make_bank(), stop_at(step)), CONFIG, validate=validate)
+    assert_same_weights(network, stopped)
+    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    if is_validated:  # with better data, the run can even go on
+        assert_resumes_to(uninterrupted, path)
+
+
+def finished_checkpoint(path):
+    train(
+        make_network(),
+        make_bank(),
+        replace(CONFIG, max_epochs=1),
+        validate=held_out_loss,
+        checkpoint=path,
+    )
+    return read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_size": 6}, {"embedding_dim": 4}, {"bidirectional": False}]
+)
+def test_the_checkpoint_of_another_network_is_refused(changes, path):
+    finished_checkpoint(path)
+    before = path.read_bytes()
+    network = make_network(**changes)
+    start = weights_of(network)
+    with pytest.raises(ValueError, match=r"run\.safetensors.*is of a network with"):
+        train(network, make_bank(), CONFIG, checkpoint=path)
+    assert path.read_bytes() == before
+    assert_same_weights(network, start)
+
+
+def test_a_model_file_is_no_checkpoint(path):
+    write_tensors(path, weights_of(make_network()), {"kind": "model"})
+    with pytest.raises(ValueError, match="is a model file, not the checkpoint"):
+        train(make_network(), make_bank(), CONFIG, checkpoint=path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_checkpoint_cut_short_is_refused_and_left(share, path):
+    finished_checkpoint(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"run\.safetensors"):
+        train(make_network(), make_bank(), CONFIG, checkpoint=path)
+    assert path.stat().st_size == int(share * len(content))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "network.embed.weight",
+        "averaged.input_mean",
+        "best.embed.bias",
+        "optimizer.0.exp_avg",
+        "optimizer.3.step",
+        "epoch_loss",
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "shape", "nan"])
+def test_a_checkpoint_that_lacks_something_is_refused(name, damage, path):
+    tensors, header = finished_checkpoint(path)
+    if damage == "missing":
+        del tensors[name]
+    elif damage == "shape":
+        tensors[name] = torch.zeros(1, 2, 3)
+    else:
+        tensors[name] = tensors[name] * math.nan
+    write_tensors(path, tensors, header)
+    network = make_network()
+    start = weights_of(network)
+    with pytest.raises(ValueError, match=r"run\.safetensors.* is damaged"):
+        train(network, make_bank(), CONFIG, checkpoint=path)
+    assert_same_weights(network, start)
+
+
+@pytest.mark.parametrize("name", ["step", "epoch_step", "seconds", "history", "best_score"])
+def test_a_checkpoint_whose_header_lacks_something_is_refused(name, path):
+    tensors, header = finished_checkpoint(path)
+    write_tensors(path, tensors, {k: v for k, v in header.items() if k != name})
+    with pytest.raises(ValueError, match=r"run\.safetensors.* is damaged"):
+        train(make_network(), make_bank(), CONFIG, checkpoint=path)
+
+
+def test_the_run_is_saved_every_so_often(path):
+    steps = []
+
+    def before(step, batch):
+        steps.append(read_tensors(path)[1]["step"] if path.is_file() else 0)
+        return batch
+
+    config = replace(CONFIG, max_epochs=1)
+    data = Watched(make_bank(), before)
+    train(make_network(), data, config, checkpoint=path, checkpoint_seconds=0)
+    assert steps == [0, 1, 2, 3, 4]
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_weights_reach_the_user_even_if_the_checkpoint_cannot_be_written(tmp_path):
+    network, whole = make_network(), make_network()
+    train(whole, make_bank(), replace(CONFIG, max_epochs=1))
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="file"):
+        train(
+            network,
+            make_bank(),
+            replace(CONFIG, max_epochs=1),
+            checkpoint=tmp_path / "file" / "run.safetensors",
+        )
+    assert_same_weights(network, whole)
+
+
+def test_numpy_settings_can_be_saved_and_resumed(path):
+    # As a search over np.arange gives them.
+    config = replace(CONFIG, batch_size=np.int64(4), max_epochs=np.int64(1))
+    network = make_network(hidden_size=np.int64(5), dropout=np.float64(0.3))
+    train(network, make_bank(), config, checkpoint=path)
+    again = make_network(seed=5)
+    train(again, make_bank(), config, checkpoint=path)
+    assert_same_weights(network, again)
