@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from skdc.metrics import si_sdr_improvement_scorer
-from skdc.validation import _as_items, _as_reference_items
+from skdc.validation import as_items, as_reference_items
 from skdc.waveforms import Waveforms
 
 __all__ = ["TransformedSourcesSeparator"]
@@ -144,9 +144,9 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         separator = self._fitted()
         stages = self._stages(X)
         sources = self._transform_sources(y, stages), separator.predict(stages[-1])
-        mixtures, container = _as_items(self._undo(stages[-1], stages), "X")
+        mixtures, container = as_items(self._undo(stages[-1], stages), "X")
         references, estimates = (
-            _as_reference_items(self._undo(items, stages), container, "y") for items in sources
+            as_reference_items(self._undo(items, stages), container, "y") for items in sources
         )
         restored = SimpleNamespace(predict=lambda _: estimates)
         return si_sdr_improvement_scorer(restored, mixtures, references)

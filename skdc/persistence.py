@@ -23,6 +23,10 @@ _FORMAT = 1
 _LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
 
 
+# What the weights of a network are good for.
+_FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
+
+
 class PersistenceMixin(BaseEstimator):
     """Saving, loading and pickling of an estimator with a `network_`."""
 
@@ -36,6 +40,15 @@ class PersistenceMixin(BaseEstimator):
         self.history_ = history
         self.n_iter_ = len(history)
         self._seed = seed
+        self._fitted_with = {name: getattr(self, name) for name in _FIXED_PARAMETERS}
+
+    def _check_unchanged(self) -> None:
+        for name, fitted in self._fitted_with.items():
+            if getattr(self, name) != fitted:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} but the network was fitted with {fitted}; set "
+                    "it back, or fit again"
+                )
 
     def save(self, path: str | os.PathLike[str], *, half_precision: bool = False) -> None:
         """Write a model file, which holds tensors and JSON only.

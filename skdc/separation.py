@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,14 +10,16 @@ import torch
 from sklearn.base import clone
 from torch import Tensor
 
-from skdc import dsp
+from skdc import dsp, windows
 from skdc.clustering import cluster_bins, soft_assign
 from skdc.mixing import Framing
 from skdc.network import EmbeddingNetwork
+from skdc.windows import Window
 
 __all__ = ["Embedded", "Separator"]
 
 _SOFT_MASK_SHARPNESS = 5.0
+_COUNT_PROBES = 5
 
 
 class Embedded(NamedTuple):
@@ -111,7 +114,7 @@ class Separator:
         -------
         int64 Tensor of shape (n_frames, n_bins)
         """
-        return self._cluster(mixture, n_sources)[1]
+        return self.masks(mixture, n_sources).argmax(0)
 
     def masks(self, mixture: Tensor, n_sources: int | None) -> Tensor:
         """Masks of the sources of a mixture.
@@ -127,30 +130,11 @@ class Separator:
         float32 Tensor of shape (n_sources, n_frames, n_bins)
             Sums to 1 in every bin.
         """
-        embedded, labels, centroids = self._cluster(mixture, n_sources)
-        if self.mask == "binary":
-            return dsp.binary_masks(labels, len(centroids))
-        shares = soft_assign(embedded.embeddings, centroids, _SOFT_MASK_SHARPNESS)
-        return shares.movedim(-1, 0)
-
-    def sources(self, mixture: Tensor, masks: Tensor) -> Tensor:
-        """Waveforms that masks cut out of a mixture.
-
-        Parameters
-        ----------
-        mixture : Tensor of shape (n_samples,)
-        masks : Tensor of shape (n_sources, n_frames, n_bins)
-
-        Returns
-        -------
-        float32 Tensor of shape (n_sources, n_samples)
-            With the mixture's scale; sums to it where the masks sum to 1.
-        """
-        spectrogram = self.framing.stft(mixture.to(masks.device))
-        return self.framing.istft(dsp.apply_masks(masks, spectrogram), len(mixture))
+        n_frames = self.framing.frame_count(len(mixture))
+        return windows.stitch(self._windows(mixture, n_sources), n_frames)
 
     def separate(self, mixture: Tensor, n_sources: int | None) -> Tensor:
-        """Separate a mixture.
+        """Separate a mixture, in memory that does not grow with its length but for the result.
 
         Parameters
         ----------
@@ -163,18 +147,52 @@ class Separator:
         float32 Tensor of shape (n_sources, n_samples)
             With the mixture's scale; sums to it.
         """
-        return self.sources(mixture, self.masks(mixture, n_sources))
+        return windows.crossfade(self._pieces(mixture, n_sources), len(mixture))
 
-    def _cluster(self, mixture: Tensor, n_sources: int | None) -> tuple[Embedded, Tensor, Tensor]:
-        embedded = self.embed(mixture)
+    def _pieces(self, mixture: Tensor, n_sources: int | None) -> Iterator[tuple[int, int, Tensor]]:
+        """First sample, overlap in samples and sources of each window of a mixture."""
+        hop = self.framing.hop_length
+        for window in self._windows(mixture, n_sources):
+            segment = self._segment(mixture, window.start, window.start + window.masks.shape[1])
+            spectrogram = self.framing.stft(segment.to(window.masks.device))
+            masked = dsp.apply_masks(window.masks, spectrogram)
+            sources = self.framing.istft(masked, len(segment))
+            yield window.start * hop, (window.overlap - 1) * hop, sources
+
+    def _windows(self, mixture: Tensor, n_sources: int | None) -> Iterator[Window]:
+        """Masks of each window of a mixture, linked."""
+        spans = list(windows.spans(self.framing.frame_count(len(mixture))))
+        if len(spans) > 1 and n_sources is None:
+            # The largest number in any of some windows: people may join late.
+            probes = spans[:: -(-len(spans) // _COUNT_PROBES)]
+            n_sources = max(len(self._window(mixture, None, *span).centroids) for span in probes)
+        previous: Window | None = None
+        for span in spans:
+            window = self._window(mixture, n_sources, *span)
+            previous = window if previous is None else windows.link(previous, window)
+            yield previous
+
+    def _window(
+        self, mixture: Tensor, n_sources: int | None, start: int, stop: int, overlap: int
+    ) -> Window:
+        spectrogram, embeddings = self.embed(self._segment(mixture, start, stop))
         labels, centroids = cluster_bins(
-            embedded.embeddings,
-            self.framing.activity(embedded.spectrogram),
+            embeddings,
+            self.framing.activity(spectrogram),
             n_sources,
             seed=self.seed,
             clusterer=self._new_clusterer(),
         )
-        return embedded, labels, centroids
+        if self.mask == "binary":
+            masks = dsp.binary_masks(labels, len(centroids))
+        else:
+            masks = soft_assign(embeddings, centroids, _SOFT_MASK_SHARPNESS).movedim(-1, 0)
+        return Window(start, overlap, masks, centroids, spectrogram.abs())
+
+    def _segment(self, mixture: Tensor, start: int, stop: int) -> Tensor:
+        # The samples whose transform has the frames from `start` to `stop`.
+        hop = self.framing.hop_length
+        return mixture[start * hop : (stop - 1) * hop]
 
     def _new_clusterer(self) -> Any:
         if self.clusterer is None:

@@ -325,6 +325,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             network = EmbeddingNetwork(network_config(parameters)).to(device)
         earlier: History = []
         if resume := resume and hasattr(self, "network_"):
+            self._check_unchanged()
             check_resumable(network.config, self.network_.config)
             network.load_state_dict(self.network_.state_dict())
             earlier = self.history_
@@ -474,12 +475,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     def _check_fitted(self) -> None:
         check_is_fitted(self)
         check_parameters(self)
-        fitted = 2 * (self.network_.config.n_bins - 1)
-        if self.win_length != fitted:
-            raise ValueError(
-                f"win_length={self.win_length} but the network was fitted with {fitted}; set it "
-                "back, or fit again"
-            )
+        self._check_unchanged()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

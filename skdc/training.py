@@ -27,7 +27,7 @@ from skdc.mixing import Batch, BatchSource, step_seed
 from skdc.network import EmbeddingNetwork
 from skdc.objectives import OBJECTIVES, one_hot_labels
 
-__all__ = ["TrainingConfig", "batch_loss", "train"]
+__all__ = ["Trainer", "TrainingConfig", "batch_loss", "train"]
 
 logger = logging.getLogger("skdc")
 
@@ -145,8 +145,19 @@ def _reseed(device: torch.device, seed: int) -> None:
         torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
-class _Run:
-    """The state of one run: everything that a checkpoint holds, and how a step changes it."""
+class Trainer:
+    """The state of one run: everything that a checkpoint holds, and how a step changes it.
+
+    `train` is the whole loop; this is for those who want to step by themselves.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+        On the device to train on; changed in place.
+    data : BatchSource
+        Where batches come from.
+    config : TrainingConfig
+    """
 
     def __init__(
         self, network: EmbeddingNetwork, data: BatchSource, config: TrainingConfig
@@ -179,16 +190,24 @@ class _Run:
         self.is_whole = True
 
     def epoch_steps(self) -> int:
+        """Count the steps of the present epoch: as many as cover the length of the data."""
         frames = self.config.epoch_segment_frames(self.epoch)
         samples = self.data.framing.segment_samples(frames) * self.config.batch_size
         return -(-self.data.n_mixture_samples // samples)
 
     def learning_rate(self, back: int = 0) -> float:
-        # Of the next step, or of one so many steps back in the same epoch.
+        """Learning rate of the next step, or of one `back` steps ago in the same epoch."""
         done = self.epoch + (self.epoch_step - back) / self.epoch_steps()
         return self.config.rate(done / self.config.max_epochs, self.step - back)
 
     def train_step(self) -> None:
+        """Make a batch and step once.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or its gradient is not finite; nothing is changed then.
+        """
         config = self.config
         frames = config.epoch_segment_frames(self.epoch)
         batch = self.data.batch(config.batch_size, frames, seed=config.seed, step=self.step)
@@ -224,6 +243,7 @@ class _Run:
             self.epoch_step += 1
 
     def report(self, validate: Validate | None, sample_rate: int) -> dict[str, float]:
+        """Measure the present epoch: one row of the history."""
         row = {
             "epoch": float(self.epoch + 1),
             "steps": float(self.step),
@@ -239,6 +259,7 @@ class _Run:
         return row
 
     def end_epoch(self, validate: Validate | None, sample_rate: int) -> None:
+        """Add a row to the history, and keep the weights if they are the best so far."""
         row = self.report(validate, sample_rate)
         with self._indivisible():
             if validate is not None and _score(row) > self.best_score:
@@ -250,6 +271,7 @@ class _Run:
             self.epoch_loss.zero_()
 
     def has_converged(self) -> bool:
+        """Whether the score has not risen for `n_iter_no_change` epochs."""
         patience = self.config.n_iter_no_change
         if patience is None or len(self.history) <= patience:
             return False
@@ -257,6 +279,7 @@ class _Run:
         return max(scores[-patience:]) < max(scores[:-patience]) + self.config.tol
 
     def save(self, path: Path) -> None:
+        """Write the state of the run to one file."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
@@ -282,6 +305,7 @@ class _Run:
         write_tensors(path, tensors, header)
 
     def restore(self, path: Path) -> None:
+        """Take up the state that `save` wrote, or raise a ValueError and change nothing."""
         tensors, header = read_tensors(path)
         if header.get("kind") != "training":
             raise ValueError(
@@ -396,7 +420,7 @@ def train(
     >>> [row["epoch"] for row in history]
     [1.0, 2.0]
     """
-    run = _Run(network, data, config)
+    run = Trainer(network, data, config)
     path = None if checkpoint is None else Path(checkpoint)
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -421,7 +445,7 @@ def train(
         return run.history or [run.report(validate, sample_rate)]
 
 
-def _take_statistics(run: _Run) -> None:
+def _take_statistics(run: Trainer) -> None:
     frames = run.config.segment_frames[0]
     size = run.config.batch_size
     # Batches of another seed: those of this one are for training.
@@ -434,7 +458,7 @@ def _take_statistics(run: _Run) -> None:
 
 
 def _loop(
-    run: _Run,
+    run: Trainer,
     validate: Validate | None,
     sample_rate: int,
     path: Path | None,

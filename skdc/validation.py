@@ -117,7 +117,8 @@ class CheckedPairs(NamedTuple):
     references: list[NDArray[Any]]
 
 
-def _as_float(waveform: NDArray[Any]) -> NDArray[np.floating]:
+def as_float(waveform: NDArray[Any]) -> NDArray[np.floating]:
+    """Give samples as float64, integer PCM scaled to +-1 by its type."""
     if waveform.dtype == np.uint8:  # 8-bit WAV is unsigned, silence at 128
         return (waveform.astype(np.float64) - 128) / 128
     if waveform.dtype.type in _PCM_TYPES:
@@ -125,7 +126,8 @@ def _as_float(waveform: NDArray[Any]) -> NDArray[np.floating]:
     return waveform.astype(np.float64)
 
 
-def _check_finite(waveform: NDArray[Any], name: str) -> None:
+def check_finite(waveform: NDArray[Any], name: str) -> None:
+    """Raise an error that names the item if its samples are not finite real numbers."""
     if np.iscomplexobj(waveform):
         raise ValueError(f"Complex data not supported: {name} is complex; give real samples")
     if waveform.dtype.kind not in "fiub":
@@ -135,15 +137,17 @@ def _check_finite(waveform: NDArray[Any], name: str) -> None:
         raise ValueError(f"{name} contains {what}; every sample must be a finite number")
 
 
-def _as_array(item: Any, name: str) -> NDArray[Any]:
+def as_array(item: Any, name: str) -> NDArray[Any]:
+    """Give an array, or a ValueError that names the item."""
     try:
         return np.asarray(item)
     except ValueError as error:
         raise ValueError(f"{name} is not an array of samples: {error}") from error
 
 
-def _check_waveform(item: Any, name: str) -> NDArray[np.floating]:
-    waveform = _as_array(item, name)
+def check_waveform(item: Any, name: str) -> NDArray[np.floating]:
+    """Check one recording and give it as float64."""
+    waveform = as_array(item, name)
     if waveform.ndim != 1:
         raise ValueError(
             f"{name} has shape {waveform.shape}; a recording is one channel of shape "
@@ -151,8 +155,8 @@ def _check_waveform(item: Any, name: str) -> NDArray[np.floating]:
         )
     if not len(waveform):
         raise ValueError(f"{name} is empty; give at least one window of samples")
-    _check_finite(waveform, name)
-    return _as_float(waveform)
+    check_finite(waveform, name)
+    return as_float(waveform)
 
 
 def _warn_if_clipped(waveform: NDArray[np.floating], peak: float, name: str) -> None:
@@ -207,11 +211,11 @@ def check_mixtures(
     TypeError
         If `X` is sparse, not numeric, or no array or list.
     """
-    items, container = _as_items(X, name)
+    items, container = as_items(X, name)
     waveforms, peaks, lengths = [], [], []
     for index, item in enumerate(items):
         label = name if container == "single" else f"{name}[{index}]"
-        waveform = _check_waveform(item, label)
+        waveform = check_waveform(item, label)
         peak = float(np.abs(waveform).max())
         if peak == 0:
             if not allow_silence:
@@ -235,7 +239,8 @@ def check_mixtures(
     return Mixtures(waveforms, peaks, lengths, container)
 
 
-def _as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
+def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
+    """Give mixtures one by one, and the container that they came in."""
     if sparse.issparse(X):
         raise TypeError(
             f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
@@ -309,7 +314,7 @@ def check_references(
             f"requires {name} to be passed, but the target {name} is None: give reference sources "
             "(n_mixtures, n_sources, n_samples) or label maps (n_mixtures, n_frames, n_bins)"
         )
-    items = _as_reference_items(y, mixtures.container, name)
+    items = as_reference_items(y, mixtures.container, name)
     if len(items) != n_mixtures:
         raise ValueError(
             f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
@@ -318,8 +323,8 @@ def check_references(
     for index, item in enumerate(items):
         waveform, peak = mixtures.waveforms[index], mixtures.peaks[index]
         label = f"{name}[{index}]"
-        array = _as_array(item, label)
-        _check_finite(array, label)
+        array = as_array(item, label)
+        check_finite(array, label)
         shape = (frame_count(len(waveform), framing.hop_length), framing.win_length // 2 + 1)
         if array.dtype.kind in "iu" and array.shape == shape:
             if array.min() < -1:
@@ -339,7 +344,7 @@ def check_references(
             )
         if array.shape[0] < 1:
             raise ValueError(f"{label} has no sources")
-        sources = _as_float(array) / peak
+        sources = as_float(array) / peak
         if input_rate is not None:
             sources = resample(sources, input_rate, sample_rate)
         if sources.shape[1] != len(waveform):
@@ -357,7 +362,8 @@ def check_references(
     return references
 
 
-def _as_reference_items(y: Any, container: Container, name: str) -> list[Any]:
+def as_reference_items(y: Any, container: Container, name: str) -> list[Any]:
+    """Give references one by one."""
     try:
         items = list(y)
     except TypeError as error:
@@ -366,7 +372,7 @@ def _as_reference_items(y: Any, container: Container, name: str) -> list[Any]:
             "n_samples) or a list of arrays (n_sources, n_samples_i)"
         ) from error
     # One mixture may come without a list around it, and then so may its references.
-    if container == "single" and items and _as_array(items[0], f"{name}[0]").ndim == 1:
+    if container == "single" and items and as_array(items[0], f"{name}[0]").ndim == 1:
         return [y]
     return items
 
@@ -476,7 +482,7 @@ def check_recordings(
         )
     checked = []
     for index, item in enumerate(recordings):
-        waveform = _check_waveform(item, f"recordings[{index}]")
+        waveform = check_waveform(item, f"recordings[{index}]")
         waveform = waveform / (np.abs(waveform).max() or 1.0)
         if input_rate is not None:
             waveform = resample(waveform, input_rate, sample_rate)

@@ -14,12 +14,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from skdc.validation import (
     Container,
-    _as_array,
-    _as_float,
-    _as_items,
-    _as_reference_items,
-    _check_finite,
-    _check_waveform,
+    as_array,
+    as_float,
+    as_items,
+    as_reference_items,
+    check_finite,
+    check_waveform,
 )
 
 __all__ = ["FloatArray", "WaveformTransformer", "Waveforms", "read_samples"]
@@ -54,10 +54,10 @@ def read_samples(item: Any, name: str) -> FloatArray:
     >>> read_samples(np.array([16384, -32768], dtype=np.int16), "X[0]")
     array([ 0.5, -1. ])
     """
-    samples = _as_array(item, name)
-    _check_finite(samples, name)
+    samples = as_array(item, name)
+    check_finite(samples, name)
     is_single = samples.dtype.kind == "f" and samples.dtype.itemsize <= 4
-    return _as_float(samples).astype(np.float32 if is_single else np.float64)
+    return as_float(samples).astype(np.float32 if is_single else np.float64)
 
 
 class WaveformTransformer(TransformerMixin, BaseEstimator):
@@ -182,10 +182,10 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
         return [self._mixture(*pair) for pair in zip(items, names, strict=True)], container
 
     def _items(self, X: Any) -> tuple[Sequence[Any], Container]:
-        return _as_items(X, "X")
+        return as_items(X, "X")
 
     def _mixture(self, item: Any, name: str) -> FloatArray:
-        _check_waveform(item, name)
+        check_waveform(item, name)
         return read_samples(item, name)
 
     def _sources(self, item: Any, name: str) -> FloatArray:
@@ -199,7 +199,7 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
                 "requires y to be passed, but the target y is None: give reference sources "
                 "(n_mixtures, n_sources, n_samples)"
             )
-        items = _as_reference_items(y, container, "y")
+        items = as_reference_items(y, container, "y")
         if len(items) != len(mixtures):
             raise ValueError(f"y has {len(items)} items, but there are {len(mixtures)} mixtures")
         sources = [self._sources(item, f"y[{i}]") for i, item in enumerate(items)]

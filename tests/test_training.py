@@ -308,7 +308,7 @@ def test_validation_that_gives_no_score_leaves_the_choice_to_the_training_loss()
 
 def test_without_validation_the_averaged_weights_are_left():
     network = make_network()
-    run = training._Run(make_network(), make_bank(), replace(CONFIG, max_epochs=1))
+    run = training.Trainer(make_network(), make_bank(), replace(CONFIG, max_epochs=1))
     train(network, make_bank(), replace(CONFIG, max_epochs=1))
     # The same five steps, with the average written out.
     with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,7 @@ from skdc.objectives import affinity_loss, one_hot_labels
 
 
 def plain_affinity_loss(vectors: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The same value as most implementations compute it: all bins, gradients by autograd."""
+    """Compute the same as most implementations do: all bins, gradients by autograd."""
     unit = functional.normalize(vectors, dim=-1)
     root = weights.sqrt().unsqueeze(-1)
     v, y = root * unit, root * labels
@@ -26,6 +26,7 @@ def plain_affinity_loss(vectors: Tensor, labels: Tensor, weights: Tensor) -> Ten
 
 
 def main() -> None:
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=9)

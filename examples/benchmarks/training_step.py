@@ -14,10 +14,11 @@ from measure import alternate, report
 from skdc.mixing import Framing, SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.parameters import resolve_precision
-from skdc.training import TrainingConfig, Trainer
+from skdc.training import Trainer, TrainingConfig
 
 
 def main() -> None:
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

@@ -7,10 +7,8 @@ All paths in them are relative to that folder.
 
 from __future__ import annotations
 
-import csv
-import math
 import os
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.datasets.audio import read_audio
+from skdc.datasets.tables import check_columns, read_number, read_table
 
 __all__ = ["ListedMixture", "load_corpus", "load_mixture_list"]
 
@@ -137,23 +136,23 @@ def load_mixture_list(
     """
     path = Path(path)
     folder = path.absolute().parent.parent if root is None else Path(root)
-    columns, rows = _read_csv(path, ("mixture_id", "n_samples", "source_1", "gain_1"))
+    columns, rows = read_table(path, ("mixture_id", "n_samples", "source_1", "gain_1"))
     numbers = []
     for number in count(1):
         if f"source_{number}" not in columns:
             break
         numbers.append(number)
     gains = [f"gain_{number}" for number in numbers]
-    _check_columns(path, columns, gains)
+    check_columns(path, columns, gains)
     mixtures = []
     for line, row in rows:
         sources = [row[f"source_{number}"] for number in numbers]
         mixtures.append(
             ListedMixture(
                 mixture_id=row["mixture_id"],
-                n_samples=int(_number(path, line, row, "n_samples", whole=True)),
+                n_samples=int(read_number(path, line, row, "n_samples", whole=True)),
                 paths=tuple(folder / source for source in sources),
-                gains=tuple(_number(path, line, row, gain) for gain in gains),
+                gains=tuple(read_number(path, line, row, gain) for gain in gains),
                 sample_rate=sample_rate,
             )
         )
@@ -208,7 +207,7 @@ def load_corpus(
     >>> folder.cleanup()
     """
     table = Path(root) / "utterances.csv"
-    _, rows = _read_csv(table, ("split", "speaker", "path"))
+    _, rows = read_table(table, ("split", "speaker", "path"))
     chosen = [row for _, row in rows if row["split"] == split]
     if not chosen:
         there = ", ".join(sorted({repr(row["split"]) for _, row in rows})) or "none"
@@ -221,52 +220,9 @@ def load_corpus(
             f"first {str(missing[0])!r}; give the folder that the paths in utterances.csv are "
             "relative to"
         )
-    recordings = [read_audio(path, sample_rate=sample_rate)[0] for path in paths]
+    # Decoding happens outside Python's lock, so that threads share it.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        recordings = list(
+            pool.map(lambda path: read_audio(path, sample_rate=sample_rate)[0], paths)
+        )
     return recordings, [row["speaker"] for row in chosen]
-
-
-def _read_csv(
-    path: Path, needed: Iterable[str]
-) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    # The columns and, with their line numbers, the rows: every cell there and not empty if needed.
-    if not path.is_file():
-        raise FileNotFoundError(f"no csv file at {str(path)!r}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        columns = list(reader.fieldnames or ())
-        _check_columns(path, columns, needed)
-        rows = []
-        for row in reader:
-            empty = [
-                name
-                for name in columns
-                if not row[name] and (name in needed or name.startswith("source_"))
-            ]
-            if empty:
-                raise ValueError(f"{str(path)!r}, line {reader.line_num}: no {', '.join(empty)}")
-            rows.append((reader.line_num, row))
-    return columns, rows
-
-
-def _check_columns(path: Path, columns: Iterable[str], needed: Iterable[str]) -> None:
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(
-            f"{str(path)!r} has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, columns)) or 'none'}"
-        )
-
-
-def _number(
-    path: Path, line: int, row: dict[str, str], name: str, *, whole: bool = False
-) -> float:
-    try:
-        value = float(int(row[name])) if whole else float(row[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (whole and value < 1):
-        expected = "an integer of at least 1" if whole else "a finite number"
-        raise ValueError(
-            f"{str(path)!r}, line {line}: {name} is {row[name]!r}; expected {expected}"
-        )
-    return value

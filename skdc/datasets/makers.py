@@ -20,7 +20,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skdc.checkpoint import atomic_path
-from skdc.datasets.lists import _check_columns, _number, _read_csv
 from skdc.datasets.recipes import (
     MixtureFolder,
     Recipe,
@@ -31,6 +30,7 @@ from skdc.datasets.recipes import (
     read_recording,
     wsj0_sources,
 )
+from skdc.datasets.tables import check_columns, read_number, read_table
 
 __all__ = ["draw_mixture_list", "make_librimix", "make_speaker_mixtures", "make_wsj0_mix"]
 
@@ -177,13 +177,13 @@ def make_librimix(
         name = table.stem.removeprefix(f"libri{n_sources}mix_")
         subset = name.replace("-clean", "")
     columns = [f"source_{i + 1}_{what}" for i in range(n_sources) for what in ("path", "gain")]
-    _, rows = _read_csv(table, ("mixture_ID", *columns))
+    _, rows = read_table(table, ("mixture_ID", *columns))
     recipes = [
         Recipe(
             row["mixture_ID"],
             line,
             tuple(
-                RecipeSource(root / row[path], _number(table, line, row, gain))
+                RecipeSource(root / row[path], read_number(table, line, row, gain))
                 for path, gain in zip(columns[::2], columns[1::2], strict=True)
             ),
         )
@@ -348,10 +348,10 @@ def make_speaker_mixtures(
     draw_mixture_list : Makes such lists; there is an example.
     """
     table = Path(list_path)
-    columns, rows = _read_csv(table, ("mixture_id", "n_samples", "source_1"))
+    columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
     n_sources = sum(name.startswith("source_") for name in columns)
     names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
-    _check_columns(table, columns, [name for group in names for name in group])
+    check_columns(table, columns, [name for group in names for name in group])
     recipes = [
         Recipe(
             row["mixture_id"],
@@ -359,12 +359,12 @@ def make_speaker_mixtures(
             tuple(
                 RecipeSource(
                     Path(root) / row[path],
-                    10 ** (_number(table, line, row, level) / 20),
+                    10 ** (read_number(table, line, row, level) / 20),
                     _start(table, line, row, start),
                 )
                 for path, start, level in names
             ),
-            int(_number(table, line, row, "n_samples", whole=True)),
+            int(read_number(table, line, row, "n_samples", whole=True)),
         )
         for line, row in rows
     ]
@@ -473,7 +473,7 @@ def _draw_clips(
 
 
 def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:
-    value = _number(table, line, row, name)
+    value = read_number(table, line, row, name)
     if value < 0 or value % 1:
         raise ValueError(
             f"{str(table)!r}, line {line}: {name} is {row[name]!r}; expected an integer, 0 or more"

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.datasets.audio import read_audio
-from skdc.datasets.lists import _read_csv, load_mixture_list
+from skdc.datasets.lists import load_mixture_list
+from skdc.datasets.tables import read_table
 
 __all__ = [
     "PROTOCOLS",
@@ -387,7 +388,7 @@ def _open_lists(root: Path, subset: str, sample_rate: int) -> list[ProtocolMixtu
     if not listed:
         raise ValueError(f"{str(lists[subset])!r} lists no mixtures")
     table = root / "utterances.csv"
-    _, rows = _read_csv(table, ("split", "speaker", "path"))
+    _, rows = read_table(table, ("split", "speaker", "path"))
     utterances = {root / row["path"]: row for _, row in rows}
     trained = {row["speaker"] for _, row in rows if row["split"] == "train"}
     paths = {path for mixture in listed for path in mixture.paths}
