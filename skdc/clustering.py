@@ -245,6 +245,7 @@ def cluster_bins(
     active: Tensor,
     n_clusters: int | None,
     *,
+    weights: Tensor | None = None,
     seed: int = 0,
     clusterer: Clusterer | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -258,6 +259,9 @@ def cluster_bins(
         The bins to fit on.
     n_clusters : int or None
         None: as many as `clusterer` finds, or :func:`estimate_n_clusters`.
+    weights : Tensor of float, shape (n_frames, n_bins), default=None
+        How much each bin pulls at the centroid of its cluster, as in :func:`kmeans`; a `clusterer`
+        does without.
     seed : int, default=0
         As in :func:`kmeans`.
     clusterer : object with fit_predict, default=None
@@ -291,7 +295,8 @@ def cluster_bins(
         centroids[: len(points)] = points
     elif clusterer is None:
         n_found = n_clusters or estimate_n_clusters(points, seed=seed)
-        centroids = kmeans(points, n_found, seed=seed).centroids
+        mass = None if weights is None else weights[active]
+        centroids = kmeans(points, n_found, weights=mass, seed=seed).centroids
     else:
         found = np.asarray(clusterer.fit_predict(points.cpu().numpy()))
         names = np.unique(found[found >= 0])

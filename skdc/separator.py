@@ -102,8 +102,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         using the mixtures as they are. Label maps are never remixed.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
         What groups the embeddings.
-    mask : {"binary", "soft"}, default="binary"
-        Each bin to one source, or shared between them. Both sum to 1.
+    mask : {"soft", "binary"}, default="soft"
+        Each bin shared between the sources, or given to one, as in the paper. Both sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives.
     device : str or torch.device, default="auto"
@@ -136,7 +136,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     Notes
     -----
     Sizes, framing and activity threshold default to those of the paper; the optimiser (Adam), the
-    segment length and the averaging of weights are chosen by measurement.
+    averaging of weights and the soft mask are chosen by measurement.
 
     References
     ----------
@@ -183,7 +183,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         n_iter_no_change: int = 10,
         remix: bool = True,
         clusterer: Any = "kmeans",
-        mask: str = "binary",
+        mask: str = "soft",
         output: str = "sources",
         device: str | torch.device = "auto",
         precision: str = "auto",

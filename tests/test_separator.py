@@ -226,8 +226,8 @@ def test_numbers_of_sources_that_differ_turn_an_array_into_a_list(
     separator: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter((1, 3, 2, 2))
-    masks = Separator.masks
-    monkeypatch.setattr(Separator, "masks", lambda self, x, _: masks(self, x, next(counts)))
+    separate = Separator.separate
+    monkeypatch.setattr(Separator, "separate", lambda self, x, _: separate(self, x, next(counts)))
     found = separator.set_params(n_sources=None).predict(MIXTURES)
     assert [len(sources) for sources in found] == [1, 3, 2, 2]
 
