@@ -187,7 +187,7 @@ def activity(spectrogram: Tensor, *, threshold_db: float = 40.0) -> Tensor:
         Complex spectrogram, or its magnitude.
     threshold_db : float, default=40.0
         Bins further than this below the loudest bin of the same recording are inactive, dB
-        (section 3.2 of [1]_ uses 40).
+        ([1]_ uses 40).
 
     Returns
     -------
@@ -283,7 +283,7 @@ def phase_sensitive_masks(sources: Tensor, mixture: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (..., n_sources, n_frames, n_bins)
-        ``Re(S / X)`` clipped to 0...1 (equation 8 of [1]_, truncated); 0 where the mixture is 0.
+        ``Re(S / X)`` clipped to 0...1 ([1]_, truncated); 0 where the mixture is 0.
 
     References
     ----------

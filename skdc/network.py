@@ -80,7 +80,7 @@ class EmbeddingNetwork(nn.Module):
     References
     ----------
     .. [1] Hershey, Chen, Le Roux, Watanabe, "Deep clustering: discriminative embeddings for
-       segmentation and separation", ICASSP 2016 (arXiv:1508.04306), section 3.2.
+       segmentation and separation", ICASSP 2016 (arXiv:1508.04306).
 
     Examples
     --------

@@ -154,7 +154,7 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor
         \left( \langle v_i, v_j \rangle - \langle y_i, y_j \rangle \right)^2
         = \frac{|V^\top W V|^2 - 2 |V^\top W Y|^2 + |Y^\top W Y|^2}{(\sum_i w_i)^2}
 
-    with :math:`W = \operatorname{diag}(w)`: equation (3) of [1]_ with weights and a scale that
+    with :math:`W = \operatorname{diag}(w)`: the objective of [1]_ with weights and a scale that
     makes values comparable: 0 when bins of one source share a vector and those of different
     sources are orthogonal. With unit vectors and two sources of equal weight, embeddings that are
     all the same score 0.5 and random ones of many dimensions about 0.5 too; anything below is
