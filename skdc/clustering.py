@@ -271,7 +271,8 @@ def cluster_bins(
     Returns
     -------
     labels : Tensor of int64, shape (n_frames, n_bins)
-        The nearest centroid; 0 everywhere if no bin is active.
+        The nearest centroid; 0 everywhere if no bin is active. Cluster 0 holds most of the active
+        bins, by weight, and so on.
     centroids : Tensor of float32, shape (n_clusters, embedding_dim)
         Means of the clusters. If there are no more active bins than clusters: those bins, the
         first repeated to fill up (zeros if there is none).
@@ -307,7 +308,17 @@ def cluster_bins(
             )
         members = torch.from_numpy(found[:, None] == names).to(points)  # (n_active, n_clusters)
         centroids = members.T @ points / members.sum(0)[:, None]
-    return assign(embeddings, centroids), centroids
+    return _heaviest_first(assign(embeddings, centroids), centroids, active, weights)
+
+
+def _heaviest_first(
+    labels: Tensor, centroids: Tensor, active: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    # The order that k-means leaves hangs on the last digits of its input; this one does not.
+    mass = None if weights is None else weights[active].double()
+    masses = torch.bincount(labels[active], weights=mass, minlength=len(centroids))
+    order = masses.argsort(descending=True, stable=True)
+    return order.argsort()[labels], centroids[order]
 
 
 def _sample(
