@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdc.datasets.protocols import PROTOCOLS
 from skdc.evaluation import Row
 from skdc.results import count_sources, group_by_sexes, score_values
 
@@ -65,9 +66,9 @@ a model and open for any other.
 - Rows of `lrs3-2mix` and `voxceleb2-2mix`: the same kind of task as the published figures, and \
 the same test only with the mixtures of their authors. A model for 8000 Hz gives nothing above \
 4000 Hz, and is measured on all of it.
-- All other rows, those of `speech` among them: another test. Levels and lengths follow \
-WSJ0-2mix; speakers, rooms, microphones and codecs do not. The figure of 2015 beside them is an \
-aim, and passing it shows nothing about WSJ0.
+- All other rows: another test. Levels and lengths of `speech` follow WSJ0-2mix; speakers, rooms, \
+microphones and codecs do not, and there is less to train on. The figure of 2015 beside such rows \
+is an aim, and passing it shows nothing about WSJ0.
 - The three-speaker figures of 2015 are those of a model that was trained on mixtures of two; 7.1 \
 is not.
 - SDR is that of BSS-eval version 3 (a filter of 512 taps), SI-SDR allows a factor alone. Figures \
@@ -102,7 +103,7 @@ def make_page(tables: Sequence[Sequence[Row]]) -> str:
         parts += [f"## {model}", f"Weights and parameters `{model_id}`.", _main_table(of_model)]
         if any(group_by_sexes(rows) for rows in of_model):
             parts += ["SDR improvement by the sexes of those who speak:", _sexes_table(of_model)]
-        partial = [_name(rows) for rows in of_model if len(rows) < int(rows[0]["n_listed"])]
+        partial = [_name(rows) for rows in of_model if len(rows) < _whole(rows)]
         if partial:
             parts.append(f"Not all mixtures were measured of: {', '.join(partial)}.")
     parts += ["## Published", _published_table(), "## What is comparable", _COMPARABLE]
@@ -125,13 +126,13 @@ def _main_table(tables: Iterable[Sequence[Row]]) -> str:
     ]
     lines = []
     for rows in tables:
-        number, listed = len(rows), int(rows[0]["n_listed"])
+        number, whole = len(rows), _whole(rows)
         systems = ("", "ideal_binary_", "phase_sensitive_")
         measures = ("sdr_improvement", "si_sdr_improvement")
         lines.append(
             [
                 _name(rows),
-                str(number) if number == listed else f"{number} of {listed}",
+                str(number) if number == whole else f"{number} of {whole}",
                 str(count_sources(rows[0])),
                 ", ".join(sorted({row["conditions"] for row in rows})),
                 *(_cell(rows, f"{system}{name}") for system in systems for name in measures),
@@ -165,8 +166,7 @@ def _published_table() -> str:
 
 def _beside(rows: Sequence[Row]) -> str:
     # What to set the row beside: what is published for the same test, or else the aim.
-    test = rows[0]["protocol"], rows[0]["subset"]
-    same = [figure for figure in PUBLISHED if (figure.protocol, figure.subset) == test]
+    same = [figure for figure in PUBLISHED if f"{figure.protocol} {figure.subset}" == _name(rows)]
     if same:
         return "; ".join(f"{figure.measure} {_figure(figure)}" for figure in same)
     conditions = {row["conditions"] for row in rows}
@@ -183,7 +183,16 @@ def _figure(figure: PublishedFigure) -> str:
 
 
 def _name(rows: Sequence[Row]) -> str:
-    return f"{rows[0]['protocol']} {rows[0]['subset']}"
+    name = f"{rows[0]['protocol']} {rows[0]['subset']}"
+    protocol, rate = PROTOCOLS.get(rows[0]["protocol"]), int(rows[0]["sample_rate"])
+    # Published figures are for the first rate.
+    return name if protocol and rate == protocol.sample_rates[0] else f"{name} at {rate} Hz"
+
+
+def _whole(rows: Sequence[Row]) -> int:
+    # Mixtures of the list, or of the published one where that has more.
+    protocol, listed = PROTOCOLS.get(rows[0]["protocol"]), int(rows[0]["n_listed"])
+    return max(listed, protocol.sizes.get(rows[0]["subset"], 0)) if protocol else listed
 
 
 def _cell(rows: Iterable[Row], column: str) -> str:

@@ -61,7 +61,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """
     path = Path(path)
     scores = [f"{prefix}{name}_1" for prefix in ("", *_oracle_prefixes()) for name in MEASURES]
-    columns, numbered = read_table(path, (*IDENTITY_COLUMNS, "mixture_id", *scores))
+    columns, numbered = read_table(path, (*IDENTITY_COLUMNS, "mixture_id", "sample_rate", *scores))
     if not path.read_bytes().endswith(b"\n"):
         raise ValueError(
             f"{str(path)!r} ends within a row; run the evaluation again, which completes it"
@@ -220,7 +220,7 @@ def plot_improvements(rows: Sequence[Row], *, ax: Any = None) -> Any:
         If matplotlib is not installed.
     """
     if ax is None:
-        ax = import_pyplot().subplots(figsize=(7.0, 4.5), layout="constrained")[1]
+        ax = import_pyplot().subplots(figsize=(9.0, 4.5), layout="constrained")[1]
     styles: dict[str, dict[str, Any]] = {
         "": {"color": "C0", "linewidth": 2.0},
         "ideal_binary_": {"color": "0.35", "linestyle": "--"},
@@ -240,7 +240,8 @@ def plot_improvements(rows: Sequence[Row], *, ax: Any = None) -> Any:
         ylim=(0, 1),
         title=f"{rows[0]['protocol']} {rows[0]['subset']}, {rows[0]['model']}",
     )
-    ax.legend(loc="upper left", frameon=False)
+    # Beside the axes: the curves may go anywhere.
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return ax
 
 

@@ -232,6 +232,22 @@ def test_evaluate_in_processes(
     assert "2spk-open: 1 mixture of 2 sources" in capsys.readouterr().out
 
 
+def test_evaluate_says_how_to_go_on(
+    speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepClusteringSeparator, "predict", interrupted)
+        assert main([*command, "--csv", "s.csv"]) == 130
+    expected = "The same command goes on from s.csv\nskdc: interrupted\n"
+    assert capsys.readouterr().err == expected
+    assert main([*command, "--csv", "s.csv"]) == 0
+    assert len(rows_in("s.csv")) == 2
+
+
 def test_evaluate_draws(
     speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

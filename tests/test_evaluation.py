@@ -331,6 +331,7 @@ def row(number: int, *, sexes: str = "", n_sources: int = 2, **changes: str) -> 
         "model_id": "2" * 12,
         "n_estimates": str(n_sources),
         "mixture_id": f"m{number}",
+        "sample_rate": "8000",
         "conditions": "open",
         "sexes": sexes,
     }
@@ -426,8 +427,10 @@ def test_page(rows: list[dict[str, str]]) -> None:
     three = [row(0, n_sources=3, sexes="fmm", n_listed="1")]
     same = [row(0, protocol="wsj0-2mix", subset="tt", n_listed="1")]
     mixed = [row(0, n_listed="2"), row(1, conditions="closed", n_listed="2")]
-    other = [row(0, protocol="lrs3-2mix", subset="tt", model="big", model_id="3" * 12)]
-    lines = make_page([rows, closed, other, three, same, mixed]).splitlines()
+    rate = {"sample_rate": "16000"}
+    other = [row(0, protocol="lrs3-2mix", subset="tt", model="big", model_id="3" * 12, **rate)]
+    faster = [row(0, protocol="wsj0-2mix", subset="tt", **rate)]
+    lines = make_page([rows, closed, other, three, same, mixed, faster]).splitlines()
     assert [line for line in lines if line.startswith("#")] == [
         "# Results",
         "## tiny",
@@ -444,12 +447,16 @@ def test_page(rows: list[dict[str, str]]) -> None:
     assert ends == ["aim: SDR 2.81 of wsj0-3mix tt, 2015 |"]
     ends = [line.split(" | ")[-1] for line in lines if "2spk-closed | 1 | 2" in line]
     assert ends == ["aim: SDR 6.54 of wsj0-2mix cv, 2015 |"]
-    ends = [line.split(" | ")[-1] for line in lines if "wsj0-2mix tt | 1 | 2" in line]
+    ends = [line.split(" | ")[-1] for line in lines if "wsj0-2mix tt | 1 of 3000 |" in line]
     assert ends == ["SDR 6.45; SI-SDR 10.8; SI-SDR 11.5; SI-SDR 12.6 |"]
     ends = [line.split(" | ")[-1] for line in lines if "| closed, open |" in line]
     assert ends == ["none |"]
     assert any("| lrs3-2mix tt | 1 of 3 | 2 |" in line for line in lines)
-    assert "Not all mixtures were measured of: lrs3-2mix tt." in lines
+    ends = [line.split(" | ")[-1] for line in lines if "tt at 16000 Hz | 1 of 3000 |" in line]
+    assert ends == ["aim: SDR 6.45 of wsj0-2mix tt, 2015 |"]
+    told = "Not all mixtures were measured of: "
+    assert f"{told}lrs3-2mix tt." in lines
+    assert f"{told}wsj0-2mix tt, wsj0-2mix tt at 16000 Hz." in lines
     assert "| speech 2spk-open | f+m | 2 | 7.50 (7.50) | 12.50 (12.50) | 14.50 (14.50) |" in lines
     assert "| speech 3spk-open | f+m+m | 1 |" in " ".join(lines)
     for figure in PUBLISHED:

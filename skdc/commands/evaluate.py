@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,15 +101,20 @@ def run(args: argparse.Namespace) -> int:
         input_rate=None if rate == model.sample_rate else rate,
     )
     name = Path(args.model).stem if Path(args.model).is_file() else args.model
-    rows = evaluate_model(
-        model,
-        benchmark,
-        name=name,
-        limit=args.limit,
-        csv_path=args.csv,
-        n_jobs=args.jobs,
-        progress=None,
-    )
+    try:
+        rows = evaluate_model(
+            model,
+            benchmark,
+            name=name,
+            limit=args.limit,
+            csv_path=args.csv,
+            n_jobs=args.jobs,
+            progress=None,
+        )
+    except KeyboardInterrupt:
+        if args.csv is not None:
+            print(f"The same command goes on from {args.csv}", file=sys.stderr)
+        raise
     counts = f"{_count(len(rows), 'mixture')} of {_count(n_references, 'source')}"
     print(f"{title}: {counts}, model {name}\n")
     print(format_summary(rows))
