@@ -335,7 +335,7 @@ def test_train_resume_evaluate_separate_info(
     assert (separator.hidden_size, separator.random_state) == (8, None)
 
     assert main(["evaluate", "--list", pairs, "--model", model]) == 0
-    assert "pairs.csv: 2 mixtures of 2 sources" in capsys.readouterr().out
+    assert "pairs: 2 mixtures of 2 sources" in capsys.readouterr().out
     assert main(["separate", str(corpus / "train/june-1.flac"), "-o", ".", "--model", model]) == 0
     assert Path("june-1-2.wav").is_file()
     capsys.readouterr()
