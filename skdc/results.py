@@ -250,5 +250,7 @@ def _draw_share(
 ) -> None:
     values = np.sort(score_values(rows, column))
     label = f"{label}: mean {values.mean():.1f} dB"
-    ax.plot(values, np.arange(1, len(values) + 1) / len(values), label=label, **style)
+    # Half of each source is below it, so that the curve meets the median at a half.
+    shares = (np.arange(len(values)) + 0.5) / len(values)
+    ax.plot(values, shares, label=label, **style)
     ax.plot(np.median(values), 0.5, ".", color=style["color"])

@@ -386,7 +386,7 @@ def test_plot(rows: list[dict[str, str]], pyplot: Any) -> None:
     ]
     line = ax.get_lines()[0]
     np.testing.assert_array_equal(line.get_xdata(), [2, 3, 12, 13, 52, 53])
-    np.testing.assert_allclose(line.get_ydata(), np.arange(1, 7) / 6)
+    np.testing.assert_allclose(line.get_ydata(), (np.arange(6) + 0.5) / 6)
     assert ax.get_title() == "speech 2spk-open, tiny"
     own = pyplot.figure().subplots()
     assert plot_improvements([row(0)], ax=own) is own
