@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import skdc
-from skdc.commands import demo, evaluate, info, separate, train
+from skdc.commands import demo, evaluate, info, report, separate, train
 
 __all__ = ["build_parser", "main"]
 
@@ -21,7 +21,8 @@ _COMMANDS = {
     "demo": (demo, "hear and see two people separated: needs no files"),
     "separate": (separate, "separate the speakers of audio files"),
     "train": (train, "train a model on recordings of single speakers"),
-    "evaluate": (evaluate, "measure a model on a list of mixtures"),
+    "evaluate": (evaluate, "measure a model on a published protocol or a list of mixtures"),
+    "report": (report, "write a page of results from the tables of evaluations"),
     "info": (info, "say what is installed, or what a model file holds"),
 }
 

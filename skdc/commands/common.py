@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -15,6 +16,7 @@ __all__ = [
     "add_model_argument",
     "load_model",
     "positive_int",
+    "save_picture",
     "source_count",
 ]
 
@@ -138,6 +140,33 @@ def positive_int(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least 1")
     return int(text)
+
+
+def save_picture(draw: Callable[[], Any], path: Path) -> None:
+    """Draw a figure of matplotlib into a file, atomically.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the figure.
+    path : Path
+        File to write; its suffix names the format.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    from skdc.checkpoint import atomic_path
+    from skdc.display import import_pyplot
+
+    pyplot = import_pyplot()
+    # A picture for a file needs no window, nor a screen.
+    pyplot.switch_backend("agg")
+    figure = draw()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
 
 
 def source_count(text: str) -> int | Literal["auto"]:

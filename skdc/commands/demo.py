@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.common import add_model_argument, load_model, positive_int
+from skdc.commands.common import add_model_argument, load_model, positive_int, save_picture
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from skdc.display import SeparationDisplay
 
 _CLIP_RATE_HZ = 8000
 
@@ -64,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         write_audio(paths[-1], estimate, rate)
     picture = args.output / "demo.png"
     try:
-        _draw(display, picture)
+        save_picture(lambda: display.plot().figure_, picture)
     except ImportError as error:
         print(f"No picture: {error}")
     else:
@@ -72,19 +70,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{_table(evaluate_separation(references, estimates, mixture))}\n")
     print("\n".join(str(path) for path in paths))
     return 0
-
-
-def _draw(display: SeparationDisplay, path: Path) -> None:
-    from skdc.checkpoint import atomic_path
-    from skdc.display import import_pyplot
-
-    pyplot = import_pyplot()
-    # A picture for a file needs no window, nor a screen.
-    pyplot.switch_backend("agg")
-    figure = display.plot().figure_
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
 
 
 def _table(scores: dict[str, NDArray[np.float64]]) -> str:

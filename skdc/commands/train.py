@@ -20,29 +20,40 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="published protocol: its training mixtures give recordings, its validation mixtures "
+        "choose the best epoch",
+    )
+    what.add_argument(
         "--data",
         type=Path,
-        required=True,
         metavar="ROOT",
-        help="folder of the corpus, with utterances.csv (columns split, speaker, path)",
+        help="folder of a corpus, with utterances.csv (columns split, speaker, path)",
     )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the protocol")
     parser.add_argument(
-        "--split", default="train", help="utterances to train on (default: %(default)s)"
+        "--subset",
+        metavar="NAME",
+        help="what to train on: a subset of the protocol, or a split of the corpus (default: the "
+        "protocol's own, or train)",
     )
     parser.add_argument(
         "--valid",
         type=Path,
         metavar="LIST.csv",
         help="mixtures to choose the best epoch with; their paths are relative to the folder "
-        "above the one that holds the list",
+        "above the one that holds the list (default: the protocol's own, or none)",
     )
     parser.add_argument(
         "--valid-count",
         type=positive_int,
         default=60,
         metavar="N",
-        help="how many of them to use, from the top (default: %(default)s)",
+        help="how many of them to use: from the top of a list, evenly spread over a protocol's "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--config",
@@ -82,17 +93,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     _check_output(args.output, args.checkpoint)
-    parameters = read_config(args.config) | parse_settings(args.set) | {"device": args.device}
+    parameters = _protocol_parameters(args) | read_config(args.config)
+    parameters |= parse_settings(args.set) | {"device": args.device}
     for name in ("checkpoint", "time_limit"):
         if (value := getattr(args, name)) is not None:
             parameters[name] = value
     separator = _make_separator(parameters)
     X_val, y_val = _load_validation(args, separator)
 
-    from skdc.datasets import load_corpus
+    from skdc.datasets.recordings import load_protocol_recordings
 
     rate = separator.input_rate or separator.sample_rate
-    recordings, speakers = load_corpus(args.data, args.split, sample_rate=rate)
+    # A corpus with a table is what the protocol of that name trains on.
+    name, root = ("speech", args.data) if args.data else (args.protocol, args.root)
+    recordings, speakers = load_protocol_recordings(name, root, args.subset, sample_rate=rate)
     hours = sum(map(len, recordings)) / rate / 3600
     print(
         f"Training on {len(recordings)} recordings of {len(set(speakers))} speakers, "
@@ -217,6 +231,20 @@ def _check_output(output: Path, checkpoint: Path | None) -> None:
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
+def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
+    # What follows from the protocol, where neither configuration nor --set says otherwise.
+    if args.protocol is None:
+        return {}
+    from skdc.datasets.protocols import PROTOCOLS, choose_rate
+
+    if args.root is None:
+        raise ValueError("--protocol needs --root, the folder of its mixtures")
+    # Raises for a protocol that is not there.
+    choose_rate(args.protocol, 8000)
+    n_sources = PROTOCOLS[args.protocol].n_sources
+    return {} if n_sources is None else {"n_sources": n_sources}
+
+
 def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
     from skdc.parameters import check_parameters, resolve_device
     from skdc.separator import DeepClusteringSeparator
@@ -237,11 +265,16 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
 def _load_validation(
     args: argparse.Namespace, separator: DeepClusteringSeparator
 ) -> tuple[list[Any] | None, list[Any] | None]:
-    if args.valid is None:
-        return None, None
     from skdc.datasets import load_mixture_list
+    from skdc.datasets.recordings import load_protocol_validation
 
     rate = separator.input_rate or separator.sample_rate
+    if args.valid is None and args.data is not None:
+        return None, None
+    if args.valid is None:
+        return load_protocol_validation(
+            args.protocol, args.root, n_mixtures=args.valid_count, sample_rate=rate
+        )
     listed = load_mixture_list(args.valid, sample_rate=rate)[: args.valid_count]
     if not listed:
         raise ValueError(f"{str(args.valid)!r} lists no mixtures")

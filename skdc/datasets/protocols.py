@@ -8,163 +8,41 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from skdc.datasets.items import FolderMixture, ProtocolMixture, open_mixture_list
 
-from skdc.datasets.audio import read_audio
-from skdc.datasets.lists import load_mixture_list
-from skdc.datasets.tables import read_table
+__all__ = ["PROTOCOLS", "PublishedProtocol", "choose_rate", "open_protocol"]
 
-__all__ = [
-    "PROTOCOLS",
-    "FolderMixture",
-    "Mixture",
-    "ProtocolMixture",
-    "PublishedProtocol",
-    "open_protocol",
-]
-
-FloatArray = NDArray[np.float32]
+# Speakers and utterances by the name of a mixture; both empty where the name does not tell.
+_Talkers = tuple[tuple[str, ...], tuple[str, ...]]
+_NOBODY: _Talkers = ((), ())
 
 
-class Mixture(Protocol):
-    """What every mixture of every protocol has, those of a list included."""
-
-    @property
-    def mixture_id(self) -> str:
-        """Its name, unique within the protocol's subset."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, Hz."""
-
-    def load(self) -> tuple[FloatArray, FloatArray]:
-        """Give the mixture, shape ``(n_samples,)``, and its sources ``(n_sources, n_samples)``."""
+def _unnamed(mixture_id: str, n_sources: int) -> _Talkers:
+    return _NOBODY
 
 
-@dataclass(frozen=True)
-class FolderMixture:
-    """One mixture whose mixture and sources are files; they are read by `load` alone.
-
-    Parameters
-    ----------
-    mixture_id : str
-        Name of its files.
-    mixture_path : Path
-        File of the mixture.
-    source_paths : tuple of Path
-        File of each source.
-    sample_rate : int
-        Rate that the files must have, Hz.
-    """
-
-    mixture_id: str
-    mixture_path: Path
-    source_paths: tuple[Path, ...]
-    sample_rate: int
-
-    def load(self) -> tuple[FloatArray, FloatArray]:
-        """Read the files.
-
-        Returns
-        -------
-        mixture : float32 array of shape (n_samples,)
-            As it is in its file: within rounding, the sum of the sources.
-        sources : float32 array of shape (n_sources, n_samples)
-            References.
-
-        Raises
-        ------
-        FileNotFoundError
-            If a file is missing.
-        ValueError
-            If a file is not audio, has another rate, or another length than the mixture.
-        """
-        mixture = self._read(self.mixture_path)
-        sources = [self._read(path) for path in self.source_paths]
-        for path, source in zip(self.source_paths, sources, strict=True):
-            if len(source) != len(mixture):
-                raise ValueError(
-                    f"{self.mixture_id}: {str(path)!r} has {len(source)} samples, but the mixture "
-                    f"has {len(mixture)}; make both anew"
-                )
-        return mixture, np.stack(sources)
-
-    def _read(self, path: Path) -> FloatArray:
-        waveform, rate = read_audio(path)
-        if rate != self.sample_rate:
-            raise ValueError(
-                f"{self.mixture_id}: {str(path)!r} is at {rate} Hz, but the protocol was opened "
-                f"at {self.sample_rate} Hz; make its files anew at that rate"
-            )
-        return waveform
-
-
-@dataclass(frozen=True)
-class ProtocolMixture:
-    """One mixture of a protocol, and what is known of its speakers.
-
-    Parameters
-    ----------
-    audio : Mixture
-        Where `load` reads.
-    conditions : {"training", "closed", "open", "mixed", "unknown"}
-        Whether its speakers are to be trained on (these very recordings: ``"training"``; others of
-        the same speakers: ``"closed"``) or in no way (``"open"``), some each (``"mixed"``), or
-        whether the protocol leaves that to who draws the mixtures (``"unknown"``).
-    speakers : tuple of str, default=()
-        Who speaks in each source; empty where neither a table nor the name tells.
-    sexes : tuple of str, default=()
-        ``"f"``, ``"m"`` or ``"?"`` for each source; empty where no table tells.
-    """
-
-    audio: Mixture
-    conditions: str
-    speakers: tuple[str, ...] = ()
-    sexes: tuple[str, ...] = ()
-
-    @property
-    def mixture_id(self) -> str:
-        """Its name, unique within the protocol's subset."""
-        return self.audio.mixture_id
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, Hz."""
-        return self.audio.sample_rate
-
-    def load(self) -> tuple[FloatArray, FloatArray]:
-        """Read the mixture and its sources; see the class of `audio`."""
-        return self.audio.load()
-
-
-def _no_speakers(mixture_id: str, n_sources: int) -> tuple[str, ...]:
-    return ()
-
-
-def _wsj0_speakers(mixture_id: str, n_sources: int) -> tuple[str, ...]:
+def _wsj0_talkers(mixture_id: str, n_sources: int) -> _Talkers:
     # 441o030e_1.7108_40no030y_-1.7108: an utterance of WSJ0 begins with its speaker.
     parts = mixture_id.split("_")
     if len(parts) != 2 * n_sources or not all(re.fullmatch(r"\w{8}", part) for part in parts[::2]):
-        return ()
-    return tuple(part[:3] for part in parts[::2])
+        return _NOBODY
+    return tuple(part[:3] for part in parts[::2]), tuple(parts[::2])
 
 
-def _libri_speakers(mixture_id: str, n_sources: int) -> tuple[str, ...]:
+def _libri_talkers(mixture_id: str, n_sources: int) -> _Talkers:
     # 4077-13754-0001_5142-33396-0065: speaker, chapter, utterance.
-    parts = [re.fullmatch(r"(\d+)-\d+-\d+", part) for part in mixture_id.split("_")]
-    if len(parts) != n_sources:
-        return ()
-    speakers = tuple(part[1] for part in parts if part)
-    return speakers if len(speakers) == n_sources else ()
+    parts = mixture_id.split("_")
+    if len(parts) != n_sources or not all(re.fullmatch(r"\d+-\d+-\d+", part) for part in parts):
+        return _NOBODY
+    return tuple(part.split("-")[0] for part in parts), tuple(parts)
 
 
-def _clip_speakers(mixture_id: str, n_sources: int) -> tuple[str, ...]:
-    # id00017_00001_1.0321_id00061_00104_-0.5123: speaker, recording, decibels.
+def _clip_talkers(mixture_id: str, n_sources: int) -> _Talkers:
+    # id00017_00001_1.0321_id00061_00104_-0.5123: speaker, recording, decibels. Clips may begin
+    # anywhere in a recording.
     match = re.fullmatch("_".join([r"(.+?)_\d+_-?\d+\.\d+"] * n_sources), mixture_id)
-    return match.groups() if match else ()
+    return (match.groups(), ()) if match else _NOBODY
 
 
 @dataclass(frozen=True)
@@ -179,6 +57,9 @@ class PublishedProtocol:
         Speakers of each mixture; None where the lists differ.
     sample_rates : tuple of int
         Rates that it comes at, Hz; the published figures are for the first.
+    training, validation, test : str
+        Subset to train on, to choose with and to report; no test subset where it is one of
+        several lists.
     subsets : mapping of str to str
         Conditions (see `ProtocolMixture`) of each subset; empty where the folder tells.
     sizes : mapping of str to int
@@ -187,18 +68,21 @@ class PublishedProtocol:
         Cut to the shortest source, or padded to the longest.
     mixture_folder : str, default="mix"
         Folder of the mixtures, beside ``s1``, ``s2``, ...
-    speakers_of : callable
-        ``(mixture_id, n_sources) -> speakers``.
+    talkers_of : callable
+        ``(mixture_id, n_sources) -> (speakers, utterances)``.
     """
 
     name: str
     n_sources: int | None
     sample_rates: tuple[int, ...]
+    training: str
+    validation: str
+    test: str | None
     subsets: Mapping[str, str]
     sizes: Mapping[str, int] = field(default_factory=dict)
     modes: tuple[str, ...] = ("min", "max")
     mixture_folder: str = "mix"
-    speakers_of: Callable[[str, int], tuple[str, ...]] = _no_speakers
+    talkers_of: Callable[[str, int], _Talkers] = _unnamed
 
 
 def _wsj0(n_sources: int) -> PublishedProtocol:
@@ -206,9 +90,12 @@ def _wsj0(n_sources: int) -> PublishedProtocol:
         name=f"wsj0-{n_sources}mix",
         n_sources=n_sources,
         sample_rates=(8000, 16000),
+        training="tr",
+        validation="cv",
+        test="tt",
         subsets={"tr": "training", "cv": "closed", "tt": "open"},
         sizes={"tr": 20000, "cv": 5000, "tt": 3000},
-        speakers_of=_wsj0_speakers,
+        talkers_of=_wsj0_talkers,
     )
 
 
@@ -217,6 +104,9 @@ def _libri(n_sources: int, sizes: Mapping[str, int]) -> PublishedProtocol:
         name=f"libri{n_sources}mix",
         n_sources=n_sources,
         sample_rates=(8000, 16000),
+        training="train-100",
+        validation="dev",
+        test="test",
         subsets={
             "train-100": "training",
             "train-360": "training",
@@ -225,7 +115,7 @@ def _libri(n_sources: int, sizes: Mapping[str, int]) -> PublishedProtocol:
         },
         sizes=sizes,
         mixture_folder="mix_clean",
-        speakers_of=_libri_speakers,
+        talkers_of=_libri_talkers,
     )
 
 
@@ -234,9 +124,12 @@ def _clips(name: str) -> PublishedProtocol:
         name=name,
         n_sources=2,
         sample_rates=(16000,),
+        training="tr",
+        validation="cv",
+        test="tt",
         subsets={"tr": "training", "cv": "unknown", "tt": "open"},
         modes=("min",),
-        speakers_of=_clip_speakers,
+        talkers_of=_clip_talkers,
     )
 
 
@@ -250,7 +143,16 @@ PROTOCOLS: Mapping[str, PublishedProtocol] = MappingProxyType(
             _libri(3, {"train-100": 9300, "train-360": 33900, "dev": 3000, "test": 3000}),
             _clips("lrs3-2mix"),
             _clips("voxceleb2-2mix"),
-            PublishedProtocol("speech", None, (8000,), {}, modes=("min",)),
+            PublishedProtocol(
+                name="speech",
+                n_sources=None,
+                sample_rates=(8000,),
+                training="train",
+                validation="2spk-valid",
+                test=None,
+                subsets={},
+                modes=("min",),
+            ),
         )
     }
 )
@@ -329,19 +231,49 @@ def open_protocol(
     folder = root / f"wav{rate // 1000}k" / mode / subset
     kinds = [protocol.mixture_folder, *(f"s{i + 1}" for i in range(protocol.n_sources))]
     names = _complete_names(folder, kinds)
-    return [
-        ProtocolMixture(
-            FolderMixture(
-                mixture_id=mixture_id,
-                mixture_path=folder / kinds[0] / f"{mixture_id}.wav",
-                source_paths=tuple(folder / kind / f"{mixture_id}.wav" for kind in kinds[1:]),
-                sample_rate=rate,
-            ),
-            conditions=protocol.subsets[subset],
-            speakers=protocol.speakers_of(mixture_id, protocol.n_sources),
+    items = []
+    for mixture_id in names:
+        speakers, utterances = protocol.talkers_of(mixture_id, protocol.n_sources)
+        audio = FolderMixture(
+            mixture_id=mixture_id,
+            mixture_path=folder / kinds[0] / f"{mixture_id}.wav",
+            source_paths=tuple(folder / kind / f"{mixture_id}.wav" for kind in kinds[1:]),
+            sample_rate=rate,
         )
-        for mixture_id in names
-    ]
+        conditions = protocol.subsets[subset]
+        items.append(ProtocolMixture(audio, conditions, speakers, utterances=utterances))
+    return items
+
+
+def choose_rate(name: str, wanted: int) -> int:
+    """Choose the rate to open a protocol at.
+
+    Parameters
+    ----------
+    name : str
+        Which protocol; see `open_protocol`.
+    wanted : int
+        Hz.
+
+    Returns
+    -------
+    int
+        `wanted` where the protocol comes at that rate, else the rate of its published figures.
+
+    Raises
+    ------
+    ValueError
+        If there is no such protocol.
+
+    Examples
+    --------
+    >>> from skdc.datasets.protocols import choose_rate
+    >>> choose_rate("wsj0-2mix", 16000), choose_rate("lrs3-2mix", 8000)
+    (16000, 16000)
+    """
+    _check_choice("name", name, PROTOCOLS)
+    rates = PROTOCOLS[name].sample_rates
+    return wanted if wanted in rates else rates[0]
 
 
 def _check_choice(what: str, value: object, choices: Iterable[object]) -> None:
@@ -384,41 +316,7 @@ def _open_lists(root: Path, subset: str, sample_rate: int) -> list[ProtocolMixtu
     if not lists:
         raise FileNotFoundError(f"no lists (*.csv) in {str(root / 'mixtures')!r}")
     _check_choice("subset of 'speech'", subset, lists)
-    listed = load_mixture_list(lists[subset], root, sample_rate=sample_rate)
-    if not listed:
-        raise ValueError(f"{str(lists[subset])!r} lists no mixtures")
     table = root / "utterances.csv"
-    _, rows = read_table(table, ("split", "speaker", "path"))
-    utterances = {root / row["path"]: row for _, row in rows}
-    trained = {row["speaker"] for _, row in rows if row["split"] == "train"}
-    paths = {path for mixture in listed for path in mixture.paths}
-    unknown = sorted(paths - set(utterances))
-    if unknown:
-        raise ValueError(
-            f"{str(table)!r} does not have {len(unknown)} of the {len(paths)} recordings of the "
-            f"list, the first {str(unknown[0])!r}; list and table do not belong together"
-        )
-    missing = sorted(path for path in paths if not path.is_file())
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(paths)} recordings of the list are missing, the first "
-            f"{str(missing[0])!r}"
-        )
-    items = []
-    for mixture in listed:
-        found = [utterances[path] for path in mixture.paths]
-        conditions = {
-            "training"
-            if row["split"] == "train"
-            else ("closed" if row["speaker"] in trained else "open")
-            for row in found
-        }
-        items.append(
-            ProtocolMixture(
-                mixture,
-                conditions=conditions.pop() if len(conditions) == 1 else "mixed",
-                speakers=tuple(row["speaker"] for row in found),
-                sexes=tuple(row["sex"] for row in found) if "sex" in found[0] else (),
-            )
-        )
-    return items
+    if not table.is_file():
+        raise FileNotFoundError(f"no csv file at {str(table)!r}")
+    return open_mixture_list(lists[subset], root, sample_rate=sample_rate)

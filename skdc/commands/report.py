@@ -1,0 +1,38 @@
+"""``skdc report``: a page of results from the tables of evaluations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "tables",
+        nargs="+",
+        type=Path,
+        metavar="SCORES.csv",
+        help="what 'skdc evaluate --csv' wrote, in the order of the page",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("results.md"),
+        metavar="PAGE.md",
+        help="page to write (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from skdc.checkpoint import atomic_path
+    from skdc.report import make_page
+    from skdc.results import read_rows
+
+    page = make_page([read_rows(path) for path in args.tables])
+    with atomic_path(args.output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(args.output)
+    return 0

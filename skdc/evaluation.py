@@ -1,0 +1,433 @@
+"""How well a model separates the mixtures of a benchmark, one row of a table for each.
+
+A row holds text, as it stands in the csv file: an evaluation that was interrupted and resumed
+gives the very rows of one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from skdc import dsp
+from skdc.datasets.items import ProtocolMixture
+from skdc.metrics import evaluate_separation
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
+
+__all__ = [
+    "IDENTITY_COLUMNS",
+    "MEASURES",
+    "ORACLES",
+    "Benchmark",
+    "Row",
+    "evaluate_model",
+    "list_fingerprint",
+    "model_fingerprint",
+    "oracle_estimates",
+    "score_mixture",
+]
+
+Row = dict[str, str]
+FloatArray = NDArray[np.float64]
+
+MEASURES = ("sdr", "sdr_improvement", "si_sdr", "si_sdr_improvement")
+# Prefixes of the columns of those who know the sources; the model's columns have none.
+ORACLES = ("ideal_binary", "phase_sensitive")
+IDENTITY_COLUMNS = (
+    "protocol",
+    "subset",
+    "n_listed",
+    "list_id",
+    "model",
+    "model_id",
+    "n_estimates",
+)
+_MIXTURE_COLUMNS = ("mixture_id", "sample_rate", "n_samples", "conditions", "sexes")
+# What a separation depends on besides the weights and the number of sources.
+_PARAMETERS = (
+    "sample_rate",
+    "win_length",
+    "hop_length",
+    "activity_threshold_db",
+    "clusterer",
+    "mask",
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The mixtures to measure with, and what they are called.
+
+    Parameters
+    ----------
+    protocol, subset : str
+        Names, such as ``"wsj0-2mix"`` and ``"tt"``.
+    items : sequence of ProtocolMixture
+        All its mixtures, each of another name and all with as many sources.
+
+    Raises
+    ------
+    ValueError
+        If there are no mixtures, or two of one name.
+    """
+
+    protocol: str
+    subset: str
+    items: Sequence[ProtocolMixture]
+
+    def __post_init__(self) -> None:
+        names = [item.mixture_id for item in self.items]
+        if not names:
+            raise ValueError(f"{self.protocol} {self.subset} has no mixtures")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(
+                f"{self.protocol} {self.subset} has two mixtures {twice!r}; name each another way"
+            )
+
+
+def score_mixture(
+    model: DeepClusteringSeparator, mixture: NDArray[Any], references: NDArray[Any]
+) -> dict[str, FloatArray]:
+    """All scores of one mixture: those of the model, of the oracles and of doing nothing.
+
+    Parameters
+    ----------
+    model : DeepClusteringSeparator
+        Fitted, with ``output="sources"``.
+    mixture : array of shape (n_samples,)
+        At the model's `input_rate`, or its `sample_rate` where that is None.
+    references : array of shape (n_sources, n_samples)
+
+    Returns
+    -------
+    dict of str to array of shape (n_sources,)
+        dB, in the order of the references. `MEASURES` of the model; the same of the oracles, such
+        as ``"ideal_binary_sdr"``; and of the mixture as it is, ``"mixture_sdr"`` and
+        ``"mixture_si_sdr"``.
+
+    Raises
+    ------
+    ValueError
+        If a reference is silent, or there are fewer estimates than references.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc import DeepClusteringSeparator
+    >>> from skdc.evaluation import score_mixture
+    >>> references = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
+    >>> mixture = references.sum(axis=0)
+    >>> model = DeepClusteringSeparator(hidden_size=4, embedding_dim=4, max_epochs=1)
+    >>> scores = score_mixture(model.fit(mixture, references), mixture, references)
+    >>> bool((scores["phase_sensitive_si_sdr"] > scores["mixture_si_sdr"]).all())
+    True
+    """
+    oracles = oracle_estimates(model, mixture, references)
+    scores = evaluate_separation(references, model.predict(mixture), mixture)
+    for name in ("sdr", "si_sdr"):
+        scores[f"mixture_{name}"] = scores[name] - scores[f"{name}_improvement"]
+    for oracle, estimates in oracles.items():
+        ideal = evaluate_separation(references, estimates, mixture)
+        scores |= {f"{oracle}_{name}": ideal[name] for name in MEASURES}
+    return scores
+
+
+def oracle_estimates(
+    model: DeepClusteringSeparator, mixture: NDArray[Any], references: NDArray[Any]
+) -> dict[str, NDArray[np.float32]]:
+    """Separate a mixture by masks made from its sources, with a model's window and hop.
+
+    Parameters
+    ----------
+    model : DeepClusteringSeparator
+        Gives the framing; its window lasts as long at another `input_rate`.
+    mixture : array of shape (n_samples,)
+    references : array of shape (n_sources, n_samples)
+
+    Returns
+    -------
+    dict of str to float32 array of shape (n_sources, n_samples)
+        For each of `ORACLES`: the binary mask of the dominant source, and the phase-sensitive mask
+        truncated to 0...1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc import DeepClusteringSeparator
+    >>> from skdc.evaluation import oracle_estimates
+    >>> references = np.random.default_rng(0).standard_normal((2, 4000))
+    >>> estimates = oracle_estimates(DeepClusteringSeparator(), references.sum(0), references)
+    >>> {name: estimate.shape for name, estimate in estimates.items()}
+    {'ideal_binary': (2, 4000), 'phase_sensitive': (2, 4000)}
+    """
+    stretch = (model.input_rate or model.sample_rate) / model.sample_rate
+    framing = {
+        "win_length": 2 * round(model.win_length * stretch / 2),
+        "hop_length": max(1, round(model.hop_length * stretch)),
+    }
+    sources = dsp.stft(torch.as_tensor(references, dtype=torch.float32), **framing)
+    spectrogram = dsp.stft(torch.as_tensor(mixture, dtype=torch.float32), **framing)
+    masks = (
+        dsp.binary_masks(dsp.dominant_source(sources), len(references)),
+        dsp.phase_sensitive_masks(sources, spectrogram),
+    )
+    return {
+        name: dsp.istft(dsp.apply_masks(mask, spectrogram), len(mixture), **framing).numpy()
+        for name, mask in zip(ORACLES, masks, strict=True)
+    }
+
+
+def model_fingerprint(model: DeepClusteringSeparator) -> str:
+    """Name a model by what its separations depend on.
+
+    Parameters
+    ----------
+    model : DeepClusteringSeparator
+        Fitted.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits of the SHA-256 of weights and parameters; the same for any number
+        of sources to look for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc import DeepClusteringSeparator
+    >>> from skdc.evaluation import model_fingerprint
+    >>> sources = np.random.default_rng(0).standard_normal((2, 4000))
+    >>> model = DeepClusteringSeparator(hidden_size=4, embedding_dim=4, max_epochs=1)
+    >>> model = model.fit(sources.sum(axis=0), sources)
+    >>> model_fingerprint(model) == model_fingerprint(model.set_params(mask="binary"))
+    False
+    """
+    parameters = {name: str(getattr(model, name)) for name in _PARAMETERS}
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for name, tensor in sorted(model.network_.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def list_fingerprint(items: Iterable[ProtocolMixture]) -> str:
+    """Name mixtures by what makes them: ids, files, gains and what is known of who speaks.
+
+    Parameters
+    ----------
+    items : iterable of ProtocolMixture
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits of a SHA-256. The same wherever the files' common folder lies.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from skdc.datasets.items import FolderMixture, ProtocolMixture
+    >>> from skdc.evaluation import list_fingerprint
+    >>> def items(root):
+    ...     audio = FolderMixture("a", Path(root, "mix/a.wav"), (Path(root, "s1/a.wav"),), 8000)
+    ...     return [ProtocolMixture(audio, "open")]
+    >>> list_fingerprint(items("here")) == list_fingerprint(items("/there"))
+    True
+    """
+    records = [asdict(item) for item in items]
+    paths: list[str] = []
+
+    def note(value: object) -> str:
+        paths.append(os.path.abspath(str(value)))
+        return ""
+
+    json.dumps(records, default=note)
+    common = os.path.commonpath(paths) if paths else os.curdir
+
+    def relative(value: object) -> str:
+        return Path(os.path.relpath(os.path.abspath(str(value)), common)).as_posix()
+
+    text = json.dumps(records, default=relative, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def evaluate_model(
+    model: DeepClusteringSeparator,
+    benchmark: Benchmark,
+    *,
+    name: str = "model",
+    limit: int | None = None,
+    csv_path: str | os.PathLike[str] | None = None,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> list[Row]:
+    """Score a model on the mixtures of a benchmark.
+
+    Parameters
+    ----------
+    model : DeepClusteringSeparator
+        Fitted, with ``output="sources"``, `n_sources` at least that of the mixtures and
+        `input_rate` set where they are at another rate.
+    benchmark : Benchmark
+    name : str, default="model"
+        What to call the model.
+    limit : int, optional
+        Use that many mixtures, from the first.
+    csv_path : path-like, optional
+        File to write each row to as soon as it is known. What is there already is kept and not
+        computed again, if it is of the same model and mixtures.
+    n_jobs : int, default=1
+        Processes to share the work.
+    progress : bool or None, default=False
+        Whether to show progress and the time left; None: where the output is a terminal.
+
+    Returns
+    -------
+    list of dict of str to str
+        One row a mixture, in the order of the benchmark: `IDENTITY_COLUMNS`, what is known of the
+        mixture, and the scores of `score_mixture`, such as ``"sdr_improvement_1"``, in dB.
+
+    Raises
+    ------
+    ValueError
+        If a mixture cannot be scored, with its name, or the file is of another evaluation.
+    OSError
+        If the file cannot be written. The same call goes on from what was.
+    """
+    identity = {
+        "protocol": benchmark.protocol,
+        "subset": benchmark.subset,
+        "n_listed": str(len(benchmark.items)),
+        "list_id": list_fingerprint(benchmark.items),
+        "model": name,
+        "model_id": model_fingerprint(model),
+        "n_estimates": str(model.n_sources),
+    }
+    chosen = list(benchmark.items[:limit])
+    done = {} if csv_path is None else _read_done(Path(csv_path), identity)
+    todo = [item for item in chosen if item.mixture_id not in done]
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_score_item)(model, item) for item in todo
+    )
+    bar = tqdm(
+        results,
+        total=len(chosen),
+        initial=len(chosen) - len(todo),
+        unit="mixture",
+        disable=None if progress is None else not progress,
+    )
+    with _appending(None if csv_path is None else Path(csv_path)) as write:
+        for scores in bar:
+            row = identity | scores
+            _check_columns(csv_path, row, done)
+            write(row)
+            done[row["mixture_id"]] = row
+    return [done[item.mixture_id] for item in chosen]
+
+
+def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row:
+    mixture, references = item.load()
+    try:
+        scores = score_mixture(model, mixture, references)
+    except ValueError as error:
+        raise ValueError(f"{item.mixture_id}: {error}") from error
+    values = (
+        item.mixture_id,
+        str(item.sample_rate),
+        str(len(mixture)),
+        item.conditions,
+        "".join(item.sexes),
+    )
+    return dict(zip(_MIXTURE_COLUMNS, values, strict=True)) | {
+        f"{column}_{number}": f"{value:.4f}"
+        for column, of_sources in scores.items()
+        for number, value in enumerate(of_sources, start=1)
+    }
+
+
+def _read_done(path: Path, identity: Row) -> dict[str, Row]:
+    # Rows that are in the file already, after cutting off one that a kill or a full disk left
+    # half written.
+    if not path.exists():
+        return {}
+    content, header = path.read_bytes(), ",".join(IDENTITY_COLUMNS).encode()
+    if not (content.startswith(header) or header.startswith(content)):
+        raise ValueError(f"{str(path)!r} is not a table of an evaluation; give another --csv file")
+    whole, newline, _ = content.rpartition(b"\n")
+    reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+    rows = {}
+    for row in reader:
+        _check_same(path, reader.line_num, row, identity)
+        rows[row["mixture_id"]] = row
+    # Without a row, the header goes too: it may be of mixtures of another number of sources.
+    size = len(whole) + len(newline) if rows else 0
+    if size < len(content):
+        os.truncate(path, size)
+    return rows
+
+
+def _check_same(path: Path, line: int, row: dict[Any, Any], identity: Row) -> None:
+    if None in row or None in row.values() or "mixture_id" not in row:
+        raise ValueError(
+            f"{str(path)!r}, line {line}: not a row of an evaluation; remove the line, or give "
+            "another --csv file"
+        )
+    # A model may be called by its file or by its name.
+    same = [name for name in IDENTITY_COLUMNS if name != "model"]
+    if any(row.get(name) != identity[name] for name in same):
+        found, wanted = (
+            f"model {of.get('model')} ({of.get('model_id')}) giving {of.get('n_estimates')} "
+            f"sources on {of.get('protocol')} {of.get('subset')} ({of.get('list_id')})"
+            for of in (row, identity)
+        )
+        raise ValueError(
+            f"{str(path)!r}, line {line}, is of {found}, but this is {wanted}; give another "
+            "--csv file, or remove that one"
+        )
+
+
+def _check_columns(path: str | os.PathLike[str] | None, row: Row, done: dict[str, Row]) -> None:
+    known = list(next(iter(done.values()), row))
+    if list(row) != known:
+        raise ValueError(
+            f"{str(path)!r} was written by another version, with other columns: "
+            f"{', '.join(sorted(set(row) ^ set(known)))}; give another --csv file, or remove it"
+        )
+
+
+@contextmanager
+def _appending(path: Path | None) -> Iterator[Callable[[Row], None]]:
+    # Give a function that puts a row at the end of the file, header first.
+    if path is None:
+        yield lambda row: None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        yield lambda row: _append(file, row)
+
+
+def _append(file: IO[str], row: Row) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, row, lineterminator="\n")
+    if file.tell() == 0:
+        writer.writeheader()
+    writer.writerow(row)
+    # One piece, at once: what is in the file when a run dies is rows and at most one part of one.
+    file.write(text.getvalue())
+    file.flush()

@@ -1,0 +1,256 @@
+"""What the tables of evaluations amount to: means, medians, groups by sex, and a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc.datasets.tables import read_number, read_table
+from skdc.display import import_pyplot
+from skdc.evaluation import IDENTITY_COLUMNS, MEASURES, ORACLES, Row
+
+__all__ = [
+    "count_sources",
+    "format_summary",
+    "group_by_sexes",
+    "plot_improvements",
+    "read_rows",
+    "score_values",
+]
+
+_TITLES = {
+    "sdr_improvement": "SDR improvement",
+    "si_sdr_improvement": "SI-SDR improvement",
+    "sdr": "SDR",
+    "si_sdr": "SI-SDR",
+}
+_SYSTEMS = {
+    "": "model",
+    "ideal_binary_": "ideal binary mask",
+    "phase_sensitive_": "phase-sensitive",
+    "mixture_": "mixture",
+}
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+    """Read the table of an evaluation.
+
+    Parameters
+    ----------
+    path : path-like
+        csv file that `skdc.evaluation.evaluate_model` wrote.
+
+    Returns
+    -------
+    list of dict of str to str
+        One row a mixture.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a table, has no rows, or rows of several evaluations, or if it ends
+        within a row.
+    """
+    path = Path(path)
+    scores = [f"{prefix}{name}_1" for prefix in ("", *_oracle_prefixes()) for name in MEASURES]
+    columns, numbered = read_table(path, (*IDENTITY_COLUMNS, "mixture_id", "sample_rate", *scores))
+    if not path.read_bytes().endswith(b"\n"):
+        raise ValueError(
+            f"{str(path)!r} ends within a row; run the evaluation again, which completes it"
+        )
+    if not numbered:
+        raise ValueError(f"{str(path)!r} has no rows; run the evaluation first")
+    first = numbered[0][1]
+    names = [name for name in columns if _is_score(name)]
+    for line, row in numbered:
+        if any(row[name] != first[name] for name in ("model_id", "list_id")):
+            raise ValueError(
+                f"{str(path)!r}, line {line}: another model or list than in the lines above; keep "
+                "one evaluation in a file"
+            )
+        for name in names:
+            read_number(path, line, row, name)
+    return [row for _, row in numbered]
+
+
+def _oracle_prefixes() -> tuple[str, ...]:
+    return tuple(f"{oracle}_" for oracle in ORACLES)
+
+
+def _is_score(column: str) -> bool:
+    name, _, number = column.rpartition("_")
+    return number.isdigit() and name.endswith(MEASURES)
+
+
+def count_sources(row: Row) -> int:
+    """Count the sources of the mixture of a row.
+
+    Parameters
+    ----------
+    row : dict of str to str
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from skdc.results import count_sources
+    >>> count_sources({"sdr_1": "3.0", "sdr_2": "4.0"})
+    2
+    """
+    return next(number for number in count(1) if f"sdr_{number + 1}" not in row)
+
+
+def score_values(rows: Iterable[Row], column: str) -> NDArray[np.float64]:
+    """Collect a score of all sources of all mixtures.
+
+    Parameters
+    ----------
+    rows : iterable of dict of str to str
+    column : str
+        Such as ``"sdr_improvement"`` or ``"ideal_binary_sdr"``.
+
+    Returns
+    -------
+    float64 array of shape (n_mixtures * n_sources,)
+        dB.
+
+    Examples
+    --------
+    >>> from skdc.results import score_values
+    >>> score_values([{"sdr_1": "3.0", "sdr_2": "4.0"}], "sdr")
+    array([3., 4.])
+    """
+    values = [
+        float(row[f"{column}_{number}"])
+        for row in rows
+        for number in range(1, count_sources(row) + 1)
+    ]
+    return np.array(values)
+
+
+def group_by_sexes(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Group mixtures by the sexes of those who speak, where they are known.
+
+    Parameters
+    ----------
+    rows : iterable of dict of str to str
+
+    Returns
+    -------
+    dict of str to list
+        Rows of each combination, such as ``"f+m"``, whatever the order of the speakers.
+
+    Examples
+    --------
+    >>> from skdc.results import group_by_sexes
+    >>> rows = [{"sexes": sexes} for sexes in ("fm", "mf", "ff", "f?", "")]
+    >>> {sexes: len(group) for sexes, group in group_by_sexes(rows).items()}
+    {'f+f': 1, 'f+m': 2}
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["sexes"] and set(row["sexes"]) <= {"f", "m"}:
+            groups.setdefault("+".join(sorted(row["sexes"])), []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def format_summary(rows: Sequence[Row]) -> str:
+    """Lay out mean and median of all scores as text.
+
+    Parameters
+    ----------
+    rows : sequence of dict of str to str
+        At least one.
+
+    Returns
+    -------
+    str
+        A table over all sources of all mixtures, and where sexes are known one by sexes.
+    """
+    lines = [
+        f"{'dB':<20}" + "".join(f"{title:>20}" for title in _SYSTEMS.values()),
+        f"{'':<20}" + f"{'mean':>12}{'median':>8}" * len(_SYSTEMS),
+    ]
+    for name, title in _TITLES.items():
+        systems = [system for system in _SYSTEMS if f"{system}{name}_1" in rows[0]]
+        cells = [_cells(rows, f"{system}{name}") for system in systems]
+        lines.append(f"{title:<20}" + "".join(cells))
+    if groups := group_by_sexes(rows):
+        lines += ["", f"{'SDR improvement of':<20}" + f"{'mean':>12}{'median':>8}" * 3]
+        for sexes, group in groups.items():
+            cells = [_cells(group, f"{system}sdr_improvement") for system in list(_SYSTEMS)[:3]]
+            lines.append(f"{f'{sexes} ({len(group)})':<20}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def _cells(rows: Iterable[Row], column: str) -> str:
+    values = score_values(rows, column)
+    return f"{values.mean():>12.2f}{np.median(values):>8.2f}"
+
+
+def plot_improvements(rows: Sequence[Row], *, ax: Any = None) -> Any:
+    """Draw how the SDR improvements of the sources are distributed.
+
+    Parameters
+    ----------
+    rows : sequence of dict of str to str
+        At least one.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        Share of the sources below each improvement: of the model, of the oracles, and of the model
+        by sexes where they are known. Dots mark the medians.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    if ax is None:
+        ax = import_pyplot().subplots(figsize=(9.0, 4.5), layout="constrained")[1]
+    styles: dict[str, dict[str, Any]] = {
+        "": {"color": "C0", "linewidth": 2.0},
+        "ideal_binary_": {"color": "0.35", "linestyle": "--"},
+        "phase_sensitive_": {"color": "0.35", "linestyle": ":"},
+    }
+    for prefix, style in styles.items():
+        _draw_share(ax, rows, f"{prefix}sdr_improvement", _SYSTEMS[prefix], style)
+    groups = group_by_sexes(rows)
+    for number, (sexes, group) in enumerate(groups.items() if len(groups) > 1 else (), start=1):
+        style = {"color": f"C{number}", "linewidth": 1.0}
+        _draw_share(ax, group, "sdr_improvement", f"model, {sexes}", style)
+    ax.axvline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(
+        xlabel="SDR improvement (dB)",
+        ylabel="share of sources below",
+        ylim=(0, 1),
+        title=f"{rows[0]['protocol']} {rows[0]['subset']}, {rows[0]['model']}",
+    )
+    # Beside the axes: the curves may go anywhere.
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return ax
+
+
+def _draw_share(
+    ax: Any, rows: Iterable[Row], column: str, label: str, style: dict[str, Any]
+) -> None:
+    values = np.sort(score_values(rows, column))
+    label = f"{label}: mean {values.mean():.1f} dB"
+    # Half of each source is below it, so that the curve meets the median at a half.
+    shares = (np.arange(len(values)) + 0.5) / len(values)
+    ax.plot(values, shares, label=label, **style)
+    ax.plot(np.median(values), 0.5, ".", color=style["color"])

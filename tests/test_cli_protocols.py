@@ -1,0 +1,393 @@
+"""Evaluating, training and reporting by the command line, on tiny trees of every layout."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import soundfile
+
+from skdc import DeepClusteringSeparator
+from skdc.cli import main
+from skdc.commands.train import read_config
+from skdc.datasets import write_audio
+from skdc.datasets.protocols import PROTOCOLS
+from skdc.datasets.recordings import load_protocol_recordings, load_protocol_validation
+
+TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
+SPEAKERS = ("101", "202", "303", "404")
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+
+def voice(speaker: str, n_samples: int, seed: int = 0) -> np.ndarray:
+    """A noise that comes and goes, each speaker in another rhythm and colour."""
+    kind = SPEAKERS.index(speaker)
+    rng = np.random.default_rng((kind, seed))
+    noise = rng.standard_normal(n_samples + 2)
+    coloured = noise[2:] + (-1) ** kind * 0.9 * noise[1:-1] + 0.4 * kind * noise[:-2]
+    return 0.05 * coloured * np.sin(np.arange(n_samples) / (150 + 50 * kind) + kind) ** 2
+
+
+def mixture_name(protocol: str, speakers: tuple[str, ...], number: int) -> str:
+    if protocol.startswith("libri"):
+        return "_".join(f"{speaker}-1-{number}" for speaker in speakers)
+    if protocol.startswith("wsj0"):
+        return "_".join(f"{speaker}a01{number:02}_1.5" for speaker in speakers)
+    return "_".join(f"id{speaker}_{number:05}_1.50" for speaker in speakers)
+
+
+def plant(root: Path, name: str, n_samples: int = 2400, numbers: int = 2) -> None:
+    """Make some mixtures of each subset of a protocol in its layout."""
+    protocol = PROTOCOLS[name]
+    if protocol.n_sources is None:
+        plant_lists(root, n_samples)
+        return
+    rate = protocol.sample_rates[0]
+    for subset in (protocol.training, protocol.validation, protocol.test):
+        folder = root / f"wav{rate // 1000}k" / "min" / str(subset)
+        for number in range(numbers):
+            speakers = tuple(np.roll(SPEAKERS, -number)[: protocol.n_sources])
+            mixture_id = mixture_name(name, speakers, number)
+            sources = [voice(speaker, n_samples, number) for speaker in speakers]
+            write_audio(folder / protocol.mixture_folder / f"{mixture_id}.wav", sum(sources), rate)
+            for i, source in enumerate(sources, start=1):
+                write_audio(folder / f"s{i}" / f"{mixture_id}.wav", source, rate)
+
+
+def plant_lists(root: Path, n_samples: int) -> None:
+    rows = ["split,speaker,sex,path"]
+    for split, speakers in (("train", SPEAKERS[:2]), ("test", SPEAKERS)):
+        for speaker in speakers:
+            path = f"{split}/{speaker}.wav"
+            write_audio(root / path, voice(speaker, n_samples, len(split)), 8000)
+            rows.append(f"{split},{speaker},{'fm'[int(speaker) % 2]},{path}")
+    (root / "utterances.csv").write_text("\n".join(rows) + "\n")
+    (root / "mixtures").mkdir()
+    for name in ("2spk-valid", "2spk-open"):
+        lines = ["mixture_id,n_samples,source_1,gain_1,source_2,gain_2"]
+        lines += [f"a,{n_samples},test/303.wav,1,test/404.wav,0.8"]
+        lines += [f"b,{n_samples - 100},test/404.wav,1,test/101.wav,1.2"]
+        (root / "mixtures" / f"{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model file, trained for one epoch."""
+    settings = {"embedding_dim": 4, "hidden_size": 8, "n_layers": 1, "segment_frames": 20}
+    separator = DeepClusteringSeparator(**settings, max_epochs=1, random_state=0)
+    separator.fit_recordings([voice(speaker, 4000) for speaker in SPEAKERS], SPEAKERS)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    separator.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    plant(tmp_path / "speech", "speech")
+    return tmp_path / "speech"
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail, and give the one line it says."""
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("skdc: error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def rows_in(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def naive_improvements(
+    sources: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, taps: int
+) -> list[float]:
+    """Improvement in SDR (512 taps) or SI-SDR (1), straight from the definition."""
+    if taps == 1:
+        signals = (sources, estimates, mixture)
+        sources, estimates, mixture = (x - x.mean(axis=-1, keepdims=True) for x in signals)
+    padding = ((0, 0), (0, taps - 1))
+    scored = np.pad(np.vstack([estimates, mixture]).astype(float), padding)
+    table = []
+    for source in np.pad(sources.astype(float), padding):
+        delays = scipy.linalg.toeplitz(source, np.zeros(taps))
+        weights = scipy.linalg.solve(delays.T @ delays, delays.T @ scored.T, assume_a="pos")
+        targets = (delays @ weights).T
+        errors = ((scored - targets) ** 2).sum(axis=1)
+        table.append(10 * np.log10((targets**2).sum(axis=1) / errors))
+    best = max(
+        itertools.permutations(range(len(estimates))),
+        key=lambda order: sum(table[i][j] for i, j in enumerate(order)),
+    )
+    return [row[j] - row[-1] for row, j in zip(table, best, strict=True)]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_train_and_evaluate(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(Path("tree"), name)
+    tree = ["--protocol", name, "--root", "tree"]
+    assert main(["train", *tree, "-o", "tiny.safetensors", "--set", *TINY]) == 0
+    said = capsys.readouterr().out
+    n_recordings = 2 if name == "speech" else 2 * (PROTOCOLS[name].n_sources or 0)
+    assert said.startswith(f"Training on {n_recordings} recordings of ")
+    assert "validation: SI-SDR improvement" in said
+
+    subset = PROTOCOLS[name].test or "2spk-open"
+    command = ["evaluate", *tree, "--subset", subset, "--model", "tiny.safetensors"]
+    assert main([*command, "--csv", "scores.csv"]) == 0
+    n_sources = PROTOCOLS[name].n_sources or 2
+    said = capsys.readouterr().out
+    assert said.startswith(f"{name} {subset}: 2 mixtures of {n_sources} sources, model tiny\n")
+    separator = DeepClusteringSeparator.load("tiny.safetensors")
+    assert separator.n_sources == n_sources
+    rate = PROTOCOLS[name].sample_rates[0]
+    separator.set_params(input_rate=rate)
+    improvements = []
+    for row in rows_in("scores.csv"):
+        sources, mixture = read_mixture(name, row["mixture_id"])
+        estimates = separator.predict(mixture)
+        for column, taps in (("sdr_improvement", 512), ("si_sdr_improvement", 1)):
+            expected = naive_improvements(sources, estimates, mixture, taps)
+            found = [float(row[f"{column}_{number + 1}"]) for number in range(n_sources)]
+            np.testing.assert_allclose(found, expected, atol=5e-3)
+            improvements += expected if taps == 512 else []
+    (line,) = [line for line in said.splitlines() if line.startswith("SDR improvement   ")]
+    assert float(line.split()[2]) == pytest.approx(np.mean(improvements), abs=0.01)
+
+
+def read_mixture(name: str, mixture_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sources and mixture as the tree or the list has them, without the library."""
+    if name == "speech":
+        paths, gains, n_samples = {
+            "a": (("303", "404"), (1.0, 0.8), 2400),
+            "b": (("404", "101"), (1.0, 1.2), 2300),
+        }[mixture_id]
+        found = [soundfile.read(f"tree/test/{path}.wav", dtype="float32")[0] for path in paths]
+        sources = np.stack([g * x[:n_samples] for g, x in zip(gains, found, strict=True)])
+        return sources, sources.sum(axis=0)
+    protocol = PROTOCOLS[name]
+    (folder,) = Path("tree").glob(f"wav*/min/{protocol.test}")
+    kinds = [f"s{i + 1}" for i in range(protocol.n_sources or 0)] + [protocol.mixture_folder]
+    parts = [
+        soundfile.read(folder / kind / f"{mixture_id}.wav", dtype="float32")[0] for kind in kinds
+    ]
+    return np.stack(parts[:-1]), parts[-1]
+
+
+# evaluate
+
+
+def test_list_and_protocol_are_one(
+    speech: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = ["--list", str(speech / "mixtures" / "2spk-open.csv")]
+    assert main(["evaluate", *lists, "--model", model, "--csv", "out/s.csv"]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("2spk-open: 2 mixtures of 2 sources, model tiny\n")
+    assert "f+m (2)" in first
+    before = Path("out/s.csv").read_bytes()
+    # All is there already: nothing is computed, and the same is said.
+    protocol = ["--protocol", "speech", "--root", str(speech), "--subset", "2spk-open"]
+    assert main(["evaluate", *protocol, "--model", model, "--csv", "out/s.csv"]) == 0
+    assert capsys.readouterr().out == f"speech {first}"
+    assert Path("out/s.csv").read_bytes() == before
+    rows = rows_in("out/s.csv")
+    assert [row["conditions"] for row in rows] == ["open", "mixed"]
+    table = {line[:20].strip(): line[20:].split() for line in first.splitlines()[4:8]}
+    assert list(table) == ["SDR improvement", "SI-SDR improvement", "SDR", "SI-SDR"]
+    for name, cells in table.items():
+        key = name.lower().replace("-", "_").replace(" ", "_")
+        systems = ["", "ideal_binary_", "phase_sensitive_", "mixture_"]
+        expected = []
+        for system in systems[: len(cells) // 2]:
+            values = [float(row[f"{system}{key}_{n}"]) for row in rows for n in (1, 2)]
+            expected += [np.mean(values), np.median(values)]
+        assert [float(cell) for cell in cells] == pytest.approx(expected, abs=0.006)
+    assert [len(cells) for cells in table.values()] == [6, 6, 8, 8]
+
+
+def test_evaluate_in_processes(
+    speech: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--protocol", "speech", "--root", str(speech), "--subset", "2spk-open"]
+    command += ["--model", model]
+    assert main(command) == 0
+    expected = capsys.readouterr().out
+    assert main([*command, "--jobs", "2"]) == 0
+    assert capsys.readouterr().out == expected
+    assert main([*command, "--limit", "1", "--n-sources", "3"]) == 0
+    assert "2spk-open: 1 mixture of 2 sources" in capsys.readouterr().out
+
+
+def test_evaluate_says_how_to_go_on(
+    speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepClusteringSeparator, "predict", interrupted)
+        assert main([*command, "--csv", "s.csv"]) == 130
+    expected = "The same command goes on from s.csv\nskdc: interrupted\n"
+    assert capsys.readouterr().err == expected
+    assert main([*command, "--csv", "s.csv"]) == 0
+    assert len(rows_in("s.csv")) == 2
+
+
+def test_evaluate_draws(
+    speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
+    command += ["--plot", "out/scores.png"]
+    assert main(command) == 0
+    assert Path("out/scores.png").read_bytes().startswith(b"\x89PNG")
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    capsys.readouterr()
+    assert 'pip install "skdc[plot]"' in error_of([*command, "--model", "none"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "wsj0-2mix"], "--protocol needs --root"),
+        (["--protocol", "wsj1", "--root", "."], "name is 'wsj1'; give 'wsj0-2mix' or"),
+        (["--protocol", "wsj0-2mix", "--root", "gone"], "no folder at 'gone'"),
+        (["--protocol", "wsj0-2mix", "--root", "."], "no folder at 'wav8k/min/tt'; make the mix"),
+        (["--protocol", "wsj0-2mix", "--root", ".", "--subset", "x"], "'x'; give 'tr' or 'cv'"),
+        (["--protocol", "speech", "--root", "speech"], "needs --subset; there is 2spk-open, 2spk"),
+        (["--list", "speech/mixtures/2spk-open.csv", "--subset", "x"], "--subset goes with --pr"),
+        (["--list", "speech/mixtures/2spk-open.csv", "--root", "."], "3 of the 3 recordings"),
+        (["--list", "speech/mixtures/2spk-open.csv", "--n-sources", "1"], "is less than the 2 so"),
+        (["--list", "empty.csv"], "lists no mixtures"),
+        (["--list", "silent.csv", "--root", "."], "odd: reference[1] is silent"),
+        (["--list", "speech/mixtures/2spk-open.csv", "--csv", "empty.csv"], "is not a table of"),
+    ],
+)
+def test_evaluate_errors(
+    speech: Path,
+    model: str,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+    Path("empty.csv").write_text(header)
+    loud = "speech/test/101.wav"
+    Path("silent.csv").write_text(f"{header}odd,2000,{loud},1,{loud},0\n")
+    arguments = ["evaluate", "--model", model, *arguments]
+    assert message in error_of(arguments, capsys).replace("\\", "/")
+    assert Path("empty.csv").read_text() == header
+
+
+def test_lists_without_a_table(speech: Path, model: str) -> None:
+    (speech / "utterances.csv").unlink()
+    pairs = str(speech / "mixtures" / "2spk-open.csv")
+    assert main(["evaluate", "--list", pairs, "--model", model, "--csv", "s.csv"]) == 0
+    assert [(row["conditions"], row["sexes"]) for row in rows_in("s.csv")] == [("unknown", "")] * 2
+
+
+# train
+
+
+def test_recordings_of_mixtures(tmp_path: Path) -> None:
+    plant(tmp_path, "wsj0-2mix", numbers=3)
+    folder = tmp_path / "wav8k" / "min" / "tr"
+    longer = mixture_name("wsj0-2mix", ("101", "404"), 0)
+    for kind, speaker in (("mix", "101"), ("s1", "101"), ("s2", "404")):
+        write_audio(folder / kind / f"{longer}.wav", voice(speaker, 3000), 8000)
+    recordings, speakers = load_protocol_recordings("wsj0-2mix", tmp_path)
+    # 101a0100 is in two mixtures, once for longer; all other utterances in one.
+    assert sorted(speakers) == ["101", "202", "202", "303", "303", "404", "404"]
+    lengths = dict(zip(speakers, map(len, recordings), strict=True))
+    assert lengths["101"] == 3000
+    expected = voice("101", 3000)
+    np.testing.assert_allclose(recordings[speakers.index("101")], expected, atol=2**-15)
+    mixtures, references = load_protocol_validation("wsj0-2mix", tmp_path, n_mixtures=2)
+    assert [mixture.shape for mixture in mixtures] == [(2400,)] * 2
+    assert [sources.shape for sources in references] == [(2, 2400)] * 2
+    np.testing.assert_allclose(mixtures[0], references[0].sum(axis=0), atol=2**-14)
+    # At another rate than the tree's.
+    recordings, _ = load_protocol_recordings("wsj0-2mix", tmp_path, "tt", sample_rate=4000)
+    assert {len(recording) for recording in recordings} == {1200}
+
+
+def test_train_on_another_subset(capsys: pytest.CaptureFixture[str]) -> None:
+    plant(Path("tree"), "libri2mix")
+    Path("tree/wav8k/min/train-100").rename("tree/wav8k/min/train-360")
+    command = ["train", "--protocol", "libri2mix", "--root", "tree", "--set", *TINY]
+    assert "no folder at" in error_of(command, capsys)
+    assert main([*command, "n_sources=3", "--subset", "train-360", "--valid-count", "1"]) == 0
+    assert DeepClusteringSeparator.load("model.safetensors").n_sources == 3
+
+
+def test_train_protocol_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    plant(Path("tree"), "wsj0-2mix", numbers=1)
+    command = ["train", "--protocol", "wsj0-2mix", "--set", *TINY]
+    assert "--protocol needs --root" in error_of(command, capsys)
+    assert "name is 'wsj1'" in error_of(["train", "--protocol", "wsj1", "--root", "."], capsys)
+    for path in Path("tree/wav8k/min/tr").glob("*/*.wav"):
+        path.rename(path.with_name("nameless.wav"))
+    said = error_of([*command, "--root", "tree"], capsys)
+    assert "'nameless' of 'wsj0-2mix' does not tell who speaks" in said
+    with pytest.raises(SystemExit):
+        main(["train", "--data", ".", "--protocol", "wsj0-2mix"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_paper_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config("paper2015")
+    stated = {"win_length": 256, "hop_length": 64, "hidden_size": 600, "n_layers": 2}
+    stated |= {"embedding_dim": 40, "segment_frames": 100, "activity_threshold_db": 40.0}
+    stated |= {"mask": "binary", "sample_rate": 8000}
+    assert config | stated == config
+    plant(Path("tree"), "wsj0-3mix")
+
+    seen: list[dict[str, Any]] = []
+
+    def fit(separator: DeepClusteringSeparator, *args: Any, **kwargs: Any) -> None:
+        seen.append(separator.get_params())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_recordings", fit)
+    command = ["train", "--protocol", "wsj0-3mix", "--root", "tree", "--config", "paper2015"]
+    assert main(command) == 130
+    assert seen[0] | config | {"n_sources": 3} == seen[0]
+    assert main([*command, "--set", "n_sources=2"]) == 130
+    assert seen[1]["n_sources"] == 2
+
+
+# report
+
+
+def test_report(speech: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--protocol", "speech", "--root", str(speech), "--model", model]
+    for name in ("2spk-open", "2spk-valid"):
+        assert main([*command, "--subset", name, "--csv", f"{name}.csv"]) == 0
+    capsys.readouterr()
+    assert main(["report", "2spk-open.csv", "2spk-valid.csv", "-o", "docs/results.md"]) == 0
+    assert capsys.readouterr().out == f"{Path('docs/results.md')}\n"
+    page = Path("docs/results.md").read_text("utf-8")
+    assert page.startswith("# Results\n")
+    for name in ("2spk-open", "2spk-valid"):
+        rows = rows_in(f"{name}.csv")
+        values = [float(row[f"sdr_improvement_{n}"]) for row in rows for n in (1, 2)]
+        cell = f"{np.mean(values):.2f} ({np.median(values):.2f})"
+        assert f"| speech {name} | 2 | 2 | mixed, open | {cell} |" in page
+    assert "no csv file at 'none.csv'" in error_of(["report", "none.csv"], capsys)
+    assert not Path("results.md").exists()
