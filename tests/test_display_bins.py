@@ -123,7 +123,7 @@ def test_embedding_on_given_axes() -> None:
 
 def test_axes_of_the_wrong_dimension() -> None:
     _, flat = plt.subplots()
-    with pytest.raises(ValueError, match="have 3 dimensions: give ax .* with projection='3d'"):
+    with pytest.raises(ValueError, match=r"have 3 dimensions: give ax .* with projection='3d'"):
         EmbeddingDisplay.from_predictions(EMBEDDINGS, LABELS, n_components=3, ax=flat)
     _, deep = plt.subplots(subplot_kw={"projection": "3d"})
     with pytest.raises(ValueError, match="without projection='3d'"):

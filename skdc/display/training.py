@@ -174,7 +174,7 @@ class TrainingDisplay:
             panel.set(xlabel=_LABELS[self.against], ylabel=name)
             panel.grid(alpha=0.3)
             if self.against == "epoch":
-                panel.xaxis.get_major_locator().set_params(integer=True)
+                panel.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
         self._draw(self.axes_[0], self._curve("loss"), "training", "C0")
         held_out = self._curve("validation_loss")
         if np.isfinite(held_out).any():
