@@ -56,6 +56,10 @@ def ideal_labels() -> Array:
     return np.where(active, dominant_source(stft(references, **how)), -1)
 
 
+def legend(display: EmbeddingDisplay) -> list[str]:
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
 # -- embeddings -----------------------------------------------------------------------------------
 
 
@@ -75,8 +79,7 @@ def test_bins_have_the_colour_of_their_source() -> None:
     assert_allclose(points.get_offsets(), display.projected)
     expected = [to_rgb(f"C{label}") for label in display.labels]
     assert_allclose(points.get_facecolors()[:, :3], expected)
-    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert texts == ["source 1", "source 2", "source 3"]
+    assert legend(display) == ["source 1", "source 2", "source 3"]
     for label, centre in enumerate(centres):
         mean = display.projected[display.labels == label].mean(axis=0)
         assert_allclose(centre.get_offsets()[0], mean)
@@ -154,6 +157,7 @@ def test_embedding_from_estimator(separator: DeepClusteringSeparator) -> None:
     chosen = separator.transform(MIXTURE)[labels >= 0]
     assert_array_equal(display.labels, labels[labels >= 0])
     assert_allclose(display.projected, PCA(2).fit_transform(chosen), atol=1e-5)
+    assert legend(display) == ["reference 1", "reference 2"]
 
 
 def test_embedding_coloured_by_what_is_predicted(separator: DeepClusteringSeparator) -> None:
@@ -162,6 +166,7 @@ def test_embedding_coloured_by_what_is_predicted(separator: DeepClusteringSepara
     predicted = separator.set_params(output="labels").predict(MIXTURE)
     separator.set_params(output="sources")
     assert_array_equal(display.labels, predicted[ideal_labels() >= 0])
+    assert legend(display) == ["estimate 1", "estimate 2"]
 
 
 def test_embedding_at_another_rate(separator: DeepClusteringSeparator) -> None:
@@ -233,6 +238,8 @@ def test_affinity_on_given_axes() -> None:
 def test_affinity_from_estimator(separator: DeepClusteringSeparator) -> None:
     display = AffinityDisplay.from_estimator(separator, MIXTURE, REFERENCES, max_bins=200)
     assert display.estimated.shape == (200, 200)
+    names = [text.get_text() for text in display.axes_[0].get_xticklabels()]
+    assert names == ["reference 1", "reference 2"]
     assert_allclose(np.diag(display.estimated), 1, atol=1e-5)
     share = np.mean(ideal_labels()[ideal_labels() >= 0])
     assert display.labels.mean() == pytest.approx(share, abs=0.15)

@@ -28,6 +28,8 @@ class AffinityDisplay:
         V, of unit norm.
     labels : int array of shape (n_bins,)
         Source of each bin, in rising order.
+    label_name : str, default="source"
+        What the axes call a label.
 
     Attributes
     ----------
@@ -56,9 +58,16 @@ class AffinityDisplay:
     figure_: Any
     axes_: NDArray[np.object_]
 
-    def __init__(self, embeddings: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
+    def __init__(
+        self,
+        embeddings: NDArray[np.floating],
+        labels: NDArray[np.integer],
+        *,
+        label_name: str = "source",
+    ) -> None:
         self.embeddings = embeddings
         self.labels = labels
+        self.label_name = label_name
 
     @property
     def estimated(self) -> NDArray[np.floating]:
@@ -122,6 +131,7 @@ class AffinityDisplay:
         """
         return cls.from_predictions(
             *embed_and_label(estimator, mixture, references),
+            label_name="estimate" if references is None else "reference",
             max_bins=max_bins,
             random_state=random_state,
             ax=ax,
@@ -133,6 +143,7 @@ class AffinityDisplay:
         embeddings: ArrayLike,
         labels: ArrayLike,
         *,
+        label_name: str = "source",
         max_bins: int = 500,
         random_state: int | np.random.RandomState | None = 0,
         ax: Any = None,
@@ -145,6 +156,8 @@ class AffinityDisplay:
             Such as `transform` gives, of unit norm.
         labels : int array of shape (...)
             Source of each bin, negative for bins that are left out.
+        label_name : str, default="source"
+            What the axes call them: ``source 1``, ``source 2``.
         max_bins : int, default=500
             How many bins to draw, at most; more are subsampled.
         random_state : int, RandomState or None, default=0
@@ -165,7 +178,7 @@ class AffinityDisplay:
         """
         vectors, sources = choose_bins(embeddings, labels, max_bins, random_state)
         order = np.argsort(sources, kind="stable")
-        return cls(vectors[order], sources[order]).plot(ax)
+        return cls(vectors[order], sources[order], label_name=label_name).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw.
@@ -217,7 +230,10 @@ class AffinityDisplay:
         for edge in ends[:-1] - 0.5:
             panel.axhline(edge, color="black", linewidth=0.8)
             panel.axvline(edge, color="black", linewidth=0.8)
-        centres, names = ends - counts / 2 - 0.5, [f"source {source + 1}" for source in sources]
+        centres, names = (
+            ends - counts / 2 - 0.5,
+            [f"{self.label_name} {source + 1}" for source in sources],
+        )
         panel.set_xticks(centres, names)
         panel.set_yticks(centres, names, rotation=90, va="center")
         panel.tick_params(length=0)

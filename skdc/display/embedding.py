@@ -31,8 +31,10 @@ class EmbeddingDisplay:
         Embeddings in 2 or 3 dimensions.
     labels : int array of shape (n_bins,)
         Source of each bin.
-    axis_names : sequence of str, optional
+    axis_names : list of str, optional
         Of the dimensions.
+    label_name : str, default="source"
+        What the legend calls a label.
 
     Attributes
     ----------
@@ -65,10 +67,12 @@ class EmbeddingDisplay:
         labels: NDArray[np.integer],
         *,
         axis_names: list[str] | None = None,
+        label_name: str = "source",
     ) -> None:
         self.projected = projected
         self.labels = labels
         self.axis_names = axis_names
+        self.label_name = label_name
 
     @classmethod
     def from_estimator(
@@ -124,6 +128,7 @@ class EmbeddingDisplay:
         """
         return cls.from_predictions(
             *embed_and_label(estimator, mixture, references),
+            label_name="estimate" if references is None else "reference",
             projection=projection,
             n_components=n_components,
             max_bins=max_bins,
@@ -137,6 +142,7 @@ class EmbeddingDisplay:
         embeddings: ArrayLike,
         labels: ArrayLike,
         *,
+        label_name: str = "source",
         projection: Any = None,
         n_components: int = 2,
         max_bins: int = 2000,
@@ -151,6 +157,8 @@ class EmbeddingDisplay:
             Such as `transform` gives.
         labels : int array of shape (...)
             Source of each bin, negative for bins that are left out.
+        label_name : str, default="source"
+            What the legend calls them: ``source 1``, ``source 2``.
         projection : scikit-learn transformer, optional
             What brings the chosen embeddings to 2 or 3 dimensions, with a ``fit_transform``; it is
             cloned. By default `sklearn.decomposition.PCA`.
@@ -195,7 +203,7 @@ class EmbeddingDisplay:
         shares = getattr(projection, "explained_variance_ratio_", None)
         if shares is not None:
             names = [f"{n} ({share:.0%})" for n, share in zip(names, shares, strict=True)]
-        return cls(projected, sources, axis_names=names).plot(ax)
+        return cls(projected, sources, axis_names=names, label_name=label_name).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw.
@@ -238,7 +246,7 @@ class EmbeddingDisplay:
                 color=f"C{label % 10}",
                 s=90,
                 edgecolors="black",
-                label=f"source {label + 1}",
+                label=f"{self.label_name} {label + 1}",
                 zorder=3,
             )
         names = self.axis_names or [f"dimension {i}" for i in range(1, n_dims + 1)]
