@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skdc import dsp
+from skdc.storage import ArrayStore
 
 __all__ = [
     "Batch",
@@ -210,6 +211,9 @@ class SourceBank:
     framing : Framing, optional
     device : torch.device, optional
         Where the bank lives and batches are made; the CPU by default.
+    on_disk : bool, default=False
+        Whether the bank lives in a temporary file instead, for more than memory holds. Batches
+        are the same.
 
     Raises
     ------
@@ -236,28 +240,32 @@ class SourceBank:
         sample_rate: int = 8000,
         framing: Framing | None = None,
         device: torch.device | None = None,
+        on_disk: bool = False,
     ) -> None:
         self.framing = framing or Framing()
         self.level_range_db = level_range_db
         self._counts = torch.as_tensor(np.atleast_1d(np.asarray(n_sources)))
         self._max_sources = int(self._counts.max())
-        by_speaker: dict[Hashable, list[NDArray[np.floating]]] = {}
+        by_speaker: dict[Hashable, list[tuple[int, float]]] = {}
         for index, source in enumerate(sources):
             level = active_level(source, sample_rate)
             if level > 0:
                 speaker = index if speakers is None else speakers[index]
-                scaled = (np.asarray(source) * (0.1 / level)).astype(np.float32)
-                by_speaker.setdefault(speaker, []).append(scaled)
+                by_speaker.setdefault(speaker, []).append((index, 0.1 / level))
         if len(by_speaker) < self._max_sources:
             raise ValueError(
                 f"got recordings of {len(by_speaker)} speakers that are not silent; mixtures of "
                 f"{self._max_sources} sources need at least {self._max_sources} different ones"
             )
-        lengths = [sum(len(part) for part in parts) for parts in by_speaker.values()]
+        lengths = [sum(len(sources[i]) for i, _ in parts) for parts in by_speaker.values()]
         self._lengths = torch.tensor(lengths)
         self._offsets = self._lengths.cumsum(0) - self._lengths
-        flat = np.concatenate([part for parts in by_speaker.values() for part in parts])
-        self._flat = torch.from_numpy(flat).to(device or torch.device("cpu"))
+        with ArrayStore(on_disk) as store:
+            for index, gain in (part for parts in by_speaker.values() for part in parts):
+                store.append((np.asarray(sources[index]) * gain).astype(np.float32))
+            flat = torch.from_numpy(store.flat())
+        self._device = device or torch.device("cpu")
+        self._flat = flat if on_disk else flat.to(self._device)
         self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
 
     def mixtures(
@@ -294,7 +302,7 @@ class SourceBank:
         )
         # A stretch that runs over the end of what a speaker said goes on at the beginning.
         position = (start + torch.arange(n_samples, device=device)) % length + offset
-        sources = self._flat[position] * gain
+        sources = (self._flat[position] * gain).to(self._device)
         return sources.sum(1), sources
 
     def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
@@ -327,7 +335,10 @@ class MixtureBank:
         integer of shape (n_frames, n_bins).
     framing : Framing, optional
     device : torch.device, optional
-        The CPU by default.
+        Where the bank lives and batches are made; the CPU by default.
+    on_disk : bool, default=False
+        Whether mixtures and references stay where they are, mapped from a file, instead of being
+        copied; they must not change then.
 
     Examples
     --------
@@ -346,18 +357,19 @@ class MixtureBank:
         *,
         framing: Framing | None = None,
         device: torch.device | None = None,
+        on_disk: bool = False,
     ) -> None:
         self.framing = framing or Framing()
-        self._mixtures = [
-            torch.as_tensor(np.array(x, np.float32), device=device) for x in mixtures
-        ]
-        self._references = [
-            torch.as_tensor(
-                np.array(y, np.int64 if np.issubdtype(np.asarray(y).dtype, np.integer) else "f4"),
-                device=device,
-            )
-            for y in references
-        ]
+        self._device = device or torch.device("cpu")
+
+        def keep(item: NDArray[np.generic]) -> Tensor:
+            kind = np.int64 if np.issubdtype(np.asarray(item).dtype, np.integer) else np.float32
+            if on_disk:
+                return torch.from_numpy(np.asarray(item, kind))
+            return torch.as_tensor(np.array(item, kind), device=self._device)
+
+        self._mixtures = [keep(np.asarray(x, np.float32)) for x in mixtures]
+        self._references = [keep(y) for y in references]
         self._is_labels = not self._references[0].is_floating_point()
         self.n_sources = max(
             int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
@@ -407,6 +419,7 @@ class MixtureBank:
             else:
                 cut = reference[:, frame * hop :][:, :n_samples]
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
+        segments, targets = segments.to(self._device), targets.to(self._device)
         if not self._is_labels:
             return make_targets(segments, targets, self.framing)
         spectrogram = self.framing.stft(segments)
@@ -422,6 +435,7 @@ def make_bank(
     sample_rate: int = 8000,
     framing: Framing | None = None,
     device: torch.device | None = None,
+    on_disk: bool = False,
 ) -> BatchSource:
     """Make the bank that given mixtures are trained on from.
 
@@ -432,8 +446,8 @@ def make_bank(
     remix : bool, default=True
         Mix the reference sources anew, as far as that can be done: not label maps, and not the
         sources of a single mixture, which could only be mixed to what they were.
-    sample_rate, framing, device
-        As for `SourceBank`.
+    sample_rate, framing, device, on_disk
+        As for the banks.
 
     Returns
     -------
@@ -452,6 +466,11 @@ def make_bank(
     sources = [] if is_labels else [source for item in references for source in item]
     if remix and sum(bool(np.any(source)) for source in sources) > max(counts):
         return SourceBank(
-            sources, n_sources=counts, sample_rate=sample_rate, framing=framing, device=device
+            sources,
+            n_sources=counts,
+            sample_rate=sample_rate,
+            framing=framing,
+            device=device,
+            on_disk=on_disk,
         )
-    return MixtureBank(mixtures, references, framing=framing, device=device)
+    return MixtureBank(mixtures, references, framing=framing, device=device, on_disk=on_disk)

@@ -16,7 +16,7 @@ from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.parameters import check_parameters, resolve_device
 from skdc.training import History
 
-__all__ = ["PersistenceMixin"]
+__all__ = ["PersistenceMixin", "continue_history"]
 
 _FORMAT = 1
 # What a model file leaves to the place where it is loaded.
@@ -155,3 +155,12 @@ class PersistenceMixin(BaseEstimator):
             self.device: Any = "cpu"
             device = torch.device("cpu")
         self.network_ = network.to(device).eval()
+
+
+def continue_history(earlier: History, history: History) -> History:
+    """Join histories: counts of the later one go on from those of the earlier."""
+    last = earlier[-1] if earlier else {}
+    counts = ("epoch", "steps", "hours", "seconds")
+    return earlier + [
+        row | {name: row[name] + last.get(name, 0.0) for name in counts} for row in history
+    ]

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from skdc.lazy import check_mixture_headers, is_lazy
 from skdc.mixing import BatchSource, Framing, SourceBank, make_bank
 from skdc.network import EmbeddingNetwork
 from skdc.parameters import (
@@ -27,7 +28,7 @@ from skdc.parameters import (
     resolve_precision,
     training_config,
 )
-from skdc.persistence import PersistenceMixin
+from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.training import History, train
@@ -230,7 +231,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples) or list of arrays of shape (n_samples_i,)
-            Mixtures, floating or integer PCM.
+            Mixtures, floating or integer PCM; or `skdc.datasets.AudioFiles`, for more than memory
+            holds: what is read then goes to a temporary file.
         y : array of shape (n_mixtures, n_sources, n_samples) or list of arrays
             The reference sources of each mixture, ``(n_sources, n_samples_i)``; or its label map,
             integer ``(n_frames, n_bins)`` with -1 for bins of no source. Names of sources mean
@@ -252,7 +254,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         pairs, held_out = self._check_pairs(X, y), self._check_held_out(X_val, y_val)
         if held_out is None and self.early_stopping:
             pairs, held_out = hold_out(pairs, check_random_state(self.random_state))
-        return self._fit(self._make_bank(pairs), held_out, resume=self.warm_start)
+        bank = self._make_bank(pairs)
+        del pairs  # the bank has what it needs
+        return self._fit(bank, held_out, resume=self.warm_start)
 
     def fit_recordings(
         self,
@@ -293,6 +297,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),
+            on_disk=is_lazy(recordings),
         )
         del checked
         return self._fit(bank, held_out, resume=self.warm_start)
@@ -342,7 +347,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             checkpoint=parameters["checkpoint"],
             progress=self.verbose > 0,
         )
-        self._adopt(network, _continue(earlier, history), seed)
+        self._adopt(network, continue_history(earlier, history), seed)
         return self
 
     def transform(self, X: Waveforms) -> Any:
@@ -424,10 +429,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources, order)
         return float(np.mean(scores))
 
-    def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False) -> Any:
+    def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False, name: str = "X") -> Any:
         self._check_fitted()
         rates = self.sample_rate, self.input_rate
-        mixtures = check_mixtures(X, self._framing, *rates)
+        if is_lazy(X):  # one file after the other
+            check_mixture_headers(X, self._framing, *rates)
+            order = self._progress(len(X))
+            return [self._map(X[i], work, is_audio=is_audio, name=f"X[{i}]") for i in order]
+        mixtures = check_mixtures(X, self._framing, *rates, name=name)
         separator = self._separator()
         results = []
         for index in self._progress(len(mixtures.waveforms)):
@@ -448,7 +457,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         )
 
     def _progress(self, n_mixtures: int) -> Iterator[int]:
-        return iter(tqdm(range(n_mixtures), unit="mixture", disable=self.verbose <= 0))
+        is_quiet = self.verbose <= 0 or n_mixtures == 1
+        return iter(tqdm(range(n_mixtures), unit="mixture", disable=is_quiet))
 
     @property
     def _framing(self) -> Framing:
@@ -470,6 +480,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),
+            on_disk=pairs.on_disk,
         )
 
     def _check_fitted(self) -> None:
@@ -484,12 +495,3 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         tags.target_tags.single_output = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _continue(earlier: History, history: History) -> History:
-    # Counts go on from those of the passes before.
-    last = earlier[-1] if earlier else {}
-    counts = ("epoch", "steps", "hours", "seconds")
-    return earlier + [
-        row | {name: row[name] + last.get(name, 0.0) for name in counts} for row in history
-    ]

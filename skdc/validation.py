@@ -12,8 +12,11 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skdc.dsp import frame_count
+from skdc.lazy import check_headers, check_pair_headers, is_lazy
 from skdc.mixing import Framing
+from skdc.recordings import as_array, as_float, check_duration, check_finite, check_waveform
 from skdc.resampling import resample
+from skdc.storage import ArrayStore
 
 __all__ = [
     "AudioWarning",
@@ -28,9 +31,6 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 Container = Literal["array", "list", "single"]
-
-# Recordings come as int8...int32 PCM; int64 is what NumPy makes of a list of numbers.
-_PCM_TYPES = (np.int8, np.int16, np.int32)
 
 
 class AudioWarning(UserWarning):
@@ -111,55 +111,23 @@ class CheckedPairs(NamedTuple):
     mixtures : Mixtures
     references : list of arrays
         float32 ``(n_sources, n_samples)`` or int64 ``(n_frames, n_bins)``, one a mixture.
+    on_disk : bool
+        Whether they came from files, and so may be more than memory holds.
     """
 
     mixtures: Mixtures
     references: list[NDArray[Any]]
+    on_disk: bool = False
 
 
-def as_float(waveform: NDArray[Any]) -> NDArray[np.floating]:
-    """Give samples as float64, integer PCM scaled to +-1 by its type."""
-    if waveform.dtype == np.uint8:  # 8-bit WAV is unsigned, silence at 128
-        return (waveform.astype(np.float64) - 128) / 128
-    if waveform.dtype.type in _PCM_TYPES:
-        return waveform.astype(np.float64) / -float(np.iinfo(waveform.dtype).min)
-    return waveform.astype(np.float64)
-
-
-def check_finite(waveform: NDArray[Any], name: str) -> None:
-    """Raise an error that names the item if its samples are not finite real numbers."""
-    if np.iscomplexobj(waveform):
-        raise ValueError(f"Complex data not supported: {name} is complex; give real samples")
-    if waveform.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {waveform.dtype}; give floating or integer samples")
-    if waveform.dtype.kind == "f" and not np.isfinite(waveform).all():
-        what = "NaN" if np.isnan(waveform).any() else "infinity"
-        raise ValueError(f"{name} contains {what}; every sample must be a finite number")
-
-
-def as_array(item: Any, name: str) -> NDArray[Any]:
-    """Give an array, or a ValueError that names the item."""
-    try:
-        return np.asarray(item)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array of samples: {error}") from error
-
-
-def check_waveform(item: Any, name: str) -> NDArray[np.floating]:
-    """Check one recording and give it as float64."""
-    waveform = as_array(item, name)
-    if waveform.ndim != 1:
-        raise ValueError(
-            f"{name} has shape {waveform.shape}; a recording is one channel of shape "
-            "(n_samples,): mix stereo down to mono first, for instance with x.mean(axis=...)"
-        )
-    if not len(waveform):
-        raise ValueError(f"{name} is empty; give at least one window of samples")
-    check_finite(waveform, name)
-    return as_float(waveform)
-
-
-def _warn_if_clipped(waveform: NDArray[np.floating], peak: float, name: str) -> None:
+def _check_peak(waveform: NDArray[np.floating], name: str, allow_silence: bool) -> float:
+    """Give the peak, 1 for silence; silence may be refused, and clipping gives a warning."""
+    peak = float(np.abs(waveform).max())
+    if peak == 0:
+        if not allow_silence:
+            raise ValueError(f"{name} is silent: all its samples are 0; leave it out")
+        warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
+        return 1.0
     # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
     at_peak = np.abs(waveform) >= 0.9999 * peak
     share = float(np.mean(at_peak[1:] & at_peak[:-1])) if len(waveform) > 1 else 0.0
@@ -170,6 +138,7 @@ def _warn_if_clipped(waveform: NDArray[np.floating], peak: float, name: str) -> 
             AudioWarning,
             stacklevel=5,
         )
+    return peak
 
 
 def check_mixtures(
@@ -187,7 +156,8 @@ def check_mixtures(
     ----------
     X : array-like
         Array ``(n_mixtures, n_samples)``, list of arrays ``(n_samples_i,)``, or one array
-        ``(n_samples,)``. Integer PCM is scaled to +-1 by its type.
+        ``(n_samples,)``. Integer PCM is scaled to +-1 by its type. What comes from files goes to
+        a temporary one.
     framing : Framing
         A mixture must last at least one window.
     sample_rate : int, default=8000
@@ -212,30 +182,20 @@ def check_mixtures(
         If `X` is sparse, not numeric, or no array or list.
     """
     items, container = as_items(X, name)
-    waveforms, peaks, lengths = [], [], []
-    for index, item in enumerate(items):
-        label = name if container == "single" else f"{name}[{index}]"
-        waveform = check_waveform(item, label)
-        peak = float(np.abs(waveform).max())
-        if peak == 0:
-            if not allow_silence:
-                raise ValueError(f"{label} is silent: all its samples are 0; leave it out")
-            warnings.warn(f"{label} is silent; so are its sources", AudioWarning, stacklevel=4)
-        else:
-            _warn_if_clipped(waveform, peak, label)
-        scaled = waveform / (peak or 1.0)
-        if input_rate is not None:
-            scaled = resample(scaled, input_rate, sample_rate)
-        if len(scaled) < framing.win_length:
-            raise ValueError(
-                f"{label} has {len(waveform)} samples; at least "
-                f"{-(-framing.win_length * (input_rate or sample_rate) // sample_rate)} (one "
-                f"window, {1000 * framing.win_length / sample_rate:g} ms) are needed: leave it "
-                "out or pad it with zeros"
-            )
-        waveforms.append(scaled.astype(np.float32))
-        peaks.append(peak or 1.0)
-        lengths.append(len(waveform))
+    peaks, lengths = [], []
+    with ArrayStore(on_disk=is_lazy(X)) as store:
+        for index, item in enumerate(items):
+            label = name if container == "single" else f"{name}[{index}]"
+            waveform = check_waveform(item, label)
+            check_duration(label, len(waveform), framing, sample_rate, input_rate)
+            peak = _check_peak(waveform, label, allow_silence)
+            scaled = waveform / peak
+            if input_rate is not None:
+                scaled = resample(scaled, input_rate, sample_rate)
+            store.append(scaled.astype(np.float32))
+            peaks.append(peak)
+            lengths.append(len(waveform))
+        waveforms = store.arrays()
     return Mixtures(waveforms, peaks, lengths, container)
 
 
@@ -246,6 +206,8 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
             f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
             f"use {name}.toarray()"
         )
+    if is_lazy(X):
+        return X, "list"
     if isinstance(X, list | tuple):
         if not len(X):
             raise ValueError(f"{name} is empty; give at least one mixture")
@@ -319,51 +281,66 @@ def check_references(
         raise ValueError(
             f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
         )
-    references = []
-    for index, item in enumerate(items):
-        waveform, peak = mixtures.waveforms[index], mixtures.peaks[index]
-        label = f"{name}[{index}]"
-        array = as_array(item, label)
-        check_finite(array, label)
-        shape = (frame_count(len(waveform), framing.hop_length), framing.win_length // 2 + 1)
-        if array.dtype.kind in "iu" and array.shape == shape:
-            if array.min() < -1:
-                raise ValueError(
-                    f"{label} holds the label {array.min()}; labels are 0, 1, ... and -1 for none"
-                )
-            # Labels have no identity beyond their mixture, so any numbers become 0, 1, ...
-            present, labels = np.unique(array, return_inverse=True)
-            if present[-1] < 0:
-                raise ValueError(f"{label} labels no bin: all are -1; leave the mixture out")
-            references.append(labels.reshape(shape).astype(np.int64) - int(present[0] < 0))
-            continue
-        if array.ndim != 2:
-            raise ValueError(
-                f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
-                f"or an integer label map {shape} (n_frames, n_bins)"
-            )
-        if array.shape[0] < 1:
-            raise ValueError(f"{label} has no sources")
-        sources = as_float(array) / peak
-        if input_rate is not None:
-            sources = resample(sources, input_rate, sample_rate)
-        if sources.shape[1] != len(waveform):
-            raise ValueError(
-                f"{label} has {array.shape[1]} samples but its mixture has "
-                f"{round(len(waveform) * (input_rate or sample_rate) / sample_rate)}; sources "
-                f"must be as long as their mixture (label maps are integer, {shape} here)"
-            )
-        if not np.abs(sources).max() > 0:
-            raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
-        references.append(sources.astype(np.float32))
+    with ArrayStore(on_disk=is_lazy(y)) as store:
+        for index, item in enumerate(items):
+            how = index, mixtures, framing, sample_rate, input_rate
+            store.append(_check_reference(item, f"{name}[{index}]", *how))
+        references = store.arrays()
     kinds = {array.dtype.kind for array in references}
     if len(kinds) > 1:
         raise ValueError(f"{name} mixes reference sources and label maps; give one form for all")
     return references
 
 
-def as_reference_items(y: Any, container: Container, name: str) -> list[Any]:
+def _check_reference(
+    item: Any,
+    label: str,
+    index: int,
+    mixtures: Mixtures,
+    framing: Framing,
+    sample_rate: int,
+    input_rate: int | None,
+) -> NDArray[Any]:
+    """Check what belongs to one mixture."""
+    waveform, peak = mixtures.waveforms[index], mixtures.peaks[index]
+    array = as_array(item, label)
+    check_finite(array, label)
+    shape = (frame_count(len(waveform), framing.hop_length), framing.win_length // 2 + 1)
+    if array.dtype.kind in "iu" and array.shape == shape:
+        if array.min() < -1:
+            raise ValueError(
+                f"{label} holds the label {array.min()}; labels are 0, 1, ... and -1 for none"
+            )
+        # Labels have no identity beyond their mixture, so any numbers become 0, 1, ...
+        present, labels = np.unique(array, return_inverse=True)
+        if present[-1] < 0:
+            raise ValueError(f"{label} labels no bin: all are -1; leave the mixture out")
+        return labels.reshape(shape).astype(np.int64) - int(present[0] < 0)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
+            f"or an integer label map {shape} (n_frames, n_bins)"
+        )
+    if array.shape[0] < 1:
+        raise ValueError(f"{label} has no sources")
+    sources = as_float(array) / peak
+    if input_rate is not None:
+        sources = resample(sources, input_rate, sample_rate)
+    if sources.shape[1] != len(waveform):
+        raise ValueError(
+            f"{label} has {array.shape[1]} samples but its mixture has "
+            f"{round(len(waveform) * (input_rate or sample_rate) / sample_rate)}; sources "
+            f"must be as long as their mixture (label maps are integer, {shape} here)"
+        )
+    if not np.abs(sources).max() > 0:
+        raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
+    return sources.astype(np.float32)
+
+
+def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]:
     """Give references one by one."""
+    if is_lazy(y):
+        return y
     try:
         items = list(y)
     except TypeError as error:
@@ -407,9 +384,10 @@ def check_pairs(
         As those do.
     """
     how = framing, sample_rate, input_rate
+    check_pair_headers(X, y, *how, names=names)
     mixtures = check_mixtures(X, *how, name=names[0], allow_silence=False)
     references = check_references(y, mixtures, *how, name=names[1])
-    return CheckedPairs(mixtures, references)
+    return CheckedPairs(mixtures, references, is_lazy(X) or is_lazy(y))
 
 
 def hold_out(
@@ -441,7 +419,9 @@ def hold_out(
     n_held_out = max(1, n_mixtures // 10)
 
     kept, held_out = (
-        CheckedPairs(pairs.mixtures.take(chosen), [pairs.references[i] for i in chosen])
+        CheckedPairs(
+            pairs.mixtures.take(chosen), [pairs.references[i] for i in chosen], pairs.on_disk
+        )
         for chosen in (order[n_held_out:], order[:n_held_out])
     )
     return kept, held_out
@@ -480,11 +460,13 @@ def check_recordings(
         raise ValueError(
             f"got {len(speakers)} speakers for {len(recordings)} recordings: one each"
         )
-    checked = []
-    for index, item in enumerate(recordings):
-        waveform = check_waveform(item, f"recordings[{index}]")
-        waveform = waveform / (np.abs(waveform).max() or 1.0)
-        if input_rate is not None:
-            waveform = resample(waveform, input_rate, sample_rate)
-        checked.append(waveform.astype(np.float32))
-    return checked
+    if is_lazy(recordings):
+        check_headers(recordings, "recordings", input_rate or sample_rate)
+    with ArrayStore(on_disk=is_lazy(recordings)) as store:
+        for index, item in enumerate(recordings):
+            waveform = check_waveform(item, f"recordings[{index}]")
+            waveform = waveform / (np.abs(waveform).max() or 1.0)
+            if input_rate is not None:
+                waveform = resample(waveform, input_rate, sample_rate)
+            store.append(waveform.astype(np.float32))
+        return store.arrays()

@@ -375,7 +375,7 @@ def test_checked_mixtures_have_a_peak_of_one() -> None:
 
 
 def test_references_keep_their_place_in_the_mixture() -> None:
-    (checked, references) = check_pairs(MIXTURES, SOURCES, FRAMING)
+    checked, references, _ = check_pairs(MIXTURES, SOURCES, FRAMING)
     for waveform, sources in zip(checked.waveforms, references, strict=True):
         assert_allclose(sources.sum(axis=0), waveform, atol=1e-5)
         assert sources.dtype == np.float32

@@ -3,17 +3,20 @@
 `make_mixtures` turns recordings of single speakers into mixtures X and references y.
 `load_corpus` and `load_mixture_list` read corpora on disk, `read_audio` and `write_audio` single
 files, and `load_sample_clips` and `load_sample_mixture` the real speech that comes with the
-package.
+package. `AudioFiles` and `AudioSources` are sequences of files that are read when they are used.
 """
 
 from __future__ import annotations
 
 from skdc.datasets.audio import read_audio, resample, write_audio
 from skdc.datasets.clips import SampleClip, load_sample_clips, load_sample_mixture
+from skdc.datasets.files import AudioFiles, AudioSources
 from skdc.datasets.lists import ListedMixture, load_corpus, load_mixture_list
 from skdc.datasets.mixtures import make_mixtures
 
 __all__ = [
+    "AudioFiles",
+    "AudioSources",
     "ListedMixture",
     "SampleClip",
     "load_corpus",

@@ -69,7 +69,7 @@ def read_audio(
     """
     path = Path(path)
     if sample_rate is not None:
-        _check_rate(sample_rate)
+        check_rate(sample_rate)
     if not path.is_file():
         raise FileNotFoundError(f"no audio file at {str(path)!r}")
     try:
@@ -136,7 +136,7 @@ def write_audio(
     (array([ 0. ,  0.5, -1. ], dtype=float32), 8000)
     """
     path = Path(path)
-    _check_rate(sample_rate)
+    check_rate(sample_rate)
     file_format = _file_format(path, subtype)
     samples: NDArray[Any] = _check_samples(waveform)
     peak = float(np.abs(samples).max(initial=0.0))
@@ -159,7 +159,7 @@ def write_audio(
             raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
 
-def _check_rate(sample_rate: int) -> None:
+def check_rate(sample_rate: int) -> None:
     if not isinstance(sample_rate, int | np.integer) or sample_rate <= 0:
         raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
 

@@ -1,8 +1,7 @@
-"""Pictures of separations, in the style of scikit-learn's displays; they need matplotlib."""
+"""Spectrograms of a separation."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,45 +10,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from skdc import dsp
+from skdc.display.inputs import as_waveforms, at_network_rate, check_length, import_pyplot
 from skdc.metrics import best_permutation, si_sdr
-from skdc.resampling import resample
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
-__all__ = ["SeparationDisplay", "import_pyplot", "match_estimates"]
+__all__ = ["SeparationDisplay", "match_estimates"]
 
 FloatArray = NDArray[np.floating]
 
 _WINDOW_S = 0.032
 _RANGE_DB = 60.0
-
-
-def import_pyplot() -> Any:
-    """Import `matplotlib.pyplot`.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed, with the command that installs it.
-
-    Examples
-    --------
-    >>> from skdc.display import import_pyplot
-    >>> import_pyplot().__name__
-    'matplotlib.pyplot'
-    """
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            'pictures need matplotlib; install it with: pip install "skdc[plot]"'
-        ) from error
-    return pyplot
 
 
 def match_estimates(references: ArrayLike, estimates: ArrayLike) -> NDArray[np.intp]:
@@ -196,19 +168,13 @@ class SeparationDisplay:
         >>> display.masks.shape
         (2, 126, 129)
         """
-        # A shallow copy shares the network and leaves the caller's parameters alone.
-        separator = copy.copy(estimator).set_params(output="sources", input_rate=None)
-        rate = separator.sample_rate
-        input_rate = estimator.input_rate or rate
-        signal = resample(_as_waveforms(mixture, "mixture", 1), input_rate, rate)
-        if references is not None:
-            references = resample(_as_waveforms(references, "references", 2), input_rate, rate)
+        separator, signal, sources = at_network_rate(estimator, mixture, references)
         return cls.from_predictions(
             signal,
             separator.predict(signal),
             separator.predict_masks(signal),
-            references,
-            sample_rate=rate,
+            sources,
+            sample_rate=separator.sample_rate,
             ax=ax,
         )
 
@@ -251,9 +217,9 @@ class SeparationDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        signal = _as_waveforms(mixture, "mixture", 1)
-        separated = _as_waveforms(estimates, "estimates", 2)
-        _check_length(separated, signal, "estimates")
+        signal = as_waveforms(mixture, "mixture", 1)
+        separated = as_waveforms(estimates, "estimates", 2)
+        check_length(separated, signal, "estimates")
         shares = None if masks is None else np.asarray(masks, dtype=np.float64)
         if shares is not None and (shares.ndim != 3 or len(shares) != len(separated)):
             raise ValueError(
@@ -262,8 +228,8 @@ class SeparationDisplay:
             )
         sources = None
         if references is not None:
-            sources = _as_waveforms(references, "references", 2)
-            _check_length(sources, signal, "references")
+            sources = as_waveforms(references, "references", 2)
+            check_length(sources, signal, "references")
             if len(separated) < len(sources):
                 raise ValueError(
                     f"there are {len(separated)} estimates for {len(sources)} references; each "
@@ -400,18 +366,3 @@ def _mask_colours(index: int) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(f"mask-{index}", ["white", f"C{index}"])
-
-
-def _as_waveforms(value: Any, name: str, n_dims: int) -> FloatArray:
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim != n_dims or not array.size:
-        expected = "(n_samples,)" if n_dims == 1 else "(n_sources, n_samples)"
-        raise ValueError(f"{name} has shape {array.shape}; expected {expected}")
-    return array
-
-
-def _check_length(signals: FloatArray, mixture: FloatArray, name: str) -> None:
-    if signals.shape[1] != len(mixture):
-        raise ValueError(
-            f"{name} have {signals.shape[1]} samples, but the mixture has {len(mixture)}"
-        )

@@ -1,0 +1,232 @@
+"""What the displays share: the way to matplotlib, checks, and the bins of a mixture."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from skdc import dsp
+from skdc.mixing import Framing
+from skdc.resampling import resample
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
+
+__all__ = [
+    "as_axes",
+    "as_waveforms",
+    "at_network_rate",
+    "check_length",
+    "choose_bins",
+    "embed_and_label",
+    "import_pyplot",
+]
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.integer]
+
+
+def import_pyplot() -> Any:
+    """Import `matplotlib.pyplot`.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed, with the command that installs it.
+
+    Examples
+    --------
+    >>> from skdc.display import import_pyplot
+    >>> import_pyplot().__name__
+    'matplotlib.pyplot'
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            'pictures need matplotlib; install it with: pip install "skdc[plot]"'
+        ) from error
+    return pyplot
+
+
+def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
+    """Give the axes to draw on, of which there must be one a panel.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or sequence of them
+    panels : list of str
+        What is to be drawn.
+
+    Returns
+    -------
+    object array of shape (n_panels,)
+
+    Raises
+    ------
+    ValueError
+        If their number differs.
+    """
+    axes = np.asarray(ax, dtype=object).ravel()
+    if len(axes) != len(panels):
+        raise ValueError(
+            f"ax has {len(axes)} axes, but there are {len(panels)} panels: {', '.join(panels)}"
+        )
+    return axes
+
+
+def as_waveforms(value: Any, name: str, n_dims: int) -> FloatArray:
+    """Give a waveform, or several of one length, as float64.
+
+    Parameters
+    ----------
+    value : array-like
+    name : str
+        What errors call it.
+    n_dims : int
+        1 or 2.
+
+    Returns
+    -------
+    array of shape (n_samples,) or (n_sources, n_samples)
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or is empty.
+    """
+    array = np.array(value, dtype=np.float64)
+    if array.ndim != n_dims or not array.size:
+        expected = "(n_samples,)" if n_dims == 1 else "(n_sources, n_samples)"
+        raise ValueError(f"{name} has shape {array.shape}; expected {expected}")
+    return array
+
+
+def check_length(signals: FloatArray, mixture: FloatArray, name: str) -> None:
+    """Raise a ValueError if signals are not as long as their mixture."""
+    if signals.shape[1] != len(mixture):
+        raise ValueError(
+            f"{name} have {signals.shape[1]} samples, but the mixture has {len(mixture)}"
+        )
+
+
+def at_network_rate(
+    estimator: DeepClusteringSeparator, mixture: ArrayLike, references: ArrayLike | None
+) -> tuple[DeepClusteringSeparator, FloatArray, FloatArray | None]:
+    """Bring signals to the rate of an estimator's network.
+
+    Parameters
+    ----------
+    estimator : DeepClusteringSeparator
+        Fitted.
+    mixture : array of shape (n_samples,)
+        At the estimator's `input_rate` where that is set.
+    references : array of shape (n_sources, n_samples), optional
+
+    Returns
+    -------
+    separator : DeepClusteringSeparator
+        The estimator for signals at that rate, with ``output="sources"``.
+    mixture, references
+        At that rate.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    """
+    # A shallow copy shares the network and leaves the caller's parameters alone.
+    separator = copy.copy(estimator).set_params(output="sources", input_rate=None)
+    rates = (estimator.input_rate or separator.sample_rate), separator.sample_rate
+    signal = as_waveforms(mixture, "mixture", 1)
+    if references is None:
+        return separator, resample(signal, *rates), None
+    sources = as_waveforms(references, "references", 2)
+    check_length(sources, signal, "references")
+    return separator, resample(signal, *rates), resample(sources, *rates)
+
+
+def embed_and_label(
+    estimator: DeepClusteringSeparator, mixture: ArrayLike, references: ArrayLike | None
+) -> tuple[FloatArray, IntArray]:
+    """Embed the bins of a mixture, and tell whose they are.
+
+    Parameters
+    ----------
+    estimator : DeepClusteringSeparator
+        Fitted.
+    mixture : array of shape (n_samples,)
+    references : array of shape (n_sources, n_samples), optional
+
+    Returns
+    -------
+    embeddings : float32 array of shape (n_frames, n_bins, embedding_dim)
+    labels : int array of shape (n_frames, n_bins)
+        The dominant source, or without references the source that the estimator puts a bin with;
+        -1 for inactive bins.
+    """
+    separator, signal, sources = at_network_rate(estimator, mixture, references)
+    framing = Framing(separator.win_length, separator.hop_length, separator.activity_threshold_db)
+    if sources is None:
+        labels = separator.set_params(output="labels").predict(signal)
+    else:
+        labels = dsp.dominant_source(framing.stft(torch.from_numpy(sources))).numpy()
+    active = framing.activity(framing.stft(torch.from_numpy(signal))).numpy()
+    return separator.transform(signal), np.where(active, labels, -1)
+
+
+def choose_bins(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    max_bins: int,
+    random_state: int | np.random.RandomState | None,
+) -> tuple[FloatArray, IntArray]:
+    """Draw some of the bins that belong to a source.
+
+    Parameters
+    ----------
+    embeddings : array of shape (..., embedding_dim)
+    labels : int array of shape (...)
+        Negative for bins to leave out.
+    max_bins : int
+        How many to draw, at most.
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    embeddings : array of shape (n_chosen, embedding_dim)
+    labels : int array of shape (n_chosen,)
+        In the order in which they came.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, labels are no integers, no bin belongs to a source, or
+        `max_bins` is less than 2.
+    """
+    vectors, sources = np.asarray(embeddings, dtype=np.float64), np.asarray(labels)
+    if vectors.ndim < 2 or vectors.shape[:-1] != sources.shape:
+        raise ValueError(
+            f"embeddings have shape {vectors.shape} and labels {sources.shape}; expected "
+            "(..., embedding_dim) and (...), one label a bin"
+        )
+    if sources.dtype.kind not in "iu":
+        raise ValueError(f"labels have dtype {sources.dtype}; give integers, negative for none")
+    if max_bins < 2:
+        raise ValueError(f"max_bins is {max_bins}; give at least 2")
+    (candidates,) = np.nonzero(sources.ravel() >= 0)
+    if len(candidates) < 2:
+        raise ValueError(f"{len(candidates)} bins belong to a source; at least 2 can be drawn")
+    if len(candidates) > max_bins:
+        drawn = check_random_state(random_state).permutation(len(candidates))[:max_bins]
+        candidates = candidates[np.sort(drawn)]
+    return vectors.reshape(-1, vectors.shape[-1])[candidates], sources.ravel()[candidates]

@@ -1,0 +1,146 @@
+"""Recordings that are read when they are used: how to tell them, and checks of their headers.
+
+What is lazy here is a sequence with a method ``headers()``, such as `skdc.datasets.AudioFiles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from numpy.typing import NDArray
+
+from skdc.mixing import Framing
+from skdc.recordings import check_duration
+
+__all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
+
+
+class Header(NamedTuple):
+    """What is known of an item before it is read.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    shape : tuple of int
+        Of the array that reading it gives.
+    sample_rate : int
+        Of that array, Hz.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sample_rate: int
+
+
+def is_lazy(recordings: Any) -> TypeGuard[Sequence[NDArray[Any]]]:
+    """Whether items are read when they are used."""
+    return hasattr(recordings, "headers")
+
+
+def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> list[Header]:
+    """Check what can be known of lazy recordings before they are read.
+
+    Parameters
+    ----------
+    recordings : sequence with a method ``headers()``
+    name : str
+        What errors call it.
+    rate : int
+        Rate that they must have, Hz.
+    n_dims : int, default=1
+        Dimensions that the arrays must have.
+
+    Returns
+    -------
+    list of Header
+
+    Raises
+    ------
+    FileNotFoundError
+        If files are missing.
+    ValueError
+        If there are none, or one is empty, not audio, or of another rate or shape. The message
+        names the item and the file.
+    """
+    if not len(recordings):
+        raise ValueError(f"{name} is empty; give at least one file")
+    headers: list[Header] = recordings.headers()
+    for index, header in enumerate(headers):
+        label = f"{name}[{index}] ({header.name})"
+        if header.sample_rate != rate:
+            raise ValueError(
+                f"{label} is at {header.sample_rate} Hz, but {rate} Hz are expected: have the "
+                f"files resampled with sample_rate={rate}, or set the estimator's input_rate to "
+                "theirs"
+            )
+        if len(header.shape) != n_dims:
+            expected = "(n_samples,): read it with mono=True" if n_dims == 1 else "2 dimensions"
+            raise ValueError(f"{label} has shape {header.shape}; expected {expected}")
+        if 0 in header.shape:
+            raise ValueError(f"{label} is empty; leave it out")
+    return headers
+
+
+def check_mixture_headers(
+    X: Any, framing: Framing, sample_rate: int, input_rate: int | None, *, name: str = "X"
+) -> list[Header]:
+    """Check lazy mixtures before they are read.
+
+    Parameters
+    ----------
+    X : sequence with a method ``headers()``
+    framing, sample_rate, input_rate, name
+        As for `skdc.validation.check_mixtures`.
+
+    Returns
+    -------
+    list of Header
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `check_headers` does, or if a mixture is too short.
+    """
+    headers = check_headers(X, name, input_rate or sample_rate)
+    for index, header in enumerate(headers):
+        label = f"{name}[{index}] ({header.name})"
+        check_duration(label, header.shape[0], framing, sample_rate, input_rate)
+    return headers
+
+
+def check_pair_headers(
+    X: Any,
+    y: Any,
+    framing: Framing,
+    sample_rate: int,
+    input_rate: int | None,
+    *,
+    names: tuple[str, str] = ("X", "y"),
+) -> None:
+    """Check mixtures and sources before they are read, as far as they are lazy.
+
+    Parameters
+    ----------
+    X, y : sequences
+        Mixtures and sources; one or both may be lazy.
+    framing, sample_rate, input_rate, names
+        As for `skdc.validation.check_pairs`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `check_mixture_headers` does, or if an item of `y` is not as long as that of `X`.
+    """
+    how = framing, sample_rate, input_rate
+    mixtures = check_mixture_headers(X, *how, name=names[0]) if is_lazy(X) else []
+    sources = check_headers(y, names[1], input_rate or sample_rate, 2) if is_lazy(y) else []
+    # That there are as many of each is checked where one of them may not be lazy.
+    for index, (mixture, item) in enumerate(zip(mixtures, sources, strict=False)):
+        if item.shape[1] != mixture.shape[0]:
+            raise ValueError(
+                f"{names[1]}[{index}] ({item.name}) has {item.shape[1]} samples but its mixture "
+                f"({mixture.name}) has {mixture.shape[0]}; sources must be as long as their "
+                "mixture"
+            )

@@ -1,0 +1,96 @@
+"""Arrays of an unknown number, in memory or in a temporary file."""
+
+from __future__ import annotations
+
+import tempfile
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ArrayStore"]
+
+
+class ArrayStore:
+    """Arrays appended one after the other, and then taken out.
+
+    On disk they lie in a temporary file without a name, which is mapped into memory when they are
+    taken out: the system reads a part of it when that is used, and lets go of it when memory is
+    short. The file goes with the last array of it.
+
+    Parameters
+    ----------
+    on_disk : bool, default=False
+        Whether to keep them, as float32, in a file in `tempfile.gettempdir()`, which the
+        environment variable ``TMPDIR`` sets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.storage import ArrayStore
+    >>> with ArrayStore(on_disk=True) as store:
+    ...     store.append(np.zeros(3))
+    ...     store.append(np.ones((2, 4)))
+    ...     arrays = store.arrays()
+    >>> [array.shape for array in arrays]
+    [(3,), (2, 4)]
+    """
+
+    def __init__(self, on_disk: bool = False) -> None:
+        self._arrays: list[NDArray[Any]] = []
+        self._shapes: list[tuple[int, ...]] = []
+        # Closed by __exit__.
+        self._file = tempfile.TemporaryFile(prefix="skdc-") if on_disk else None  # noqa: SIM115
+
+    def append(self, array: NDArray[Any]) -> None:
+        """Add an array.
+
+        Parameters
+        ----------
+        array : array
+            Not changed afterwards; of any numbers that fit into float32 on disk.
+
+        Raises
+        ------
+        OSError
+            If the disk is full.
+        """
+        if self._file is None:
+            self._arrays.append(array)
+        else:
+            self._file.write(np.ascontiguousarray(array, dtype=np.float32).data)
+        self._shapes.append(array.shape)
+
+    def flat(self) -> NDArray[Any]:
+        """Give the numbers of all arrays, end to end, as one array; at least one there must be.
+
+        Nothing can be appended afterwards on disk, and they can be taken out but once.
+        """
+        if self._file is None:
+            return np.concatenate([array.ravel() for array in self._arrays])
+        with self._file:
+            self._file.flush()
+            # Writable, because torch warns of what is not; nobody writes. The mapping outlives
+            # the file object.
+            return np.memmap(self._file, np.float32, "r+").view(np.ndarray)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Give the arrays; as for `flat`."""
+        if self._file is None:
+            return self._arrays
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        parts = np.split(self.flat(), np.cumsum(sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,54 @@
+"""Arrays in memory and on disk: what goes in comes out, and nothing is left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skdc.storage import ArrayStore
+
+ARRAYS = [np.arange(3, dtype=np.float32), np.ones((2, 4)), np.arange(8.0).reshape(4, 2).T]
+
+
+def stored(on_disk: bool) -> ArrayStore:
+    store = ArrayStore(on_disk)
+    for array in ARRAYS:
+        store.append(array)
+    return store
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_arrays_come_out_as_they_went_in(on_disk: bool) -> None:
+    with stored(on_disk) as store:
+        arrays = store.arrays()
+    for array, expected in zip(arrays, ARRAYS, strict=True):
+        assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_end_to_end(on_disk: bool) -> None:
+    with stored(on_disk) as store:
+        assert_array_equal(store.flat(), np.concatenate([array.ravel() for array in ARRAYS]))
+
+
+def test_on_disk_is_float32_plain_and_writable() -> None:
+    with stored(on_disk=True) as store:
+        arrays = store.arrays()
+    assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
+    assert {type(array) for array in arrays} == {np.ndarray}
+    assert all(array.flags.writeable for array in arrays)
+
+
+def test_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with stored(on_disk=True) as store:
+        arrays = store.arrays()
+    assert arrays[1].sum() == 8
+    del arrays
+    with pytest.raises(ZeroDivisionError), ArrayStore(on_disk=True) as store:
+        store.append(np.ones(3) / (1 // 0))
+    assert list(tmp_path.iterdir()) == []
