@@ -154,10 +154,11 @@ class Separator:
         """First sample, overlap in samples and sources of each window of a mixture."""
         hop = self.framing.hop_length
         for window in self._windows(mixture, n_sources):
-            segment = self._segment(mixture, window.start, window.start + window.masks.shape[1])
-            spectrogram = self.framing.stft(segment.to(window.masks.device))
-            masked = dsp.apply_masks(window.masks, spectrogram)
-            sources = self.framing.istft(masked, len(segment))
+            masked = dsp.apply_masks(window.masks, window.spectrogram)
+            n_samples = len(
+                self._segment(mixture, window.start, window.start + len(window.spectrogram))
+            )
+            sources = self.framing.istft(masked, n_samples)
             yield window.start * hop, (window.overlap - 1) * hop, sources
 
     def _windows(self, mixture: Tensor, n_sources: int | None) -> Iterator[Window]:
@@ -177,13 +178,12 @@ class Separator:
         self, mixture: Tensor, n_sources: int | None, start: int, stop: int, overlap: int
     ) -> Window:
         spectrogram, embeddings = self.embed(self._segment(mixture, start, stop))
-        magnitude = spectrogram.abs()
         labels, centroids = cluster_bins(
             embeddings,
             self.framing.activity(spectrogram),
             n_sources,
             # Loud bins are the surer ones, and it is they that are heard.
-            weights=magnitude,
+            weights=spectrogram.abs(),
             seed=self.seed,
             clusterer=self._new_clusterer(),
         )
@@ -191,7 +191,7 @@ class Separator:
             masks = dsp.binary_masks(labels, len(centroids))
         else:
             masks = soft_assign(embeddings, centroids, _SOFT_MASK_SHARPNESS).movedim(-1, 0)
-        return Window(start, overlap, masks, centroids, magnitude)
+        return Window(start, overlap, masks, centroids, spectrogram)
 
     def _segment(self, mixture: Tensor, start: int, stop: int) -> Tensor:
         # The samples whose transform has the frames from `start` to `stop`.

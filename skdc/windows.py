@@ -34,7 +34,7 @@ class Window(NamedTuple):
         Frames that the window before it covers too.
     masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
     centroids : float32 Tensor of shape (n_sources, embedding_dim)
-    magnitude : float32 Tensor of shape (n_frames, n_bins)
+    spectrogram : complex64 Tensor of shape (n_frames, n_bins)
         Of the mixture.
     """
 
@@ -42,7 +42,7 @@ class Window(NamedTuple):
     overlap: int
     masks: Tensor
     centroids: Tensor
-    magnitude: Tensor
+    spectrogram: Tensor
 
 
 def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
@@ -89,7 +89,7 @@ def link(previous: Window, current: Window) -> Window:
     overlap = current.overlap
     before = previous.masks[:, previous.masks.shape[1] - overlap :]
     after = current.masks[:, :overlap]
-    energy = current.magnitude[:overlap].square()
+    energy = current.spectrogram[:overlap].abs().square()
     energy = energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
     shared = torch.einsum("ifb,jfb,fb->ij", before, after, energy)
     directions = [
