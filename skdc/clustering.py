@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdc.linalg import long_product
+
 _CHUNK_POINTS = 32_768  # handled at once: bounds the scratch memory of long recordings
 _COARSE_POINTS = (
     5_000  # where restarts, and numbers of clusters, compete: enough to tell them apart
 )
+_SMALLEST_NORM = 1e-12
 _SAME_CENTROID = 0.01  # centroids nearer than this are one; float32 resolves distances of 1e-3
 
 
@@ -53,14 +56,14 @@ def kmeans(
     n_init: int = 8,
     max_iter: int = 100,
     tol: float = 3e-5,
-    max_points: int = 100_000,
+    sample_points: int = 100_000,
     seed: int = 0,
 ) -> KMeansResult:
     """Cluster points by k-means with k-means++ starts.
 
     The restarts run as one batch on a sample of 5,000 points; the one of least inertia is refined
-    on all points, or on `max_points` of them. An emptied cluster restarts at the point that fits
-    worst: none stays empty unless there are fewer distinct points than clusters.
+    on all points, or on a larger sample of very many. An emptied cluster restarts at the point
+    that fits worst: none stays empty unless there are fewer distinct points than clusters.
 
     Parameters
     ----------
@@ -76,9 +79,10 @@ def kmeans(
         Limit on the iterations of each run.
     tol : float, default=3e-5
         A run ends when an iteration lowers the inertia by no more than this part of it.
-    max_points : int, default=100_000
-        Above this many points, fit on a sample (one point of each equal stretch), then assign
-        all. Raises the inertia by a part of about 2e-5 for clear clusters, 6e-4 for none.
+    sample_points : int, default=100_000
+        Above this many points, fit on a sample (one point of each equal stretch) of this size or
+        an eighth of the points, whichever is more; then assign all. Raises the inertia by a part
+        of about 2e-5 for clear clusters, 6e-4 for none.
     seed : int, default=0
         Fixes sample and starts, the same on every device.
 
@@ -116,12 +120,13 @@ def kmeans(
                 "it must be at least 1 and at most the number of points"
             )
         generator = torch.Generator().manual_seed(seed)
-        fitted, fitted_weights = _sample(fitted, fitted_weights, max_points, generator)
+        n_fitted = max(sample_points, len(fitted) // 8)
+        fitted, fitted_weights = _sample(fitted, fitted_weights, n_fitted, generator)
         n_coarse = max(_COARSE_POINTS, 100 * n_clusters)
         coarse, coarse_weights = _sample(fitted, fitted_weights, n_coarse, generator)
         starts = _plus_plus(coarse, coarse_weights, n_clusters, n_init, generator)
-        runs, inertia, _ = _lloyd(coarse, coarse_weights, starts, max_iter, tol)
-        best = runs[inertia.argmin()][None]  # (1, n_clusters, embedding_dim)
+        runs, inertias, _ = _lloyd(coarse, coarse_weights, starts, max_iter, tol)
+        best = runs[inertias.argmin()][None]  # (1, n_clusters, embedding_dim)
         refined, _, n_iter = _lloyd(fitted, fitted_weights, best, max_iter, tol)
         centroids = refined[0]
         labels, distances = _nearest(points, centroids)
@@ -132,16 +137,18 @@ def kmeans(
                 break
             centroids = _reseed(points, importance * distances, centroids, sizes)
             labels, distances = _nearest(points, centroids)
-        return KMeansResult(labels, centroids, float(importance @ distances), n_iter)
+        # Millions of terms: in float32 their sum has four digits.
+        inertia = float((importance * distances).sum(dtype=torch.float64))
+        return KMeansResult(labels, centroids, inertia, n_iter)
 
 
 def assign(embeddings: Tensor, centroids: Tensor) -> Tensor:
-    """Find the nearest centroid of each embedding (the first of equally near ones).
+    """Find the centroid nearest to each embedding's unit vector (the first of equally near ones).
 
     Parameters
     ----------
     embeddings : Tensor of float, shape (..., embedding_dim)
-        The points.
+        Of any length: only their directions count.
     centroids : Tensor of float32, shape (n_clusters, embedding_dim)
         The centroids.
 
@@ -152,21 +159,19 @@ def assign(embeddings: Tensor, centroids: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> assign(torch.tensor([[0.6, 0.8], [1.0, 0.0]]), torch.eye(2)).tolist()
+    >>> assign(torch.tensor([[0.6, 0.8], [5.0, 0.0]]), torch.eye(2)).tolist()
     [1, 0]
     """
-    with torch.no_grad():
-        labels, _ = _nearest(embeddings.float().flatten(0, -2), centroids)
-        return labels.view(embeddings.shape[:-1])
+    return _nearness(embeddings.detach(), centroids).argmax(0)
 
 
 def soft_assign(embeddings: Tensor, centroids: Tensor, sharpness: float) -> Tensor:
-    """Share each embedding among clusters: softmax over k of ``-sharpness * |x - c_k|^2``.
+    """Share each embedding among clusters: softmax over k of ``-sharpness * |u - c_k|^2``.
 
     Parameters
     ----------
     embeddings : Tensor of float, shape (..., embedding_dim)
-        The points.
+        Of any length: the unit vector u along each is what counts.
     centroids : Tensor of float32, shape (n_clusters, embedding_dim)
         The centroids.
     sharpness : float
@@ -174,17 +179,25 @@ def soft_assign(embeddings: Tensor, centroids: Tensor, sharpness: float) -> Tens
 
     Returns
     -------
-    Tensor of float32, shape (..., n_clusters)
+    Tensor of float32, shape (n_clusters, ...)
         Shares, which sum to 1 over clusters; differentiable.
 
     Examples
     --------
-    >>> soft_assign(torch.tensor([[1.0, 0.0]]), torch.eye(2), 5.0).round(decimals=3).tolist()
-    [[1.0, 0.0]]
+    >>> soft_assign(torch.tensor([[9.0, 0.0]]), torch.eye(2), 5.0).round(decimals=3).tolist()
+    [[1.0], [0.0]]
     """
-    # |x|^2 is common to all clusters, so the softmax cancels it.
-    scores = 2 * embeddings.float() @ centroids.T - centroids.square().sum(1)
-    return torch.softmax(sharpness * scores, dim=-1)
+    return torch.softmax(sharpness * _nearness(embeddings, centroids), dim=0)
+
+
+def _nearness(vectors: Tensor, centroids: Tensor) -> Tensor:
+    """``1 - |u - c|^2`` of the unit vectors u along `vectors`: ``(n_clusters, ...)``, float32."""
+    # The vectors, of which there are many, are never copied; and with clusters first, what
+    # follows runs along memory.
+    dots = centroids.to(vectors.dtype) @ vectors.flatten(0, -2).T
+    norms = torch.linalg.vector_norm(vectors, dim=-1).float().clamp(min=_SMALLEST_NORM)
+    cosines = dots.float().view(len(centroids), *norms.shape) / norms
+    return 2 * cosines - centroids.square().sum(1).view(-1, *[1] * norms.dim())
 
 
 def estimate_n_clusters(
@@ -240,21 +253,22 @@ def estimate_n_clusters(
         return n_best
 
 
-def cluster_bins(
+def find_centroids(
     embeddings: Tensor,
     active: Tensor,
     n_clusters: int | None,
     *,
     weights: Tensor | None = None,
+    max_bins: int = 20_000,
     seed: int = 0,
     clusterer: Clusterer | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Cluster the bins of one mixture: fit on its active bins, assign all.
+) -> Tensor:
+    """Cluster the active bins of one mixture.
 
     Parameters
     ----------
     embeddings : Tensor of float, shape (n_frames, n_bins, embedding_dim)
-        Unit vectors.
+        Of any length: the unit vector along each is what is clustered.
     active : Tensor of bool, shape (n_frames, n_bins)
         The bins to fit on.
     n_clusters : int or None
@@ -262,6 +276,9 @@ def cluster_bins(
     weights : Tensor of float, shape (n_frames, n_bins), default=None
         How much each bin pulls at the centroid of its cluster, as in :func:`kmeans`; a `clusterer`
         does without.
+    max_bins : int, default=20_000
+        Above this many active bins :func:`kmeans` sees a sample, one of each equal stretch. A
+        `clusterer` sees them all.
     seed : int, default=0
         As in :func:`kmeans`.
     clusterer : object with fit_predict, default=None
@@ -270,12 +287,10 @@ def cluster_bins(
 
     Returns
     -------
-    labels : Tensor of int64, shape (n_frames, n_bins)
-        The nearest centroid; 0 everywhere if no bin is active. Cluster 0 holds most of the active
-        bins, by weight, and so on.
-    centroids : Tensor of float32, shape (n_clusters, embedding_dim)
-        Means of the clusters. If there are no more active bins than clusters: those bins, the
-        first repeated to fill up (zeros if there is none).
+    Tensor of float32, shape (n_clusters, embedding_dim)
+        Means of the clusters, that of the cluster with most bins (by weight) first. If there are
+        no more active bins than clusters: those bins, the first repeated to fill up (zeros if
+        there is none).
 
     Raises
     ------
@@ -285,19 +300,23 @@ def cluster_bins(
     Examples
     --------
     >>> embeddings = torch.eye(2)[torch.tensor([[0, 1, 1]])]
-    >>> labels, centroids = cluster_bins(embeddings, torch.ones(1, 3, dtype=torch.bool), 2)
-    >>> (labels == labels[0, 1]).tolist()
-    [[False, True, True]]
+    >>> find_centroids(embeddings, torch.ones(1, 3, dtype=torch.bool), 2)
+    tensor([[0., 1.],
+            [1., 0.]])
     """
-    points = embeddings.detach()[active].float()  # (n_active, embedding_dim)
+    bins = active.flatten().nonzero().squeeze(1)
+    if clusterer is None:
+        bins, _ = _sample(bins, bins, max_bins, torch.Generator().manual_seed(seed))
+    points = embeddings.detach().flatten(0, 1).index_select(0, bins)
+    points = torch.nn.functional.normalize(points.float(), dim=1)  # (n_fitted, embedding_dim)
+    masses = points.new_ones(len(points)) if weights is None else weights.flatten()[bins].float()
     if len(points) <= (n_clusters or 1):
         centroids = points.new_zeros(n_clusters or 1, points.shape[1])
         centroids[:] = points[:1] if len(points) else 0
         centroids[: len(points)] = points
     elif clusterer is None:
         n_found = n_clusters or estimate_n_clusters(points, seed=seed)
-        mass = None if weights is None else weights[active]
-        centroids = kmeans(points, n_found, weights=mass, seed=seed).centroids
+        centroids = kmeans(points, n_found, weights=masses, seed=seed).centroids
     else:
         found = np.asarray(clusterer.fit_predict(points.cpu().numpy()))
         names = np.unique(found[found >= 0])
@@ -308,17 +327,9 @@ def cluster_bins(
             )
         members = torch.from_numpy(found[:, None] == names).to(points)  # (n_active, n_clusters)
         centroids = members.T @ points / members.sum(0)[:, None]
-    return _heaviest_first(assign(embeddings, centroids), centroids, active, weights)
-
-
-def _heaviest_first(
-    labels: Tensor, centroids: Tensor, active: Tensor, weights: Tensor | None
-) -> tuple[Tensor, Tensor]:
     # The order that k-means leaves hangs on the last digits of its input; this one does not.
-    mass = None if weights is None else weights[active].double()
-    masses = torch.bincount(labels[active], weights=mass, minlength=len(centroids))
-    order = masses.argsort(descending=True, stable=True)
-    return order.argsort()[labels], centroids[order]
+    held = torch.bincount(assign(points, centroids), masses.double(), minlength=len(centroids))
+    return centroids[held.argsort(descending=True, stable=True)]
 
 
 def _sample(
@@ -332,7 +343,8 @@ def _sample(
     draws = torch.rand(n_kept, generator=generator, dtype=torch.float64)
     kept = edges[:-1] + (draws * edges.diff()).long()
     kept = kept.to(points.device)
-    return points[kept], weights[kept]
+    # Several times as fast as indexing, for rows.
+    return points.index_select(0, kept), weights.index_select(0, kept)
 
 
 def _plus_plus(
@@ -370,12 +382,12 @@ def _lloyd(
         sums, sizes = torch.zeros_like(flat), torch.zeros_like(flat[:, 0])
         previous, inertia = inertia, torch.zeros_like(inertia)
         for x, w in zip(_chunks(points), _chunks(weights), strict=True):
-            labels, distances = _nearest_of_runs(x, centroids)  # (n_chunk, n_runs)
-            inertia += w @ distances
+            labels, distances = _nearest_of_runs(x, centroids)  # (n_runs, n_chunk)
+            inertia += distances @ w
             # Sums over clusters as a matrix product, faster than scattered additions.
-            member = ((labels[..., None] == clusters) * w[:, None, None]).flatten(1)
-            sums.addmm_(member.T, x)
-            sizes += member.sum(0)
+            member = ((labels[:, None] == clusters[:, None]) * w).flatten(0, 1)
+            sums += long_product(member, x)
+            sizes += member.sum(1)
         means = torch.where(sizes[:, None] > 0, sums / sizes[:, None], flat)
         centroids, sizes = means.view_as(centroids), sizes.view(n_runs, n_clusters)
         # One transfer to the host for each iteration. A NaN compares false and ends the run.
@@ -400,12 +412,12 @@ def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
 
 
 def _nearest_of_runs(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels and squared distances `(n_points, n_runs)` of the nearest centroids of each run."""
+    """Labels and squared distances `(n_runs, n_points)` of the nearest centroids of each run."""
     flat = centroids.flatten(0, 1)
     # |x - c|^2 = |c|^2 - 2 x.c + |x|^2, where |x|^2 does not change which is nearest.
-    scores = torch.addmm(flat.square().sum(1), points, flat.T, alpha=-2)
-    nearest, labels = scores.view(-1, *centroids.shape[:2]).min(dim=2)
-    squared_norms = torch.linalg.vector_norm(points, dim=1, keepdim=True).square()
+    scores = torch.addmm(flat.square().sum(1, keepdim=True), flat, points.T, alpha=-2)
+    nearest, labels = scores.view(*centroids.shape[:2], -1).min(dim=1)
+    squared_norms = torch.linalg.vector_norm(points, dim=1).square()
     return labels, (nearest + squared_norms).clamp_(min=0)
 
 
@@ -413,4 +425,4 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Label and squared distance `(n_points,)` of the nearest centroid, chunk by chunk."""
     chunks = [_nearest_of_runs(x, centroids[None]) for x in _chunks(points)]
     labels, distances = zip(*chunks, strict=True)
-    return torch.cat(labels)[:, 0], torch.cat(distances)[:, 0]
+    return torch.cat(labels, dim=1)[0], torch.cat(distances, dim=1)[0]

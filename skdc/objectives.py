@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from skdc.linalg import long_product
+
 __all__ = [
     "OBJECTIVES",
     "affinity_loss",
@@ -105,26 +107,22 @@ class _Affinity(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        dim = vectors.shape[-1]
         dtype = torch.promote_types(vectors.dtype, torch.float32)
-        sign = torch.ones(dim + labels.shape[-1], dtype=dtype, device=vectors.device)
-        sign[dim:] = -1.0
         losses, saved = [], []
         for v, y, w in zip(vectors, labels, weights, strict=True):
             active = w.nonzero().squeeze(-1)
-            unit = v[active].to(dtype)
+            unit, y = (x.index_select(0, active).to(dtype) for x in (v, y))
             w = w[active].unsqueeze(-1).to(dtype)
-            norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
-            unit /= norm.clamp_(min=_SMALLEST_NORM)
-            # Z = [V Y], M = Z' W Z: the three Gram matrices of the objective are blocks of one.
-            joint = torch.cat([unit, y[active].to(dtype)], dim=-1)  # (active, K + C)
-            gram = (joint * w).T @ joint  # (K + C, K + C)
+            norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
+            unit /= norm
+            weighted = unit * w
+            vv = long_product(weighted.T, unit)  # V'WV (K, K)
+            vy = long_product(weighted.T, y)  # V'WY (K, C)
+            yy = long_product((y * w).T, y)  # Y'WY (C, C)
             total = w.sum().square().clamp_(min=torch.finfo(dtype).tiny)
-            # |V'WV|^2 - 2 |V'WY|^2 + |Y'WY|^2
-            losses.append(sign @ gram.square() @ sign / total)
-            # d loss / dV = 4 W [V Y] diag(sign) M[:, :K] / total
-            slope = (4.0 / total) * sign.unsqueeze(-1) * gram[:, :dim]
-            saved += [active, joint, w / norm, slope]
+            losses.append((_energy(vv) - 2 * _energy(vy) + _energy(yy)) / total)
+            # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
+            saved += [active, unit, y, w / norm, vv * (4 / total), vy.T * (4 / total)]
         ctx.save_for_backward(*saved)
         ctx.shape, ctx.dtype = vectors.shape, vectors.dtype
         # Below zero by rounding only.
@@ -133,16 +131,20 @@ class _Affinity(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        dim = ctx.shape[-1]
         gradient = torch.zeros(ctx.shape, dtype=ctx.dtype, device=grads[0].device)
+        saved = ctx.saved_tensors
         for item, grad in enumerate(grads[0]):
-            active, joint, scale, slope = ctx.saved_tensors[4 * item : 4 * item + 4]
-            unit = joint[:, :dim]
-            inner = joint @ (slope * grad)
+            active, unit, y, scale, slope_v, slope_y = saved[6 * item : 6 * item + 6]
+            slope = unit @ (slope_v * grad)
+            slope.addmm_(y, slope_y * grad, alpha=-1)
             # Through the normalisation: only the part across the unit vector comes back, / norm.
-            inner -= unit * torch.linalg.vecdot(unit, inner).unsqueeze(-1)
-            gradient[item].index_copy_(0, active, (inner * scale).to(ctx.dtype))
+            slope.addcmul_(unit, torch.linalg.vecdot(unit, slope).unsqueeze(-1), value=-1)
+            gradient[item].index_copy_(0, active, slope.mul_(scale).to(ctx.dtype))
         return gradient, None, None
+
+
+def _energy(matrix: Tensor) -> Tensor:
+    return matrix.square().sum()
 
 
 def affinity_loss(embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from sklearn.base import clone
 from torch import Tensor
+from torch.nn import functional
 
 from skdc import dsp, windows
-from skdc.clustering import cluster_bins, soft_assign
+from skdc.clustering import assign, find_centroids, soft_assign
 from skdc.mixing import Framing
 from skdc.network import EmbeddingNetwork
 from skdc.windows import Window
 
-__all__ = ["Embedded", "Separator"]
+__all__ = ["Separator"]
 
 # Chosen on held-out mixtures.
 _SOFT_MASK_SHARPNESS = 3.0
 _COUNT_PROBES = 5
-
-
-class Embedded(NamedTuple):
-    """A mixture seen by the network.
-
-    Attributes
-    ----------
-    spectrogram : complex64 Tensor of shape (n_frames, n_bins)
-    embeddings : float32 Tensor of shape (n_frames, n_bins, embedding_dim)
-        Unit norm.
-    """
-
-    spectrogram: Tensor
-    embeddings: Tensor
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Separator:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @torch.no_grad()
-    def embed(self, mixture: Tensor) -> Embedded:
+    def embed(self, mixture: Tensor) -> Tensor:
         """Embed every bin of a mixture.
 
         Parameters
@@ -93,14 +80,19 @@ class Separator:
 
         Returns
         -------
-        Embedded
-            On the network's device.
+        float32 Tensor of shape (n_frames, n_bins, embedding_dim)
+            Unit norm; on the network's device.
         """
-        device = self.network.input_mean.device
-        spectrogram = self.framing.stft(mixture.to(device))
+        _, vectors = self._project(mixture)
+        return functional.normalize(vectors.float(), dim=-1)
+
+    @torch.no_grad()
+    def _project(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectrogram of a mixture, and for each bin a vector along its embedding."""
+        spectrogram = self.framing.stft(mixture.to(self.network.input_mean.device))
         with self.autocast():
-            embeddings = self.network(dsp.log_magnitude(spectrogram).unsqueeze(0)).squeeze(0)
-        return Embedded(spectrogram, embeddings)
+            vectors = self.network.project(dsp.log_magnitude(spectrogram).unsqueeze(0))
+        return spectrogram, vectors.squeeze(0)
 
     def labels(self, mixture: Tensor, n_sources: int | None) -> Tensor:
         """Cluster the bins of a mixture.
@@ -177,9 +169,9 @@ class Separator:
     def _window(
         self, mixture: Tensor, n_sources: int | None, start: int, stop: int, overlap: int
     ) -> Window:
-        spectrogram, embeddings = self.embed(self._segment(mixture, start, stop))
-        labels, centroids = cluster_bins(
-            embeddings,
+        spectrogram, vectors = self._project(self._segment(mixture, start, stop))
+        centroids = find_centroids(
+            vectors,
             self.framing.activity(spectrogram),
             n_sources,
             # Loud bins are the surer ones, and it is they that are heard.
@@ -188,9 +180,9 @@ class Separator:
             clusterer=self._new_clusterer(),
         )
         if self.mask == "binary":
-            masks = dsp.binary_masks(labels, len(centroids))
+            masks = dsp.binary_masks(assign(vectors, centroids), len(centroids))
         else:
-            masks = soft_assign(embeddings, centroids, _SOFT_MASK_SHARPNESS).movedim(-1, 0)
+            masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
         return Window(start, overlap, masks, centroids, spectrogram)
 
     def _segment(self, mixture: Tensor, start: int, stop: int) -> Tensor:

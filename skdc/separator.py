@@ -363,7 +363,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         float32 array of shape (n_mixtures, n_frames, n_bins, embedding_dim), or list, or one
             Unit vectors; the container is that of `X`.
         """
-        return self._map(X, lambda separator, mixture, _: separator.embed(mixture).embeddings)
+        return self._map(X, lambda separator, mixture, _: separator.embed(mixture))
 
     def predict(self, X: Waveforms) -> Any:
         """Separate mixtures.

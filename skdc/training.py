@@ -169,7 +169,9 @@ class Trainer:
         # The weights used outside the loop are a running mean of those inside it: steadier from
         # epoch to epoch, and ahead of them by what a lower learning rate would give.
         self.averaged = copy.deepcopy(network)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, fused=True
+        )
         self.step = 0
         self.epoch = 0
         self.epoch_step = 0

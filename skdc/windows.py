@@ -7,6 +7,7 @@ a window is which source is decided where windows overlap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -56,21 +57,20 @@ def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
     Yields
     ------
     start, stop, overlap : int
-        Frames of the window, and how many of them the window before it covers too. All windows but
-        those of shorter recordings have the same length.
+        Frames of the window, and how many of them the window before it covers too. All have the
+        same length, but for rounding.
 
     Examples
     --------
     >>> from skdc.windows import spans
     >>> list(spans(5000))
-    [(0, 4096, 0), (904, 5000, 3192)]
+    [(0, 2628, 0), (2372, 5000, 256)]
     """
-    start, covered = 0, 0
-    while covered < n_frames:
-        stop = min(start + WINDOW_FRAMES, n_frames)
-        start = max(0, stop - WINDOW_FRAMES)
-        yield start, stop, max(0, covered - start)
-        start, covered = stop - OVERLAP_FRAMES, stop
+    # As few windows as will do, and no more overlap than is needed: frames seen twice cost twice.
+    n_windows = max(1, -(-(n_frames - OVERLAP_FRAMES) // (WINDOW_FRAMES - OVERLAP_FRAMES)))
+    starts = [index * (n_frames - OVERLAP_FRAMES) // n_windows for index in range(n_windows + 1)]
+    for start, following in pairwise(starts):
+        yield start, following + OVERLAP_FRAMES, OVERLAP_FRAMES if start else 0
 
 
 def link(previous: Window, current: Window) -> Window:

@@ -11,7 +11,7 @@ from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from skdc import clustering
-from skdc.clustering import assign, cluster_bins, estimate_n_clusters, kmeans, soft_assign
+from skdc.clustering import assign, estimate_n_clusters, find_centroids, kmeans, soft_assign
 
 
 def random_unit(n_points, embedding_dim, seed=0):
@@ -189,14 +189,14 @@ def test_not_a_number_ends():
 def test_same_seed_same_result_and_global_state_untouched():
     points = random_unit(6000, 5)
     before = torch.random.get_rng_state()
-    first, second = (kmeans(points, 3, seed=5, max_points=5500) for _ in range(2))
+    first, second = (kmeans(points, 3, seed=5, sample_points=5500) for _ in range(2))
     estimate_n_clusters(points)
-    cluster_bins(points.view(60, 100, 5), torch.ones(60, 100, dtype=torch.bool), None)
+    find_centroids(points.view(60, 100, 5), torch.ones(60, 100, dtype=torch.bool), None)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(first.labels, second.labels)
     assert torch.equal(first.centroids, second.centroids)
     torch.manual_seed(99)  # the caller's own seeding has no say
-    assert torch.equal(kmeans(points, 3, seed=5, max_points=5500).labels, first.labels)
+    assert torch.equal(kmeans(points, 3, seed=5, sample_points=5500).labels, first.labels)
     torch.random.set_rng_state(before)
 
 
@@ -211,7 +211,7 @@ def test_sample_of_a_long_input_is_seeded_ordered_and_distinct():
 
 def test_long_input_is_fitted_on_a_sample():
     points, truth = separated([8000, 4000], spread=0.4)
-    full, sampled = kmeans(points, 2), kmeans(points, 2, max_points=1000)
+    full, sampled = kmeans(points, 2), kmeans(points, 2, sample_points=1000)
     assert same_partition(sampled.labels, truth)
     assert full.inertia <= sampled.inertia <= 1.01 * full.inertia
 
@@ -233,13 +233,18 @@ def test_assign_and_soft_assign():
     squared = (embeddings[..., None, :] - centroids).square().sum(-1)
     assert torch.equal(assign(embeddings, centroids), squared.argmin(-1))
     torch.testing.assert_close(
-        soft_assign(embeddings, centroids, 3.0), torch.softmax(-3 * squared, dim=-1)
+        soft_assign(embeddings, centroids, 3.0), torch.softmax(-3 * squared, dim=-1).movedim(-1, 0)
     )
     torch.testing.assert_close(
-        soft_assign(embeddings, centroids, 0.0), torch.full((4, 6, 3), 1 / 3)
+        soft_assign(embeddings, centroids, 0.0), torch.full((3, 4, 6), 1 / 3)
     )
     embeddings.requires_grad_()
-    soft_assign(embeddings, centroids, 1.0)[..., 0].sum().backward()
+    longer = embeddings * torch.tensor([0.1, 7.0]).repeat(3)[:, None]
+    assert torch.equal(assign(longer, centroids), squared.argmin(-1))
+    torch.testing.assert_close(
+        soft_assign(longer, centroids, 3.0), torch.softmax(-3 * squared, dim=-1).movedim(-1, 0)
+    )
+    soft_assign(embeddings, centroids, 1.0)[0].sum().backward()
     assert torch.isfinite(embeddings.grad).all()
 
 
@@ -273,9 +278,10 @@ def bins():
 @pytest.mark.parametrize(
     "clusterer", [None, AgglomerativeClustering(3), DBSCAN(eps=0.5), KMeans(3, random_state=0)]
 )
-def test_cluster_bins(bins, n_clusters, clusterer):
+def test_find_centroids(bins, n_clusters, clusterer):
     embeddings, active, truth = bins
-    labels, centroids = cluster_bins(embeddings, active, n_clusters, clusterer=clusterer)
+    centroids = find_centroids(embeddings, active, n_clusters, clusterer=clusterer)
+    labels = assign(embeddings, centroids)
     assert labels.shape == (20, 10)
     assert labels.dtype == torch.int64
     assert centroids.shape == (3, 8)
@@ -288,15 +294,16 @@ def test_cluster_bins(bins, n_clusters, clusterer):
 
 def test_inactive_bins_shape_no_centroid(bins):
     embeddings, active, _ = bins
-    _, centroids = cluster_bins(embeddings, active, 3)
+    centroids = find_centroids(embeddings, active, 3)
     other = torch.where(active[..., None], embeddings, random_unit(200, 8).view(20, 10, 8))
-    torch.testing.assert_close(cluster_bins(other, active, 3)[1], centroids)
+    torch.testing.assert_close(find_centroids(other, active, 3), centroids)
 
 
 def test_noise_of_a_clusterer_shapes_no_centroid():
     embeddings = torch.cat([torch.eye(3)[[0] * 10 + [1] * 10], -torch.eye(3)[2:]])[None]
     active = torch.ones(1, 21, dtype=torch.bool)
-    labels, centroids = cluster_bins(embeddings, active, 2, clusterer=DBSCAN(eps=0.1))
+    centroids = find_centroids(embeddings, active, 2, clusterer=DBSCAN(eps=0.1))
+    labels = assign(embeddings, centroids)
     torch.testing.assert_close(centroids, torch.eye(3)[:2])
     assert labels[0, :20].tolist() == [0] * 10 + [1] * 10
 
@@ -304,9 +311,9 @@ def test_noise_of_a_clusterer_shapes_no_centroid():
 def test_clusterer_that_disagrees_is_refused(bins):
     embeddings, active, _ = bins
     with pytest.raises(ValueError, match=r"Agglomerative.* found 3 clusters.*n_clusters=2"):
-        cluster_bins(embeddings, active, 2, clusterer=AgglomerativeClustering(3))
+        find_centroids(embeddings, active, 2, clusterer=AgglomerativeClustering(3))
     with pytest.raises(ValueError, match=r"DBSCAN.* found 0 clusters.*n_clusters=None"):
-        cluster_bins(embeddings, active, None, clusterer=DBSCAN(eps=1e-6))
+        find_centroids(embeddings, active, None, clusterer=DBSCAN(eps=1e-6))
 
 
 @pytest.mark.parametrize("clusterer", [None, KMeans(3, random_state=0)])
@@ -314,7 +321,8 @@ def test_clusterer_that_disagrees_is_refused(bins):
 def test_hardly_any_active_bins(n_active, clusterer):
     embeddings = random_unit(12, 5).view(3, 4, 5)
     active = (torch.arange(12) < n_active).view(3, 4)
-    labels, centroids = cluster_bins(embeddings, active, 3, clusterer=clusterer)
+    centroids = find_centroids(embeddings, active, 3, clusterer=clusterer)
+    labels = assign(embeddings, centroids)
     assert centroids.shape == (3, 5)
     assert labels.flatten()[:n_active].tolist() == list(range(n_active))
     assert labels.max() == max(n_active - 1, 0)
@@ -324,16 +332,18 @@ def test_hardly_any_active_bins(n_active, clusterer):
 
 def test_one_cluster_and_unknown_number_without_active_bins():
     embeddings = random_unit(12, 5).view(3, 4, 5)
-    labels, centroids = cluster_bins(embeddings, torch.ones(3, 4, dtype=torch.bool), 1)
+    centroids = find_centroids(embeddings, torch.ones(3, 4, dtype=torch.bool), 1)
+    labels = assign(embeddings, centroids)
     assert not labels.any()
     torch.testing.assert_close(centroids[0], embeddings.flatten(0, 1).mean(0))
-    labels, centroids = cluster_bins(embeddings, torch.zeros(3, 4, dtype=torch.bool), None)
+    centroids = find_centroids(embeddings, torch.zeros(3, 4, dtype=torch.bool), None)
+    labels = assign(embeddings, centroids)
     assert not labels.any()
     assert centroids.shape == (1, 5)
 
 
 def test_order_of_clusters_is_the_only_freedom(bins):
     embeddings, active, truth = bins
-    labels, _ = cluster_bins(embeddings, active, 3, seed=1)
+    labels = assign(embeddings, find_centroids(embeddings, active, 3, seed=1))
     relabelled = [np.asarray(order)[truth] for order in permutations(range(3))]
     assert any(np.array_equal(labels, candidate) for candidate in relabelled)

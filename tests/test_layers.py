@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     "skdc.checkpoint": 0,
     "skdc.dsp": 0,
+    "skdc.linalg": 0,
     "skdc.metrics": 0,
     "skdc.resampling": 0,
     "skdc.storage": 0,

@@ -1,0 +1,42 @@
+"""Products of matrices with one very long side: all bins of a mixture by a few columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["long_product"]
+
+_BLOCK = 2048
+
+
+def long_product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply two matrices whose common dimension is the long one.
+
+    Block by block, as one batch: the blocks share the cores and stay in their caches, where one
+    product of such a shape would run on a single core.
+
+    Parameters
+    ----------
+    left : Tensor of shape (n_rows, n_points)
+    right : Tensor of shape (n_points, n_columns)
+
+    Returns
+    -------
+    Tensor of shape (n_rows, n_columns)
+        ``left @ right``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.linalg import long_product
+    >>> long_product(torch.ones(1, 5000), torch.ones(5000, 2))
+    tensor([[5000., 5000.]])
+    """
+    n_blocks = len(right) // _BLOCK
+    whole = n_blocks * _BLOCK
+    blocks = torch.bmm(
+        left[:, :whole].unflatten(1, (n_blocks, _BLOCK)).transpose(0, 1),
+        right[:whole].unflatten(0, (n_blocks, _BLOCK)),
+    )
+    return left[:, whole:] @ right[whole:] + blocks.sum(0)
