@@ -16,8 +16,8 @@ N_BINS, WIN_LENGTH, HOP_LENGTH, SAMPLE_RATE, N_SOURCES = 129, 256, 64, 8000, 2
 SKDC = {"skdc": ("skdc", {"precision": "auto"}), "skdc, float32": ("skdc", {})}
 PEERS = {name: (name, {}) for name in ("asteroid", "nussl", "espnet")}
 BARE = {
-    "bare network, float32": ("bare", {}),
-    "bare network, bfloat16": ("bare", {"precision": "bfloat16"}),
+    "bare network, float32": ("plain", {}),
+    "bare network, bfloat16": ("plain", {"precision": "bfloat16"}),
 }
 
 
@@ -47,25 +47,31 @@ class Case(NamedTuple):
 def _objective(dim: int) -> Case:
     title = f"Objective, forward and backward: batch 8 x 400 frames, K {dim}, half the bins active"
     options = {"batch": 8, "frames": 400, "dim": dim, "active": 0.5}
-    return Case("objective", title, options, {"skdc": SKDC["skdc"]} | PEERS, 9)
+    candidates = {"skdc": SKDC["skdc"], "plain autograd": ("plain", {})} | PEERS
+    # What it has not by itself, so that it computes what the others do.
+    candidates["espnet, unit norm added"] = ("espnet", {"unit_norm": True})
+    return Case("objective", title, options, candidates, 9)
 
 
 def _step(hidden: int, dim: int, batch: int, frames: int) -> Case:
     title = f"Training step: 2 x {hidden} BLSTM, K {dim}, batch {batch} x {frames} frames"
     options = {"hidden": hidden, "dim": dim, "batch": batch, "frames": frames}
-    return Case("training_step", title, options, SKDC | PEERS | BARE, 5)
+    return Case("training_step", title, options, SKDC | PEERS | BARE, 9 if hidden < 600 else 5)
 
 
 def _kmeans(seconds: int) -> Case:
     title = f"k-means: all {seconds * 125 * N_BINS:,} bins of {seconds} s, K 40"
     options = {"seconds": seconds, "dim": 40}
-    return Case("clustering", title, options, {"skdc": SKDC["skdc"]} | PEERS, 7)
+    # What asteroid's recipe calls is scikit-learn's.
+    candidates = {"skdc": SKDC["skdc"], "scikit-learn": ("plain", {})}
+    candidates |= {name: PEERS[name] for name in ("nussl", "espnet")}
+    return Case("clustering", title, options, candidates, 7)
 
 
 def _separation(seconds: int) -> Case:
     title = f"Separation of {seconds} s, end to end: 2 x 300 BLSTM, K 20"
     options = {"seconds": seconds, "hidden": 300, "dim": 20}
-    return Case("separation", title, options, SKDC | PEERS | BARE, 5)
+    return Case("separation", title, options, SKDC | PEERS | BARE, 7 if seconds < 100 else 4)
 
 
 CASES = {

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,7 @@ from report import print_case
 HERE = Path(__file__).parent
 # Threads of a candidate that has answered may spin for a while before they sleep.
 _SETTLE_SECONDS = 0.1
+_TURN_SECONDS = 0.5
 
 
 class Candidate:
@@ -75,13 +77,11 @@ class Candidate:
 
     def first(self) -> None:
         """Run for the first time, which says what memory it takes, and is not timed."""
-        answer = self.ask("first")
-        if "extra_peak_mb" in answer:
-            self.figures["extra_peak_mb"] = round(answer["extra_peak_mb"], 1)
+        self.figures |= self.ask("first")
 
     def turn(self) -> None:
-        """Run once more."""
-        self.seconds += self.ask("once").values()
+        """Run some more."""
+        self.seconds += self.ask("turn", at_least=_TURN_SECONDS).get("seconds", [])
 
     def result(self) -> dict[str, Any]:
         """Give what is to be kept."""
@@ -133,7 +133,7 @@ def machine() -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text("ascii").splitlines()
         model = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    return model
+    return f"{model}, torch {version('torch').split('+')[0]}"
 
 
 def main() -> None:
@@ -168,7 +168,10 @@ def main() -> None:
         if args.output is not None:
             results = json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}
             results[key] = record
-            args.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            ordered = {name: results[name] for name in CASES if name in results}
+            unfinished = args.output.with_name(args.output.name + ".part")
+            unfinished.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+            unfinished.replace(args.output)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ def rows(record: Record) -> Iterator[list[str]]:
     measured = [c for c in candidates.values() if "median_s" in c]
     base = next(iter(measured), {})
     has = {key for candidate in measured for key in candidate}
-    header = ["", "median", "to skdc"]
+    limit = candidates.get("bare network, float32", {}).get("median_s")
+    header = ["", "median", "to skdc"] + ["to bare, float32"] * (limit is not None)
     header += ["extra peak memory"] * ("extra_peak_mb" in has)
     header += ["weights"] * ("parameters" in has) + ["inertia"] * ("inertia" in has)
     yield header
@@ -33,6 +34,8 @@ def rows(record: Record) -> Iterator[list[str]]:
             continue
         row = [name, f"{1000 * candidate['median_s']:.0f} ms"]
         row.append(f"{candidate['median_s'] / base['median_s']:.2f} x")
+        if limit is not None:
+            row.append(f"{candidate['median_s'] / limit:.2f} x")
         if "extra_peak_mb" in has:
             row.append(f"{candidate['extra_peak_mb']:.0f} MB")
         if "parameters" in has:
@@ -51,7 +54,8 @@ def print_case(record: Record) -> None:
 
 def markdown(results: dict[str, Record]) -> str:
     """Give tables of all comparisons."""
-    parts = []
+    conditions = dict.fromkeys(f"{r['machine']}, {r['threads']} threads" for r in results.values())
+    parts = [f"Measured on {'; '.join(conditions)}."]
     for record in results.values():
         header, *body = rows(record)
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
@@ -64,19 +68,24 @@ def plot(results: dict[str, Record], path: Path) -> None:
     """Draw how many times as long as skdc each candidate took."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for r in results.values() for name in r["candidates"]))
-    names = [name for name in names if name != "skdc"]
-    figure = Figure(figsize=(8, 0.9 * len(results) + 1), layout="constrained")
+    figure = Figure(figsize=(8, 0.8 * len(results) + 1), layout="constrained")
     axes = figure.subplots()
-    height = 0.85 / len(names)
-    for index, name in enumerate(names):
-        places, ratios = [], []
-        for place, record in enumerate(results.values()):
-            candidate = record["candidates"].get(name, {})
-            if "median_s" in candidate:
-                places.append(place + (index - (len(names) - 1) / 2) * height)
-                ratios.append(candidate["median_s"] / record["candidates"]["skdc"]["median_s"])
-        axes.barh(places, [r - 1 for r in ratios], height, left=1, label=name)
+    colours: dict[str, str] = {}
+    for place, record in enumerate(results.values()):
+        times = {n: c["median_s"] for n, c in record["candidates"].items() if "median_s" in c}
+        base = times.pop("skdc")
+        height = 0.85 / max(len(times), 1)
+        for index, (name, seconds) in enumerate(times.items()):
+            is_new = name not in colours
+            colour = colours.setdefault(name, f"C{len(colours)}")
+            axes.barh(
+                place + (index - (len(times) - 1) / 2) * height,
+                seconds / base - 1,
+                height,
+                left=1,
+                color=colour,
+                label=name if is_new else None,
+            )
     axes.axvline(1, color="black", linewidth=1)
     axes.set(xscale="log", xlabel="time, relative to skdc", yticks=range(len(results)))
     axes.set_yticklabels(list(results))

@@ -19,8 +19,6 @@ from cases import (
     N_SOURCES,
     WIN_LENGTH,
     embedding_layer,
-    embeddings,
-    inertia,
     mix,
     objective_inputs,
     recording,
@@ -92,15 +90,6 @@ def training_step(options):
         optimizer.step()
 
     return run, lambda _: {"parameters": sum(x.numel() for x in network.parameters())}
-
-
-def clustering(options):
-    """scikit-learn's KMeans as it comes, which is what the recipe calls."""
-    points = embeddings(options)
-    return (
-        lambda: KMeans(n_clusters=N_SOURCES).fit_predict(points),
-        lambda labels: {"inertia": inertia(points, labels)},
-    )
 
 
 @torch.no_grad()

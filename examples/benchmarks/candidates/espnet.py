@@ -30,7 +30,7 @@ from espnet2.enh.separator.dpcl_separator import DPCLSeparator
 from torch import nn
 
 
-def objective(options):
+def objective(options, unit_norm=False):
     """Criterion; it takes spectra and finds the labels itself."""
     vectors, classes, _ = (torch.from_numpy(array) for array in objective_inputs(options))
     vectors = vectors.flatten(1, 2).requires_grad_()
@@ -39,7 +39,8 @@ def objective(options):
 
     def run():
         vectors.grad = None
-        criterion(references, vectors).mean().backward()
+        inputs = nn.functional.normalize(vectors, dim=-1) if unit_norm else vectors
+        criterion(references, inputs).mean().backward()
 
     return run, lambda _: {}
 

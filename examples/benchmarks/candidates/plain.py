@@ -1,10 +1,16 @@
-"""The limit: a plain LSTM stack and linear layer, with no data, no objective, no clustering."""
+"""What to measure against where there are no peers.
+
+The limit, which is a plain LSTM stack and linear layer with no data, no objective and no
+clustering; the objective as most implementations write it; scikit-learn's KMeans.
+"""
 
 from __future__ import annotations
 
 import torch
-from cases import HOP_LENGTH, N_BINS, SAMPLE_RATE
+from cases import HOP_LENGTH, N_BINS, N_SOURCES, SAMPLE_RATE, embeddings, inertia, objective_inputs
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Network(nn.Module):
@@ -19,6 +25,38 @@ class Network(nn.Module):
         """Map `(batch, frames, bins)` to `(batch, frames, bins * dim)`."""
         hidden, _ = self.trunk(features)
         return self.embed(hidden)
+
+
+def plain_affinity_loss(vectors: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Compute what skdc computes, on all bins, the gradient by autograd."""
+    root = weights.sqrt().unsqueeze(-1)
+    v, y = root * functional.normalize(vectors, dim=-1), root * labels
+    terms = [(v, v, 1.0), (v, y, -2.0), (y, y, 1.0)]
+    loss = sum(k * (a.transpose(1, 2) @ b).square().sum((1, 2)) for a, b, k in terms)
+    return loss / weights.sum(-1).square()
+
+
+def objective(options):
+    """Take the unit norm and the objective."""
+    arrays = (torch.from_numpy(array).flatten(1, 2) for array in objective_inputs(options))
+    vectors, classes, active = arrays
+    labels, weights = functional.one_hot(classes, N_SOURCES).float(), active.float()
+    vectors.requires_grad_()
+
+    def run():
+        vectors.grad = None
+        plain_affinity_loss(vectors, labels, weights).mean().backward()
+
+    return run, lambda _: {}
+
+
+def clustering(options):
+    """scikit-learn's KMeans as it comes: the clustering of asteroid's recipe."""
+    points = embeddings(options)
+    return (
+        lambda: KMeans(n_clusters=N_SOURCES).fit_predict(points),
+        lambda labels: {"inertia": inertia(points, labels)},
+    )
 
 
 def training_step(options, precision="float32"):
