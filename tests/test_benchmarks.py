@@ -1,0 +1,59 @@
+"""The benchmarks run, without peers and past a peer that does not."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent.parent / "examples" / "benchmarks"
+
+
+@pytest.mark.parametrize("name", ["skdc", "plain"])
+@pytest.mark.parametrize("key", ["objective-20", "step-300", "kmeans-30", "separation-30"])
+def test_candidates_run(name: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    cases = importlib.import_module("cases")
+    case = cases.CASES[key]
+    settings = next(s for module, s in case.candidates.values() if module == name)
+    candidate = importlib.import_module(f"candidates.{name}")
+    run, figures = getattr(candidate, case.kind)(cases.shrink(case.options), **settings)
+    assert all(value > 0 for value in figures(run()).values())
+
+
+def test_inertia_is_that_of_kmeans(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.cluster import KMeans
+
+    monkeypatch.syspath_prepend(HERE)
+    cases = importlib.import_module("cases")
+    points = cases.embeddings({"seconds": 1, "dim": 5})
+    fitted = KMeans(2, n_init=1, random_state=0, tol=0).fit(points)
+    assert cases.inertia(points, fitted.labels_) == pytest.approx(fitted.inertia_, rel=1e-4)
+
+
+def test_compare_and_report(tmp_path: Path) -> None:
+    results, page = tmp_path / "results.json", tmp_path / "page.md"
+    # An environment that does not hold the peer it should.
+    command = [sys.executable, str(HERE / "compare.py"), f"--peer=nussl={sys.executable}"]
+    command += ["--quick", "--cases=objective-20", "--threads=1", f"--output={results}"]
+    subprocess.run(command, check=True, capture_output=True)
+    candidates = json.loads(results.read_text("utf-8"))["objective-20"]["candidates"]
+    assert set(candidates) == {"skdc", "plain autograd", "nussl"}
+    assert candidates["skdc"]["median_s"] > 0
+    assert "No module named 'nussl'" in candidates["nussl"]["error"]
+
+    page.write_text(
+        "Before.\n<!-- begin results -->\nold\n<!-- end results -->\nAfter.\n", "utf-8"
+    )
+    command = [sys.executable, str(HERE / "report.py"), str(results), "--page", str(page)]
+    subprocess.run(command, check=True)
+    text = page.read_text("utf-8")
+    assert text.startswith("Before.\n")
+    assert text.endswith("After.\n")
+    assert "old" not in text
+    assert "| skdc | " in text
+    assert (tmp_path / "page.png").read_bytes()[1:4] == b"PNG"
