@@ -39,7 +39,7 @@ LEVELS = {
     "skdc.datasets.tables": 6,
     "skdc.datasets.mixtures": 6,
     "skdc.datasets.clips": 6.1,
-    "skdc.datasets.files": 6.1,
+    "skdc.datasets.files": 6.05,
     "skdc.datasets.lists": 6.1,
     "skdc.datasets.speech_level": 6,
     "skdc.datasets.recipes": 6.1,
