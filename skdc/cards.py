@@ -57,15 +57,14 @@ def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator
     facts = {
         "works at": f"{separator.sample_rate} Hz; other rates through `input_rate`",
         "trained on mixtures of": f"{header['parameters']['n_sources']}",
-        "network": f"{separator.n_layers} {'B' * separator.bidirectional}LSTM layers of "
+        "network": f"{'B' * separator.bidirectional}LSTM, {separator.n_layers} x "
         f"{separator.hidden_size} units, {separator.embedding_dim} embedding dimensions, window "
         f"{separator.win_length * milliseconds:g} ms, hop {separator.hop_length * milliseconds:g} "
         "ms",
         "objective": f"`{separator.objective}`",
         "file": f"{n_weights / 1e6:.1f} million weights as {stored}, "
         f"{Path(path).stat().st_size / 1e6:.1f} MB",
-        "training": f"{last['hours']:.0f} hours of mixtures, made on the fly, in "
-        f"{last['seconds'] / 60:.0f} minutes",
+        "training": f"{last['hours']:.0f} hours of mixtures in {last['seconds'] / 60:.0f} minutes",
         "weights and parameters": f"`{model_fingerprint(separator)}`",
     }
     return markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])

@@ -42,7 +42,7 @@ def test_a_new_card_and_a_refreshed_one(model: str, capsys: pytest.CaptureFixtur
     card = Path("tiny.md").read_text("utf-8")
     separator = DeepClusteringSeparator.load(model)
     assert card.startswith("# tiny\n")
-    assert "| network | 1 BLSTM layers of 8 units, 4 embedding dimensions, window 32 ms," in card
+    assert "| network | BLSTM, 1 x 8 units, 4 embedding dimensions, window 32 ms," in card
     assert "million weights as float16" in card
     assert main(["report", "scores.csv", "-o", "docs/results.md"]) == 0
     page = Path("docs/results.md").read_text("utf-8")
