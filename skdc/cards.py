@@ -172,11 +172,12 @@ def refresh_card(card: str, tables: Mapping[str, str]) -> str:
     for name, table in tables.items():
         begin = f"<!-- skdc card: {name} -->"
         place = re.compile(f"{re.escape(begin)}\n.*?<!-- end -->", re.DOTALL)
-        if len(place.findall(card)) != 1:
+        found = list(place.finditer(card))
+        if len(found) != 1:
             raise ValueError(
                 f"the card has no place for its {name}, or several: write the lines {begin!r} and "
                 "'<!-- end -->' where the table is to stand"
             )
-        text = f"{begin}\n\n{table}\n\n<!-- end -->"
-        card = place.sub(lambda _, text=text: text, card)
+        start, stop = found[0].span()
+        card = f"{card[:start]}{begin}\n\n{table}\n\n<!-- end -->{card[stop:]}"
     return card
