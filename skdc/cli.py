@@ -13,16 +13,18 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import skdc
-from skdc.commands import demo, evaluate, info, report, separate, train
+from skdc.commands import card, demo, evaluate, info, make, report, separate, train
 
 __all__ = ["build_parser", "main"]
 
 _COMMANDS = {
     "demo": (demo, "hear and see two people separated: needs no files"),
     "separate": (separate, "separate the speakers of audio files"),
+    "make": (make, "make the mixtures of a published protocol from its corpus"),
     "train": (train, "train a model on recordings of single speakers"),
     "evaluate": (evaluate, "measure a model on a published protocol or a list of mixtures"),
     "report": (report, "write a page of results from the tables of evaluations"),
+    "card": (card, "write the tables in the card of a model"),
     "info": (info, "say what is installed, or what a model file holds"),
 }
 

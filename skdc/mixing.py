@@ -246,27 +246,36 @@ class SourceBank:
         self.level_range_db = level_range_db
         self._counts = torch.as_tensor(np.atleast_1d(np.asarray(n_sources)))
         self._max_sources = int(self._counts.max())
-        by_speaker: dict[Hashable, list[tuple[int, float]]] = {}
-        for index, source in enumerate(sources):
-            level = active_level(source, sample_rate)
-            if level > 0:
-                speaker = index if speakers is None else speakers[index]
-                by_speaker.setdefault(speaker, []).append((index, 0.1 / level))
-        if len(by_speaker) < self._max_sources:
-            raise ValueError(
-                f"got recordings of {len(by_speaker)} speakers that are not silent; mixtures of "
-                f"{self._max_sources} sources need at least {self._max_sources} different ones"
-            )
-        lengths = [sum(len(sources[i]) for i, _ in parts) for parts in by_speaker.values()]
+        by_speaker: dict[Hashable, list[int]] = {}
+        for index in range(len(sources)):
+            speaker = index if speakers is None else speakers[index]
+            by_speaker.setdefault(speaker, []).append(index)
+        lengths = []
+        with ArrayStore(on_disk) as store:
+            for indices in by_speaker.values():
+                # Each is taken out once: they may be read from files.
+                length = sum(self._keep(sources[i], sample_rate, store) for i in indices)
+                lengths += [length] * (length > 0)
+            if len(lengths) < self._max_sources:
+                raise ValueError(
+                    f"got recordings of {len(lengths)} speakers that are not silent; mixtures of "
+                    f"{self._max_sources} sources need at least {self._max_sources} different ones"
+                )
+            flat = torch.from_numpy(store.flat())
         self._lengths = torch.tensor(lengths)
         self._offsets = self._lengths.cumsum(0) - self._lengths
-        with ArrayStore(on_disk) as store:
-            for index, gain in (part for parts in by_speaker.values() for part in parts):
-                store.append((np.asarray(sources[index]) * gain).astype(np.float32))
-            flat = torch.from_numpy(store.flat())
         self._device = device or torch.device("cpu")
         self._flat = flat if on_disk else flat.to(self._device)
         self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
+
+    @staticmethod
+    def _keep(source: NDArray[np.floating], sample_rate: int, store: ArrayStore) -> int:
+        """Store a recording at the common level, and give its length; 0 for a silent one."""
+        level = active_level(source, sample_rate)
+        if level == 0:
+            return 0
+        store.append((np.asarray(source) * (0.1 / level)).astype(np.float32))
+        return len(source)
 
     def mixtures(
         self, n_mixtures: int, n_samples: int, generator: torch.Generator

@@ -1,15 +1,24 @@
-"""Checks of one recording, and the samples in it."""
+"""Checks of recordings, and the samples in them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdc.mixing import Framing
+from skdc.resampling import resample
 
-__all__ = ["as_array", "as_float", "check_duration", "check_finite", "check_waveform"]
+__all__ = [
+    "CheckedRecordings",
+    "as_array",
+    "as_float",
+    "check_duration",
+    "check_finite",
+    "check_waveform",
+]
 
 # Recordings come as int8...int32 PCM; int64 is what NumPy makes of a list of numbers.
 _PCM_TYPES = (np.int8, np.int16, np.int32)
@@ -69,3 +78,36 @@ def check_duration(
             f"{1000 * framing.win_length / sample_rate:g} ms) are needed: leave it out or pad it "
             "with zeros"
         )
+
+
+class CheckedRecordings(Sequence[NDArray[np.float32]]):
+    """Recordings of single speakers, each checked when it is used.
+
+    Parameters
+    ----------
+    recordings : sequence of arrays of shape (n_samples_i,)
+    sample_rate, input_rate
+        As for `skdc.validation.check_mixtures`.
+    """
+
+    def __init__(self, recordings: Any, sample_rate: int, input_rate: int | None) -> None:
+        self._recordings = recordings
+        self._rates = input_rate, sample_rate
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[NDArray[np.float32]]: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Give a recording scaled to a peak of 1, so that no level over- or underflows."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        waveform = check_waveform(self._recordings[index], f"recordings[{index}]")
+        waveform = waveform / (np.abs(waveform).max() or 1.0)
+        input_rate, sample_rate = self._rates
+        if input_rate is not None:
+            waveform = resample(waveform, input_rate, sample_rate)
+        return waveform.astype(np.float32)

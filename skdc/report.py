@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,7 +12,14 @@ from skdc.datasets.protocols import PROTOCOLS
 from skdc.evaluation import Row
 from skdc.results import count_sources, group_by_sexes, score_values
 
-__all__ = ["PUBLISHED", "PublishedFigure", "make_page"]
+__all__ = [
+    "PUBLISHED",
+    "PublishedFigure",
+    "main_table",
+    "make_page",
+    "markdown_table",
+    "sexes_table",
+]
 
 
 @dataclass(frozen=True)
@@ -79,13 +87,17 @@ phase-sensitive mask is the best one within 0...1. Both use the window and hop o
 the row, so that they differ between models."""
 
 
-def make_page(tables: Sequence[Sequence[Row]]) -> str:
+def make_page(
+    tables: Sequence[Sequence[Row]], pictures: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Write the page of results.
 
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
         Of `skdc.results.read_rows`: one evaluation each, at least one.
+    pictures : mapping of str to str, optional
+        Where, from the page, the training curve of a model is, by the model's name.
 
     Returns
     -------
@@ -100,9 +112,11 @@ def make_page(tables: Sequence[Sequence[Row]]) -> str:
         _INTRODUCTION,
     ]
     for (model, model_id), of_model in by_model.items():
-        parts += [f"## {model}", f"Weights and parameters `{model_id}`.", _main_table(of_model)]
+        parts += [f"## {model}", f"Weights and parameters `{model_id}`.", main_table(of_model)]
         if any(group_by_sexes(rows) for rows in of_model):
-            parts += ["SDR improvement by the sexes of those who speak:", _sexes_table(of_model)]
+            parts += ["SDR improvement by the sexes of those who speak:", sexes_table(of_model)]
+        if model in pictures:
+            parts.append(f"![Training curve of {model}]({pictures[model]})")
         partial = [_name(rows) for rows in of_model if len(rows) < _whole(rows)]
         if partial:
             parts.append(f"Not all mixtures were measured of: {', '.join(partial)}.")
@@ -110,7 +124,8 @@ def make_page(tables: Sequence[Sequence[Row]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _main_table(tables: Iterable[Sequence[Row]]) -> str:
+def main_table(tables: Iterable[Sequence[Row]]) -> str:
+    """Lay out mean and median of each evaluation, beside oracles and what is published."""
     header = [
         "mixtures of",
         "number",
@@ -139,10 +154,11 @@ def _main_table(tables: Iterable[Sequence[Row]]) -> str:
                 _beside(rows),
             ]
         )
-    return _markdown(header, lines)
+    return markdown_table(header, lines)
 
 
-def _sexes_table(tables: Iterable[Sequence[Row]]) -> str:
+def sexes_table(tables: Iterable[Sequence[Row]]) -> str:
+    """Lay out the SDR improvement by the sexes of those who speak."""
     lines = []
     for rows in tables:
         for sexes, group in group_by_sexes(rows).items():
@@ -150,12 +166,12 @@ def _sexes_table(tables: Iterable[Sequence[Row]]) -> str:
             cells = [_cell(group, f"{column}sdr_improvement") for column in columns]
             lines.append([_name(rows), sexes, str(len(group)), *cells])
     header = ["mixtures of", "sexes", "number", "model", "ideal binary mask"]
-    return _markdown([*header, "phase-sensitive mask"], lines)
+    return markdown_table([*header, "phase-sensitive mask"], lines)
 
 
 def _published_table() -> str:
     header = ["method", "mixtures of", "measure", "improvement, dB"]
-    return _markdown(
+    return markdown_table(
         header,
         [
             [figure.method, f"{figure.protocol} {figure.subset}", figure.measure, _figure(figure)]
@@ -200,6 +216,7 @@ def _cell(rows: Iterable[Row], column: str) -> str:
     return f"{values.mean():.2f} ({np.median(values):.2f})"
 
 
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lay out a table in Markdown."""
     table = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)

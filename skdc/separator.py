@@ -271,7 +271,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Parameters
         ----------
         recordings : sequence of arrays of shape (n_samples_i,)
-            One speaker each.
+            One speaker each; or `skdc.datasets.AudioFiles`, for more than memory holds: what is
+            read then goes to a temporary file, 115 MB an hour at 8 kHz.
         speakers : sequence of hashables, optional
             Who speaks in each recording; nobody is mixed with themselves. Without it, every
             recording counts as a speaker of its own.
@@ -299,7 +300,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             device=resolve_device(self.device),
             on_disk=is_lazy(recordings),
         )
-        del checked
+        del checked, recordings  # the bank has what it needs
         return self._fit(bank, held_out, resume=self.warm_start)
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,17 +61,26 @@ class ArrayStore:
         if self._file is None:
             self._arrays.append(array)
         else:
-            self._file.write(np.ascontiguousarray(array, dtype=np.float32).data)
+            with _naming_the_folder():
+                self._file.write(np.ascontiguousarray(array, dtype=np.float32).data)
         self._shapes.append(array.shape)
 
     def flat(self) -> NDArray[Any]:
         """Give the numbers of all arrays, end to end, as one array; at least one there must be.
 
-        Nothing can be appended afterwards on disk, and they can be taken out but once.
+        Nothing can be appended afterwards, and they can be taken out but once.
         """
         if self._file is None:
-            return np.concatenate([array.ravel() for array in self._arrays])
-        with self._file:
+            dtype = np.result_type(*{array.dtype for array in self._arrays})
+            flat = np.empty(sum(array.size for array in self._arrays), dtype)
+            end = len(flat)
+            # Each goes when it is copied, so that there are not two of all at once.
+            while self._arrays:
+                array = self._arrays.pop()
+                flat[end - array.size : end] = array.ravel()
+                end -= array.size
+            return flat
+        with _naming_the_folder(), self._file:
             self._file.flush()
             # Writable, because torch warns of what is not; nobody writes. The mapping outlives
             # the file object.
@@ -93,4 +104,17 @@ class ArrayStore:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with _naming_the_folder():
+                self._file.close()
+
+
+@contextmanager
+def _naming_the_folder() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: a temporary file in {tempfile.gettempdir()!r} could not be "
+            "written; set TMPDIR to a folder with more room",
+        ) from error

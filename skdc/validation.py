@@ -14,7 +14,14 @@ from sklearn.utils import check_array
 from skdc.dsp import frame_count
 from skdc.lazy import check_headers, check_pair_headers, is_lazy
 from skdc.mixing import Framing
-from skdc.recordings import as_array, as_float, check_duration, check_finite, check_waveform
+from skdc.recordings import (
+    CheckedRecordings,
+    as_array,
+    as_float,
+    check_duration,
+    check_finite,
+    check_waveform,
+)
 from skdc.resampling import resample
 from skdc.storage import ArrayStore
 
@@ -432,8 +439,8 @@ def check_recordings(
     speakers: Any = None,
     sample_rate: int = 8000,
     input_rate: int | None = None,
-) -> list[FloatArray]:
-    """Check recordings of single speakers.
+) -> CheckedRecordings:
+    """Check recordings of single speakers, as far as they need not be read for that.
 
     Parameters
     ----------
@@ -445,14 +452,15 @@ def check_recordings(
 
     Returns
     -------
-    list of float32 arrays
-        Scaled to a peak of 1, so that no level over- or underflows.
+    CheckedRecordings
+        Float32 arrays scaled to a peak of 1. Taking one out of it raises a ValueError if it is
+        empty, not one-dimensional, or holds NaN or infinity.
 
     Raises
     ------
     ValueError
-        If one is empty, not one-dimensional, or holds NaN or infinity, if there are none, or if
-        speakers are of another number.
+        If there are none, or speakers of another number, or if the header of a file tells that it
+        cannot be used.
     """
     if not len(recordings):
         raise ValueError("recordings is empty; give at least one recording a speaker")
@@ -462,11 +470,4 @@ def check_recordings(
         )
     if is_lazy(recordings):
         check_headers(recordings, "recordings", input_rate or sample_rate)
-    with ArrayStore(on_disk=is_lazy(recordings)) as store:
-        for index, item in enumerate(recordings):
-            waveform = check_waveform(item, f"recordings[{index}]")
-            waveform = waveform / (np.abs(waveform).max() or 1.0)
-            if input_rate is not None:
-                waveform = resample(waveform, input_rate, sample_rate)
-            store.append(waveform.astype(np.float32))
-        return store.arrays()
+    return CheckedRecordings(recordings, sample_rate, input_rate)

@@ -93,7 +93,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = python("-c", code)
     assert done.stdout.splitlines()[-1] == "set()"
-    for command in ("demo", "separate", "train", "evaluate", "report", "info"):
+    for command in ("demo", "separate", "make", "train", "evaluate", "report", "card", "info"):
         assert f"    {command} " in done.stdout
 
 
@@ -103,7 +103,9 @@ def test_runs_as_a_module() -> None:
     assert done.stdout.startswith("skdc ")
 
 
-@pytest.mark.parametrize("command", ["demo", "separate", "train", "evaluate", "report", "info"])
+@pytest.mark.parametrize(
+    "command", ["demo", "separate", "make", "train", "evaluate", "report", "card", "info"]
+)
 def test_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

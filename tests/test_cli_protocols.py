@@ -18,7 +18,7 @@ from skdc.cli import main
 from skdc.commands.train import read_config
 from skdc.datasets import write_audio
 from skdc.datasets.protocols import PROTOCOLS
-from skdc.datasets.recordings import load_protocol_recordings, load_protocol_validation
+from skdc.datasets.recordings import load_protocol_validation, open_protocol_recordings
 
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
 SPEAKERS = ("101", "202", "303", "404")
@@ -311,7 +311,8 @@ def test_recordings_of_mixtures(tmp_path: Path) -> None:
     longer = mixture_name("wsj0-2mix", ("101", "404"), 0)
     for kind, speaker in (("mix", "101"), ("s1", "101"), ("s2", "404")):
         write_audio(folder / kind / f"{longer}.wav", voice(speaker, 3000), 8000)
-    recordings, speakers = load_protocol_recordings("wsj0-2mix", tmp_path)
+    files, speakers = open_protocol_recordings("wsj0-2mix", tmp_path)
+    recordings = files.load()
     # 101a0100 is in two mixtures, once for longer; all other utterances in one.
     assert sorted(speakers) == ["101", "202", "202", "303", "303", "404", "404"]
     lengths = dict(zip(speakers, map(len, recordings), strict=True))
@@ -323,8 +324,29 @@ def test_recordings_of_mixtures(tmp_path: Path) -> None:
     assert [sources.shape for sources in references] == [(2, 2400)] * 2
     np.testing.assert_allclose(mixtures[0], references[0].sum(axis=0), atol=2**-14)
     # At another rate than the tree's.
-    recordings, _ = load_protocol_recordings("wsj0-2mix", tmp_path, "tt", sample_rate=4000)
-    assert {len(recording) for recording in recordings} == {1200}
+    files, _ = open_protocol_recordings("wsj0-2mix", tmp_path, "tt", sample_rate=4000)
+    assert {header.shape for header in files.headers()} == {(1200,)}
+
+
+def test_more_than_memory_may_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    plant(Path("tree"), "wsj0-3mix")
+    command = ["train", "--protocol", "wsj0-3mix", "--root", "tree", "--set", *TINY]
+    command += ["random_state=0", "max_epochs=3"]
+    assert main([*command, "-o", "held.safetensors"]) == 0
+    assert "hours\n" in capsys.readouterr().out
+    streamed = [*command, "--memory", "0", "-o", "streamed.safetensors"]
+    # Stopped after a step and resumed, again and again.
+    parts = [*streamed, "--checkpoint", "run.safetensors", "--time-limit", "1e-9"]
+    for _ in range(4):
+        assert main(parts) == 0
+    said = capsys.readouterr().out
+    assert "hours, 5.76e-05 GB in a temporary file\n" in said
+    assert said.count("Resuming from run.safetensors") == 3
+    whole = [DeepClusteringSeparator.load(f"{name}.safetensors") for name in ("held", "streamed")]
+    assert [len(separator.history_) for separator in whole] == [3, 3]
+    weights = [separator.network_.state_dict() for separator in whole]
+    for name, value in weights[0].items():
+        np.testing.assert_array_equal(value, weights[1][name])
 
 
 def test_train_on_another_subset(capsys: pytest.CaptureFixture[str]) -> None:

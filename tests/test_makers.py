@@ -177,7 +177,7 @@ def test_work_can_be_sent_to_other_processes(
             results.append(function(*arguments, **options))
         return results
 
-    monkeypatch.setattr(recipes_module, "Parallel", lambda n_jobs: parallel)
+    monkeypatch.setattr(recipes_module, "Parallel", lambda **how: parallel)
     assert make_wsj0_mix(wsj0, pairs, tmp_path, n_sources=2, subset="tr", n_jobs=2) == 2
     assert len(sent) == 2
     assert len(open_protocol("wsj0-2mix", tmp_path, subset="tr")) == 2
@@ -272,7 +272,7 @@ def test_missing_lists_and_recordings(tmp_path: Path, wsj0: Path, pairs: Path) -
     with pytest.raises(ValueError, match="lists no mixtures"):
         make_wsj0_mix(wsj0, write_lines(tmp_path / "none.txt"), tmp_path / "out", **options)
     (wsj0 / "si_tr_s" / "01t" / f"{CYN}.sph").unlink()
-    message = r"1 of the 3 recordings in '.*_tt\.txt' are missing, .*01to030v\.wav' \(line 3\)"
+    message = r"1 of the 3 recordings in '.*_tt\.txt' are missing: .*01to030v\.wav' \(line 3\)"
     with pytest.raises(FileNotFoundError, match=message):
         make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

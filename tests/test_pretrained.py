@@ -88,6 +88,8 @@ def test_bundled_models_have_cards_and_configurations() -> None:
         assert (package / "configs" / f"{name}.toml").is_file()
 
 
-def test_bundled_model_is_small() -> None:
-    path = Path(skdc.__file__).parent / "pretrained" / f"{BUNDLED}.safetensors"
-    assert path.stat().st_size < 25e6
+def test_bundled_models_are_small() -> None:
+    largest = {BUNDLED: 25e6, f"{BUNDLED}-small": 6e6}
+    for name in list_pretrained():
+        path = Path(skdc.__file__).parent / "pretrained" / f"{name}.safetensors"
+        assert path.stat().st_size < largest[name]

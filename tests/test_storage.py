@@ -52,3 +52,19 @@ def test_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ZeroDivisionError), ArrayStore(on_disk=True) as store:
         store.append(np.ones(3) / (1 // 0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        for n_samples in (2000, 100_000):  # found when it is taken out, and when it is put in
+            message = "set TMPDIR to a folder with more room"
+            with pytest.raises(OSError, match=message), ArrayStore(on_disk=True) as store:  # noqa: PT012
+                store.append(np.ones(n_samples))
+                store.flat()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

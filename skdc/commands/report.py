@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results.md"),
         metavar="PAGE.md",
-        help="page to write (default: %(default)s)",
+        help="page to write; a picture MODEL-curve.png beside it is shown (default: %(default)s)",
     )
 
 
@@ -31,7 +31,12 @@ def run(args: argparse.Namespace) -> int:
     from skdc.report import make_page
     from skdc.results import read_rows
 
-    page = make_page([read_rows(path) for path in args.tables])
+    tables = [read_rows(path) for path in args.tables]
+    curves = {rows[0]["model"]: f"{rows[0]['model']}-curve.png" for rows in tables}
+    there = {
+        model: name for model, name in curves.items() if (args.output.parent / name).is_file()
+    }
+    page = make_page(tables, there)
     with atomic_path(args.output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(args.output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Self, overload
@@ -148,6 +149,18 @@ class AudioFiles(_Lazy):
             shape = (n_samples,) if self.mono else (n_channels, n_samples)
             headers.append(Header(path, shape, rate))
         return headers
+
+    def load(self) -> list[FloatArray]:
+        """Read all files into memory.
+
+        Returns
+        -------
+        list of float32 arrays
+            In their order.
+        """
+        # Decoding happens outside Python's lock, so that threads share it.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self._read, self._items))
 
     def _select(self, items: Sequence[Any]) -> Self:
         return type(self)(items, sample_rate=self.sample_rate, mono=self.mono)

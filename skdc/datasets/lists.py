@@ -8,7 +8,6 @@ All paths in them are relative to that folder.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.datasets.audio import read_audio
+from skdc.datasets.files import AudioFiles
 from skdc.datasets.tables import check_columns, read_number, read_table
 
-__all__ = ["ListedMixture", "load_corpus", "load_mixture_list"]
+__all__ = ["ListedMixture", "load_corpus", "load_mixture_list", "open_corpus"]
 
 FloatArray = NDArray[np.float32]
 
@@ -206,6 +206,27 @@ def load_corpus(
     ((8000,), ['ann'])
     >>> folder.cleanup()
     """
+    recordings, speakers = open_corpus(root, split, sample_rate=sample_rate)
+    return recordings.load(), speakers
+
+
+def open_corpus(
+    root: str | os.PathLike[str], split: str, *, sample_rate: int = 8000
+) -> tuple[AudioFiles, list[str]]:
+    """Find the recordings of one split of a corpus; no audio is read yet.
+
+    Parameters
+    ----------
+    root, split, sample_rate
+        As for `load_corpus`, with the same errors.
+
+    Returns
+    -------
+    recordings : AudioFiles
+        In the order of the file.
+    speakers : list of str
+        Speaker of each.
+    """
     table = Path(root) / "utterances.csv"
     _, rows = read_table(table, ("split", "speaker", "path"))
     chosen = [row for _, row in rows if row["split"] == split]
@@ -220,9 +241,5 @@ def load_corpus(
             f"first {str(missing[0])!r}; give the folder that the paths in utterances.csv are "
             "relative to"
         )
-    # Decoding happens outside Python's lock, so that threads share it.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        recordings = list(
-            pool.map(lambda path: read_audio(path, sample_rate=sample_rate)[0], paths)
-        )
+    recordings = AudioFiles(paths, sample_rate=sample_rate)
     return recordings, [row["speaker"] for row in chosen]

@@ -11,7 +11,6 @@ import csv
 import math
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skdc.checkpoint import atomic_path
-from skdc.datasets.recipes import (
-    MixtureFolder,
-    Recipe,
-    RecipeSource,
-    clip_sources,
-    librimix_sources,
-    make_mixture_files,
-    read_recording,
-    wsj0_sources,
-)
-from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.datasets.plans import plan_clips, plan_librimix, plan_wsj0
+from skdc.datasets.recipes import read_recording
 
 __all__ = ["draw_mixture_list", "make_librimix", "make_speaker_mixtures", "make_wsj0_mix"]
 
-_WSJ0_SUFFIXES = (".wav", ".wv1", ".sph", ".flac")
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-_MODES = ("min", "max")
 # A clip this far below the level of its recording is a pause.
 _PAUSE_DB = 30.0
 _MAX_DRAWS = 100
@@ -103,16 +91,10 @@ def make_wsj0_mix(
     digits as in the published files: ``441o030e_1.7108_40no030y_-1.7108``.
     """
     _check_count(n_sources, "n_sources", least=2)
-    _check_mode(mode)
     if not sample_rates or not set(sample_rates) <= {8000, 16000}:
         raise ValueError(f"sample_rates is {sample_rates!r}; give 8000, 16000 or both")
-    recipes = _read_wsj0_list(Path(list_path), Path(wsj0_root), n_sources)
-    folders = [
-        MixtureFolder(_folder(output_root, rate, mode, subset), rate, n_sources)
-        for rate in sorted(set(sample_rates))
-    ]
-    render = partial(wsj0_sources, mode=mode)
-    return make_mixture_files(recipes, folders, render, list_path=list_path, n_jobs=n_jobs)
+    what = wsj0_root, list_path, output_root
+    return plan_wsj0(*what, n_sources, subset, mode, sample_rates).make(n_jobs=n_jobs)
 
 
 def make_librimix(
@@ -169,30 +151,13 @@ def make_librimix(
         If a file cannot be written, as on a full disk. No file is left half-written; run again.
     """
     _check_count(n_sources, "n_sources", least=2)
-    _check_mode(mode)
     if sample_rate not in (8000, 16000):
         raise ValueError(f"sample_rate is {sample_rate!r}; give 8000 or 16000")
-    table, root = Path(metadata_csv), Path(librispeech_root)
     if subset is None:
-        name = table.stem.removeprefix(f"libri{n_sources}mix_")
+        name = Path(metadata_csv).stem.removeprefix(f"libri{n_sources}mix_")
         subset = name.replace("-clean", "")
-    columns = [f"source_{i + 1}_{what}" for i in range(n_sources) for what in ("path", "gain")]
-    _, rows = read_table(table, ("mixture_ID", *columns))
-    recipes = [
-        Recipe(
-            row["mixture_ID"],
-            line,
-            tuple(
-                RecipeSource(root / row[path], read_number(table, line, row, gain))
-                for path, gain in zip(columns[::2], columns[1::2], strict=True)
-            ),
-        )
-        for line, row in rows
-    ]
-    path = _folder(output_root, sample_rate, mode, subset)
-    folder = MixtureFolder(path, sample_rate, n_sources, "mix_clean")
-    render = partial(librimix_sources, mode=mode)
-    return make_mixture_files(recipes, [folder], render, list_path=table, n_jobs=n_jobs)
+    what = librispeech_root, metadata_csv, output_root
+    return plan_librimix(*what, n_sources, subset, mode, [sample_rate]).make(n_jobs=n_jobs)
 
 
 def draw_mixture_list(
@@ -347,81 +312,8 @@ def make_speaker_mixtures(
     --------
     draw_mixture_list : Makes such lists; there is an example.
     """
-    table = Path(list_path)
-    columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
-    n_sources = sum(name.startswith("source_") for name in columns)
-    names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
-    check_columns(table, columns, [name for group in names for name in group])
-    recipes = [
-        Recipe(
-            row["mixture_id"],
-            line,
-            tuple(
-                RecipeSource(
-                    Path(root) / row[path],
-                    10 ** (read_number(table, line, row, level) / 20),
-                    _start(table, line, row, start),
-                )
-                for path, start, level in names
-            ),
-            int(read_number(table, line, row, "n_samples", whole=True)),
-        )
-        for line, row in rows
-    ]
-    path = _folder(output_root, sample_rate, "min", subset)
-    folder = MixtureFolder(path, sample_rate, n_sources)
-    return make_mixture_files(recipes, [folder], clip_sources, list_path=table, n_jobs=n_jobs)
-
-
-# Lists and folders
-
-
-def _read_wsj0_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no list of mixtures at {str(path)!r}")
-    found: dict[str, Path] = {}
-    recipes = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        try:
-            levels_db = [float(text) for text in fields[1::2]]
-        except ValueError:
-            levels_db = [math.nan]
-        if len(fields) != 2 * n_sources or not np.isfinite(levels_db).all():
-            raise ValueError(
-                f"{str(path)!r}, line {number}: expected PATH and decibels {n_sources} times, got "
-                f"{line.strip()!r}; the list is damaged, cut short, or for another number of "
-                "sources"
-            )
-        for name in fields[::2]:
-            if name not in found:
-                found[name] = _find_wsj0(root, name)
-        recipes.append(
-            Recipe(
-                # + 0.0, so that there is no -0.
-                "_".join(
-                    f"{Path(name).stem}_{level_db + 0.0:.5g}"
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-                number,
-                tuple(
-                    RecipeSource(found[name], 10 ** (level_db / 20))
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-            )
-        )
-    return recipes
-
-
-def _find_wsj0(root: Path, name: str) -> Path:
-    for base in (root, root.absolute().parent):
-        for suffix in dict.fromkeys([Path(name).suffix, *_WSJ0_SUFFIXES]):
-            path = (base / name).with_suffix(suffix)
-            if path.is_file():
-                return path
-    return root / name  # which is missing, as make_mixture_files tells
+    job = plan_clips(root, list_path, output_root, subset, sample_rate)
+    return job.make(n_jobs=n_jobs)
 
 
 def _find_speakers(root: Path, speakers: Iterable[str] | None) -> list[list[Path]]:
@@ -470,24 +362,6 @@ def _draw_clips(
         f"{_MAX_DRAWS} draws of {n_sources} recordings all had one that is silent there or has "
         f"less than {n_samples} samples; give longer recordings, or a shorter duration_s"
     )
-
-
-def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:
-    value = read_number(table, line, row, name)
-    if value < 0 or value % 1:
-        raise ValueError(
-            f"{str(table)!r}, line {line}: {name} is {row[name]!r}; expected an integer, 0 or more"
-        )
-    return int(value)
-
-
-def _folder(root: str | os.PathLike[str], sample_rate: int, mode: str, subset: str) -> Path:
-    return Path(root) / f"wav{sample_rate // 1000}k" / mode / subset
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in _MODES:
-        raise ValueError(f"mode is {mode!r}; give 'min' or 'max'")
 
 
 def _check_count(value: Any, name: str, *, least: int = 1) -> None:

@@ -193,7 +193,7 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, all of them scaled to an active level of 1.
-    waveforms = check_recordings(recordings)
+    waveforms = list(check_recordings(recordings))
     if speakers is not None and len(speakers) != len(waveforms):
         raise ValueError(
             f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from skdc.datasets.items import FolderMixture, ProtocolMixture, open_mixture_list
 
-__all__ = ["PROTOCOLS", "PublishedProtocol", "choose_rate", "open_protocol"]
+__all__ = ["PROTOCOLS", "PublishedProtocol", "check_choice", "choose_rate", "open_protocol"]
 
 # Speakers and utterances by the name of a mixture; both empty where the name does not tell.
 _Talkers = tuple[tuple[str, ...], tuple[str, ...]]
@@ -217,17 +217,17 @@ def open_protocol(
     ((8000,), (2, 8000))
     >>> folder.cleanup()
     """
-    _check_choice("name", name, PROTOCOLS)
+    check_choice("name", name, PROTOCOLS)
     protocol = PROTOCOLS[name]
     rate = protocol.sample_rates[0] if sample_rate is None else sample_rate
-    _check_choice(f"sample_rate of {name!r}", rate, protocol.sample_rates)
-    _check_choice(f"mode of {name!r}", mode, protocol.modes)
+    check_choice(f"sample_rate of {name!r}", rate, protocol.sample_rates)
+    check_choice(f"mode of {name!r}", mode, protocol.modes)
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {str(root)!r}")
     if protocol.n_sources is None:
         return _open_lists(root, subset, rate)
-    _check_choice(f"subset of {name!r}", subset, protocol.subsets)
+    check_choice(f"subset of {name!r}", subset, protocol.subsets)
     folder = root / f"wav{rate // 1000}k" / mode / subset
     kinds = [protocol.mixture_folder, *(f"s{i + 1}" for i in range(protocol.n_sources))]
     names = _complete_names(folder, kinds)
@@ -271,12 +271,13 @@ def choose_rate(name: str, wanted: int) -> int:
     >>> choose_rate("wsj0-2mix", 16000), choose_rate("lrs3-2mix", 8000)
     (16000, 16000)
     """
-    _check_choice("name", name, PROTOCOLS)
+    check_choice("name", name, PROTOCOLS)
     rates = PROTOCOLS[name].sample_rates
     return wanted if wanted in rates else rates[0]
 
 
-def _check_choice(what: str, value: object, choices: Iterable[object]) -> None:
+def check_choice(what: str, value: object, choices: Iterable[object]) -> None:
+    """Raise a ValueError that names the choices if the value is none of them."""
     known = list(choices)
     if value not in known:
         raise ValueError(f"{what} is {value!r}; give {' or '.join(map(repr, known))}")
@@ -315,7 +316,7 @@ def _open_lists(root: Path, subset: str, sample_rate: int) -> list[ProtocolMixtu
     lists = {path.stem: path for path in sorted((root / "mixtures").glob("*.csv"))}
     if not lists:
         raise FileNotFoundError(f"no lists (*.csv) in {str(root / 'mixtures')!r}")
-    _check_choice("subset of 'speech'", subset, lists)
+    check_choice("subset of 'speech'", subset, lists)
     table = root / "utterances.csv"
     if not table.is_file():
         raise FileNotFoundError(f"no csv file at {str(table)!r}")

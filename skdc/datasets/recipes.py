@@ -1,6 +1,6 @@
-"""How mixtures are made of recordings, and the run that makes the files of many of them.
+"""How mixtures are made of recordings, and the job that makes the files of many of them.
 
-The makers of the single protocols turn their lists into recipes; what follows is here.
+Lists become recipes in `skdc.datasets.recipe_lists`; what follows is here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from skdc.datasets.audio import read_audio, write_audio
 from skdc.datasets.speech_level import active_speech_level
@@ -21,11 +22,11 @@ from skdc.resampling import resample
 
 __all__ = [
     "MixtureFolder",
+    "MixtureJob",
     "Recipe",
     "RecipeSource",
     "clip_sources",
     "librimix_sources",
-    "make_mixture_files",
     "read_recording",
     "wsj0_sources",
 ]
@@ -35,6 +36,8 @@ Waveform = NDArray[np.floating]
 _PEAK = 0.9
 _CORPUS_RATE = 16000
 _LEVEL_RATE = 8000
+# Missing files that an error names.
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -132,49 +135,65 @@ class MixtureFolder:
             path.unlink()
 
 
-def make_mixture_files(
-    recipes: Sequence[Recipe],
-    folders: Sequence[MixtureFolder],
-    render: Render,
-    *,
-    list_path: str | os.PathLike[str],
-    n_jobs: int | None,
-) -> int:
-    """Make the files of all recipes that are not there yet.
+@dataclass(frozen=True)
+class MixtureJob:
+    """The mixtures of a list, to be made; nothing is made before `make` is called.
 
     Parameters
     ----------
     recipes : sequence of Recipe
-        Checked before anything is made.
     folders : sequence of MixtureFolder
         Where to make them; the rates differ.
     render : callable
         ``(recipe, sample_rates) -> sources for each rate``, picklable.
     list_path : path-like
         Where the recipes come from, for messages.
-    n_jobs : int or None
-        Processes, as in joblib.
-
-    Returns
-    -------
-    int
-        Mixtures that were made now.
 
     Raises
     ------
     FileNotFoundError
         If recordings are missing.
     ValueError
-        If there are no recipes, if a name is there twice or is no name for a file, or if a mixture
-        cannot be made.
-    OSError
-        If a file cannot be written.
+        If there are no recipes, or if a name is there twice or is no name for a file.
     """
-    _check_recipes(recipes, str(list_path))
-    for folder in folders:
-        folder.remove_leftovers()
-    made = Parallel(n_jobs=n_jobs)(delayed(_make)(recipe, folders, render) for recipe in recipes)
-    return sum(made)
+
+    recipes: Sequence[Recipe]
+    folders: Sequence[MixtureFolder]
+    render: Render
+    list_path: str | os.PathLike[str]
+
+    def __post_init__(self) -> None:
+        _check_recipes(self.recipes, os.fspath(self.list_path))
+
+    def make(self, *, n_jobs: int | None = None, progress: bool | None = False) -> int:
+        """Make the files that are not there yet.
+
+        Parameters
+        ----------
+        n_jobs : int, optional
+            Processes, as in joblib: -1 for one a core; 1 by default.
+        progress : bool or None, default=False
+            Whether to show progress and the time left; None: where the output is a terminal.
+
+        Returns
+        -------
+        int
+            Mixtures that were made now.
+
+        Raises
+        ------
+        ValueError
+            If a mixture cannot be made.
+        OSError
+            If a file cannot be written.
+        """
+        for folder in self.folders:
+            folder.remove_leftovers()
+        made = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_make)(recipe, self.folders, self.render) for recipe in self.recipes
+        )
+        is_quiet = None if progress is None else not progress
+        return sum(tqdm(made, total=len(self.recipes), unit="mixture", disable=is_quiet))
 
 
 def _check_recipes(recipes: Sequence[Recipe], list_path: str) -> None:
@@ -197,10 +216,11 @@ def _check_recipes(recipes: Sequence[Recipe], list_path: str) -> None:
             first_lines.setdefault(source.path, recipe.line)
     missing = [path for path in first_lines if not path.is_file()]
     if missing:
+        named = [f"{str(path)!r} (line {first_lines[path]})" for path in missing[:_MAX_NAMED]]
+        others = ["..."] if len(missing) > _MAX_NAMED else []
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(first_lines)} recordings in {list_path!r} are missing, "
-            f"the first {str(missing[0])!r} (line {first_lines[missing[0]]}); give the folder "
-            "that its paths are relative to"
+            f"{len(missing)} of the {len(first_lines)} recordings in {list_path!r} are missing: "
+            f"{', '.join(named + others)}; give the folder that its paths are relative to"
         )
 
 

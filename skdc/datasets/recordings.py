@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.datasets.audio import read_audio, resample
+from skdc.datasets.audio import resample
+from skdc.datasets.files import AudioFiles
 from skdc.datasets.items import FolderMixture
-from skdc.datasets.lists import load_corpus
+from skdc.datasets.lists import open_corpus
 from skdc.datasets.protocols import PROTOCOLS, choose_rate, open_protocol
 
-__all__ = ["load_protocol_recordings", "load_protocol_validation"]
+__all__ = ["load_protocol_validation", "open_protocol_recordings"]
 
 FloatArray = NDArray[np.float32]
 
 
-def load_protocol_recordings(
+def open_protocol_recordings(
     name: str, root: str | os.PathLike[str], subset: str | None = None, *, sample_rate: int = 8000
-) -> tuple[list[FloatArray], list[str]]:
-    """Read the recordings of single speakers of a protocol's training subset into memory.
+) -> tuple[AudioFiles, list[str]]:
+    """Find the recordings of single speakers in a protocol's training subset; none is read yet.
 
     A tree of mixtures has no others than the sources of its mixtures: each utterance is taken
-    once, from the mixture that has most of it, and its speaker is told by the mixture's name. An
-    hour at 8 kHz takes 115 MB.
+    once, from the mixture that has most of it, and its speaker is told by the mixture's name.
 
     Parameters
     ----------
@@ -42,8 +41,9 @@ def load_protocol_recordings(
 
     Returns
     -------
-    recordings : list of float32 arrays of shape (n_samples_i,)
-        One speaker each.
+    recordings : AudioFiles
+        One speaker each; its method ``load`` reads them all into memory, where an hour at 8 kHz
+        takes 115 MB.
     speakers : list of str
         Speaker of each.
 
@@ -60,12 +60,12 @@ def load_protocol_recordings(
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from skdc.datasets import write_audio
-    >>> from skdc.datasets.recordings import load_protocol_recordings
+    >>> from skdc.datasets.recordings import open_protocol_recordings
     >>> folder = tempfile.TemporaryDirectory()
     >>> for kind in ("mix", "s1", "s2"):
     ...     path = f"wav8k/min/tr/{kind}/441o030e_1.7108_40no030y_-1.7108.wav"
     ...     write_audio(Path(folder.name) / path, np.zeros(8000), 8000)
-    >>> recordings, speakers = load_protocol_recordings("wsj0-2mix", folder.name)
+    >>> recordings, speakers = open_protocol_recordings("wsj0-2mix", folder.name)
     >>> recordings[0].shape, speakers
     ((8000,), ['441', '40n'])
     >>> folder.cleanup()
@@ -74,7 +74,7 @@ def load_protocol_recordings(
     protocol = PROTOCOLS[name]
     subset = protocol.training if subset is None else subset
     if protocol.n_sources is None:
-        return load_corpus(root, subset, sample_rate=sample_rate)
+        return open_corpus(root, subset, sample_rate=sample_rate)
     longest: dict[tuple[str, str], Path] = {}
     for item in open_protocol(name, root, subset=subset, sample_rate=rate):
         if not item.speakers:
@@ -90,11 +90,7 @@ def load_protocol_recordings(
                 # WAV files of one kind: the larger one is the longer one.
                 if path.stat().st_size > known.stat().st_size:
                     longest[speaker, utterance] = path
-    # Decoding happens outside Python's lock, so that threads share it.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        recordings = list(
-            pool.map(lambda path: read_audio(path, sample_rate=sample_rate)[0], longest.values())
-        )
+    recordings = AudioFiles(longest.values(), sample_rate=sample_rate)
     return recordings, [speaker for speaker, _ in longest]
 
 

@@ -38,8 +38,8 @@ def load_pretrained(
     Parameters
     ----------
     name : str, default="speech-2mix-8k"
-        One of `list_pretrained`. The default is for two people (or, with ``n_sources``, more)
-        speaking at once, 8 kHz.
+        One of `list_pretrained`; the card of each says what it is for and what it reaches. The
+        default is for two people (or, with ``n_sources``, more) speaking at once, 8 kHz.
     device : str, default="auto"
         Where the separator computes: the GPU if there is one, else the CPU.
 

@@ -1,0 +1,183 @@
+"""Model cards: tables made from a model file and its evaluations, within a text by hand.
+
+A table stands between the lines ``<!-- skdc card: NAME -->`` and ``<!-- end -->``; what is outside
+of them is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skdc.checkpoint import read_tensors
+from skdc.evaluation import Row, model_fingerprint
+from skdc.report import main_table, markdown_table, sexes_table
+from skdc.results import group_by_sexes
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
+
+__all__ = ["curve_table", "facts_table", "figures_tables", "refresh_card"]
+
+_HEADINGS = {"facts": "", "figures": "## Measured\n\n", "curve": "## Training curve\n\n"}
+_CURVE = {
+    "epoch": ("epoch", 1.0, ".0f"),
+    "hours": ("hours of mixtures", 1.0, ".0f"),
+    "seconds": ("minutes", 1 / 60, ".0f"),
+    "learning_rate": ("learning rate", 1.0, ".1e"),
+    "loss": ("loss", 1.0, ".4f"),
+    "validation_loss": ("validation loss", 1.0, ".4f"),
+    "validation_si_sdr_improvement": ("validation, dB", 1.0, ".2f"),
+}
+
+
+def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator) -> str:
+    """Describe a model file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    separator : DeepClusteringSeparator
+        What was loaded from it.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    tensors, header = read_tensors(path)
+    n_weights = sum(weights.numel() for weights in separator.network_.parameters())
+    stored = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}))
+    milliseconds = 1000 / separator.sample_rate
+    last = separator.history_[-1]
+    facts = {
+        "works at": f"{separator.sample_rate} Hz; other rates through `input_rate`",
+        "trained on mixtures of": f"{header['parameters']['n_sources']}",
+        "network": f"{'B' * separator.bidirectional}LSTM, {separator.n_layers} x "
+        f"{separator.hidden_size} units, {separator.embedding_dim} embedding dimensions, window "
+        f"{separator.win_length * milliseconds:g} ms, hop {separator.hop_length * milliseconds:g} "
+        "ms",
+        "objective": f"`{separator.objective}`",
+        "file": f"{n_weights / 1e6:.1f} million weights as {stored}, "
+        f"{Path(path).stat().st_size / 1e6:.1f} MB",
+        "training": f"{last['hours']:.0f} hours of mixtures in {last['seconds'] / 60:.0f} minutes",
+        "weights and parameters": f"`{model_fingerprint(separator)}`",
+    }
+    return markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])
+
+
+def figures_tables(evaluations: Sequence[Sequence[Row]], model_id: str) -> str:
+    """Lay out what evaluations of one model gave.
+
+    Parameters
+    ----------
+    evaluations : sequence of sequences of dict of str to str
+        Of `skdc.results.read_rows`, at least one.
+    model_id : str
+        The model's `skdc.evaluation.model_fingerprint`.
+
+    Returns
+    -------
+    str
+        Markdown: means and medians, also by the sexes of the speakers where they are known.
+
+    Raises
+    ------
+    ValueError
+        If one is of another model.
+    """
+    for rows in evaluations:
+        if rows[0]["model_id"] != model_id:
+            raise ValueError(
+                f"the scores on {rows[0]['protocol']} {rows[0]['subset']} are of the model "
+                f"{rows[0]['model_id']}, but this one is {model_id}; evaluate it anew"
+            )
+    parts = [main_table(evaluations)]
+    if any(group_by_sexes(rows) for rows in evaluations):
+        parts += ["SDR improvement by the sexes of those who speak:", sexes_table(evaluations)]
+    return "\n\n".join(parts)
+
+
+def curve_table(history: Sequence[Mapping[str, float]]) -> str:
+    """Lay out a history, one row an epoch.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        As an estimator's ``history_``.
+
+    Returns
+    -------
+    str
+        Markdown.
+
+    Examples
+    --------
+    >>> from skdc.cards import curve_table
+    >>> print(curve_table([{"epoch": 1.0, "hours": 7.02, "seconds": 420.0, "loss": 0.24891}]))
+    | epoch | hours of mixtures | minutes | loss |
+    | --- | --- | --- | --- |
+    | 1 | 7 | 7 | 0.2489 |
+    """
+    columns = {name: how for name, how in _CURVE.items() if name in history[0]}
+    lines = [
+        [format(factor * row[name], form) for name, (_, factor, form) in columns.items()]
+        for row in history
+    ]
+    return markdown_table([title for title, _, _ in columns.values()], lines)
+
+
+def refresh_card(card: str, tables: Mapping[str, str]) -> str:
+    r"""Put tables into a card, each in its place.
+
+    Parameters
+    ----------
+    card : str
+        The text; an empty one gets a place for each.
+    tables : mapping of str to str
+        By the names of their places.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the card has no place for a table.
+
+    Examples
+    --------
+    >>> from skdc.cards import refresh_card
+    >>> card = "Words.\n\n<!-- skdc card: facts -->\nold\n<!-- end -->\n\nMore.\n"
+    >>> print(refresh_card(card, {"facts": "new"}))
+    Words.
+    <BLANKLINE>
+    <!-- skdc card: facts -->
+    <BLANKLINE>
+    new
+    <BLANKLINE>
+    <!-- end -->
+    <BLANKLINE>
+    More.
+    <BLANKLINE>
+    """
+    if not card:
+        places = [f"{_HEADINGS[name]}<!-- skdc card: {name} -->\n<!-- end -->" for name in tables]
+        card = "\n\n".join(places) + "\n"
+    for name, table in tables.items():
+        begin = f"<!-- skdc card: {name} -->"
+        place = re.compile(f"{re.escape(begin)}\n.*?<!-- end -->", re.DOTALL)
+        found = list(place.finditer(card))
+        if len(found) != 1:
+            raise ValueError(
+                f"the card has no place for its {name}, or several: write the lines {begin!r} and "
+                "'<!-- end -->' where the table is to stand"
+            )
+        start, stop = found[0].span()
+        card = f"{card[:start]}{begin}\n\n{table}\n\n<!-- end -->{card[stop:]}"
+    return card

@@ -1,0 +1,63 @@
+"""``skdc card``: the tables in the card of a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from skdc.commands.common import save_picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    parser.add_argument(
+        "tables",
+        nargs="*",
+        type=Path,
+        metavar="SCORES.csv",
+        help="what 'skdc evaluate --csv' wrote for this model, in the order of the card",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="CARD.md",
+        help="card to write; what is there outside of the tables is kept (default: beside the "
+        "model, by its name)",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="CURVE.png",
+        help="draw the training curve against hours of mixtures (needs matplotlib)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from skdc.cards import curve_table, facts_table, figures_tables, refresh_card
+    from skdc.checkpoint import atomic_path
+    from skdc.evaluation import model_fingerprint
+    from skdc.results import read_rows
+    from skdc.separator import DeepClusteringSeparator
+
+    separator = DeepClusteringSeparator.load(args.model, device="cpu")
+    tables = {"facts": facts_table(args.model, separator)}
+    if args.tables:
+        evaluations = [read_rows(path) for path in args.tables]
+        tables["figures"] = figures_tables(evaluations, model_fingerprint(separator))
+    tables["curve"] = curve_table(separator.history_)
+    path = args.output or args.model.with_suffix(".md")
+    old = path.read_text("utf-8") if path.is_file() else ""
+    card = refresh_card(old, tables) if old else f"# {path.stem}\n\n{refresh_card('', tables)}"
+    if args.plot is not None:
+        from skdc.display import TrainingDisplay
+
+        save_picture(
+            lambda: TrainingDisplay.from_estimator(separator, against="hours").figure_, args.plot
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    print(path)
+    return 0
