@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
+from skdc.checks import as_array, as_float, check_duration, check_finite, check_waveform
 from skdc.dsp import frame_count
 from skdc.lazy import check_headers, check_pair_headers, is_lazy
 from skdc.mixing import Framing
-from skdc.recordings import as_array, as_float, check_duration, check_finite, check_waveform
 from skdc.resampling import resample
 from skdc.storage import ArrayStore
 
