@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from numpy.typing import NDArray
 
+from skdc.checks import check_duration
 from skdc.mixing import Framing
-from skdc.recordings import check_duration
 
 __all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
 

@@ -129,8 +129,7 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
     """
     names = ("embedding_dim", "hidden_size", "n_layers", "bidirectional", "dropout")
     return NetworkConfig(
-        n_bins=int(parameters["win_length"]) // 2 + 1,
-        **{name: _plain(parameters[name]) for name in names},
+        n_bins=int(parameters["win_length"]) // 2 + 1, **{name: parameters[name] for name in names}
     )
 
 

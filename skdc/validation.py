@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
-from skdc.dsp import frame_count
-from skdc.lazy import check_headers, check_pair_headers, is_lazy
-from skdc.mixing import Framing
-from skdc.recordings import (
+from skdc.checks import (
     CheckedRecordings,
     as_array,
     as_float,
@@ -22,6 +19,9 @@ from skdc.recordings import (
     check_finite,
     check_waveform,
 )
+from skdc.dsp import frame_count
+from skdc.lazy import check_headers, check_pair_headers, is_lazy
+from skdc.mixing import Framing
 from skdc.resampling import resample
 from skdc.storage import ArrayStore
 

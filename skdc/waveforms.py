@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skdc.recordings import as_array, as_float, check_finite, check_waveform
+from skdc.checks import as_array, as_float, check_finite, check_waveform
 from skdc.validation import Container, as_items, as_reference_items
 
 __all__ = ["FloatArray", "WaveformTransformer", "Waveforms", "read_samples"]

@@ -99,10 +99,23 @@ def test_on_given_axes() -> None:
     assert display.figure_ is figure
     assert list(display.axes_) == [ax]
     assert display.plot().figure_ is not figure
+    _, three = plt.subplots(1, 3)
     with pytest.raises(
-        ValueError, match="ax has 1 axes, but there are 2 panels: loss, validation"
+        ValueError, match="ax has 3 axes, but there are 2 panels: loss, validation"
     ):
-        TrainingDisplay.from_history(HISTORY, ax=ax)
+        TrainingDisplay.from_history(HISTORY, ax=three)
+
+
+def test_panels_share_one_place() -> None:
+    figure, (left, right) = plt.subplots(1, 2, layout="constrained", figsize=(12, 4))
+    display = TrainingDisplay.from_history(HISTORY, ax=right)
+    figure.canvas.draw()
+    assert display.figure_ is figure
+    loss, score = (panel.get_position() for panel in display.axes_)
+    assert left.get_position().x1 < loss.x0 < loss.x1 < score.x0
+    assert not right.axison
+    with pytest.raises(ValueError, match="ax has 1 axes, but there are 2 panels"):
+        TrainingDisplay.from_history(HISTORY, ax=plt.figure().add_axes((0, 0, 1, 1)))
 
 
 @pytest.mark.parametrize(

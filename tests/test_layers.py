@@ -26,7 +26,7 @@ LEVELS = {
     "skdc.parameters": 3.1,
     "skdc.separation": 3,
     "skdc.training": 3,
-    "skdc.recordings": 3.8,
+    "skdc.checks": 3.8,
     "skdc.lazy": 3.9,
     "skdc.validation": 4,
     "skdc.model_selection": 4,

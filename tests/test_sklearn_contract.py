@@ -155,15 +155,6 @@ def test_grid_search(pairs: Pairs) -> None:
     assert len(search.predict(pairs[0])) == len(pairs[0])
 
 
-def test_grid_search_in_two_processes() -> None:
-    grid = {"embedding_dim": np.array([2, 3])}
-    search = GridSearchCV(small(), grid, cv=2, n_jobs=2, error_score="raise").fit(*make_ragged())
-    alone = GridSearchCV(small(), grid, cv=2, error_score="raise").fit(*make_ragged())
-    names = ("split0_test_score", "split1_test_score")
-    for name in names:
-        np.testing.assert_allclose(search.cv_results_[name], alone.cv_results_[name], atol=1e-3)
-
-
 @pytest.mark.parametrize("resource", ["n_samples", "max_epochs"])
 def test_halving_search(pairs: Pairs, resource: str) -> None:
     amounts = {"n_samples": (4, 8), "max_epochs": (1, 2)}[resource]

@@ -40,16 +40,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.datasets import load_sample_mixture, resample, write_audio
     from skdc.display import SeparationDisplay, match_estimates
+    from skdc.display.inputs import separate_once
     from skdc.metrics import evaluate_separation
 
     model = load_model(args.model, device=args.device)
-    model.set_params(n_sources=args.n_sources, output="sources")
+    model.set_params(n_sources=args.n_sources)
     rate = model.sample_rate
     mixture, references = (
         resample(part, _CLIP_RATE_HZ, rate) for part in load_sample_mixture(args.n_sources)
     )
     print(f"Separating {len(mixture) / rate:.1f} s of {args.n_sources} people speaking at once")
-    estimates, masks = model.predict(mixture), model.predict_masks(mixture)
+    estimates, masks = separate_once(model, mixture)
     order = match_estimates(references, estimates)
     display = SeparationDisplay(
         mixture, estimates[order], masks=masks[order], references=references, sample_rate=rate

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
+from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skdc.commands.common import add_model_argument, load_model, source_count
+from skdc.commands.common import add_model_argument, load_model, positive_int, source_count
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
+
+_SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "float": "FLOAT"}
+# What is taken of a folder. Files that are named are tried whatever they are called.
+_AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
+_AUDIO_SUFFIXES |= {".w64", ".wav"}
+# Where the number of sources is not known before the work, files of as many are seen to.
+_MOST_SOURCES = 20
+
+
+class Job(NamedTuple):
+    """A file to separate, and where its sources go: `target` with ``-1``, ``-2``, ... added."""
+
+    source: Path
+    target: Path
+
+    def output(self, number: int) -> Path:
+        """Give the file of one source."""
+        return self.target.with_name(f"{self.target.name}-{number}.wav")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "files",
+        "inputs",
         nargs="+",
-        type=Path,
         metavar="FILE",
-        help="audio of any rate; stereo is mixed down",
+        help="audio of any rate, stereo is mixed down; a folder stands for all audio below it, "
+        "and a pattern in quotes, such as '**/*.flac', for what matches it",
     )
     parser.add_argument(
         "-o",
@@ -29,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for NAME-1.wav, NAME-2.wav, ... of each file NAME",
+        help="folder for NAME-1.wav, NAME-2.wav, ... of each file NAME; what lies in folders "
+        "below a given one goes to such folders",
     )
     parser.add_argument(
         "--n-sources",
@@ -37,82 +59,194 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="speakers to find, or 'auto' to estimate how many (default: the model's own)",
     )
+    parser.add_argument(
+        "--subtype",
+        choices=_SUBTYPES,
+        default="pcm16",
+        help="how samples are written; pcm16 plays everywhere (default: %(default)s)",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object a line for each file"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="processes to share the files (default: %(default)s)",
+    )
     add_model_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    _check_names(args.files, args.output)
+    jobs = find_jobs(args.inputs, args.output)
     model = load_model(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
+    _check_targets(jobs, args.output, model.n_sources or _MOST_SOURCES, force=args.force)
 
+    from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    inputs = {path.resolve() for path in args.files}
+    # Processes of joblib share the cores: each computes in its part of the threads.
+    results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
+        delayed(_separate)(model, job, _SUBTYPES[args.subtype]) for job in jobs
+    )
     failed = 0
-    for path in tqdm(args.files, unit="file", disable=None):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                written = _separate(model, path, args.output, inputs, force=args.force)
-            except (OSError, TypeError, ValueError) as error:
-                failed += 1
-                _report("error", path, error)
-            else:
-                tqdm.write(f"{path} -> {', '.join(map(str, written))}", file=sys.stdout)
-        for warning in caught:
-            _report("warning", path, warning.message)
+    for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
+        failed += done["error"] is not None
+        _report(done, as_json=args.json)
     return 1 if failed else 0
 
 
-def _check_names(files: list[Path], output: Path) -> None:
-    first_of: dict[str, Path] = {}
-    for path in files:
-        first = first_of.setdefault(path.stem, path)
-        if first is not path:
+def find_jobs(inputs: list[str], output: Path) -> list[Job]:
+    """Find the files to separate, each once, and where their sources go.
+
+    Parameters
+    ----------
+    inputs : list of str
+        Files, folders, and patterns as for `glob.glob`; a file of the name goes before a pattern.
+        What a folder stands for are the files below it of an audio suffix, but not hidden ones,
+        nor what lies in `output`.
+    output : Path
+
+    Returns
+    -------
+    list of Job
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder or pattern stands for no files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from skdc.commands.separate import find_jobs
+    >>> find_jobs(["talk.mp3"], Path("parts"))[0].output(1).as_posix()
+    'parts/talk-1.wav'
+    """
+    jobs: dict[Path, Job] = {}
+    for text in inputs:
+        path = Path(text)
+        is_pattern = not {*text}.isdisjoint("*?[") and not path.exists()
+        matches = sorted(map(Path, glob(text, recursive=True))) if is_pattern else [path]
+        found = [job for match in matches for job in _jobs_of(match, output)]
+        if not found:
+            what = f"matches {text!r}" if is_pattern else f"is in the folder {text!r}"
+            raise FileNotFoundError(f"no audio file {what}")
+        for job in found:
+            jobs.setdefault(job.source.resolve(), job)
+    return list(jobs.values())
+
+
+def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
+    if not path.is_dir():
+        yield Job(path, output / path.stem)
+        return
+    results = output.resolve()
+    for source in sorted(path.rglob("*")):
+        inside = source.relative_to(path)
+        if (
+            source.suffix.lower() in _AUDIO_SUFFIXES
+            and source.is_file()
+            and not any(part.startswith(".") for part in inside.parts)
+            # A folder of results within that of recordings; where they are one, all is input.
+            and not (results != path.resolve() and source.resolve().is_relative_to(results))
+        ):
+            yield Job(source, output / inside.parent / source.stem)
+
+
+def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool) -> None:
+    # All of them, before hours of work.
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"-o {output} is a file; give a folder")
+    inputs = {job.source.resolve() for job in jobs}
+    first_of: dict[Path, Path] = {}
+    there = []
+    for job in jobs:
+        first = first_of.setdefault(job.target, job.source)
+        if first is not job.source:
             raise ValueError(
-                f"{str(first)!r} and {str(path)!r} would both be written to "
-                f"{str(output / f'{path.stem}-1.wav')!r}; separate them into different folders"
+                f"{str(first)!r} and {str(job.source)!r} would both be written to "
+                f"{str(job.output(1))!r}; separate them into different folders"
             )
-
-
-def _separate(
-    model: DeepClusteringSeparator, path: Path, output: Path, inputs: set[Path], *, force: bool
-) -> list[Path]:
-    from skdc.datasets import read_audio, write_audio
-
-    # Known before the work, and seen to before it: there is a first source, whatever their number.
-    _check_free(_target(output, path, 1), inputs, force=force)
-    mixture, rate = read_audio(path)
-    estimates = model.set_params(input_rate=rate).predict(mixture)
-    targets = [_target(output, path, number) for number in range(1, len(estimates) + 1)]
-    for target in targets:
-        _check_free(target, inputs, force=force)
-    for target, estimate in zip(targets, estimates, strict=True):
-        write_audio(target, estimate, rate)
-    return targets
-
-
-def _target(output: Path, path: Path, number: int) -> Path:
-    return output / f"{path.stem}-{number}.wav"
-
-
-def _check_free(target: Path, inputs: set[Path], *, force: bool) -> None:
-    if target.resolve() in inputs:
+        targets = [job.output(number) for number in range(1, n_sources + 1)]
+        there += [target for target in targets if target.exists()]
+    if taken := [target for target in there if target.resolve() in inputs]:
         raise FileExistsError(
-            f"{str(target)!r} is one of the files to separate; give another folder"
+            f"{str(taken[0])!r} is one of the files to separate; give another folder"
         )
-    if target.exists() and not force:
+    if there and not force:
+        others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise FileExistsError(
-            f"{str(target)!r} exists already; use --force to overwrite, or give another folder"
+            f"{str(there[0])!r} exists already{others}; use --force to overwrite, or give another "
+            "folder"
         )
 
 
-def _report(kind: str, path: Path, what: object) -> None:
+def _separate(model: DeepClusteringSeparator, job: Job, subtype: str) -> dict[str, Any]:
+    """Separate a file, and tell what came of it, as ``--json`` prints it."""
+    from skdc.datasets import read_audio
+
+    outputs: list[str] = []
+    done: dict[str, Any] = {
+        "input": str(job.source),
+        "outputs": outputs,
+        "sample_rate": None,
+        "seconds": None,
+        "n_sources": None,
+        "error": None,
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            mixture, rate = read_audio(job.source)
+            done |= {"sample_rate": rate, "seconds": len(mixture) / rate}
+            estimates = model.set_params(input_rate=rate).predict(mixture)
+            done["n_sources"] = len(estimates)
+            for target in _write(job, estimates, rate, subtype):
+                outputs.append(str(target))
+        except (OSError, TypeError, ValueError) as error:
+            done["error"] = _one_line(error)
+    return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+
+
+def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
+    import numpy as np
+
+    from skdc.datasets import write_audio
+    from skdc.validation import AudioWarning
+
+    peak = float(np.abs(estimates).max(initial=0))
+    if peak > 1 and subtype != "FLOAT":
+        # Each by itself, they would no longer sum to the mixture.
+        warnings.warn(
+            f"sources have a peak of {peak:.3g}: all are written scaled by {1 / peak:.3g}; "
+            "--subtype float keeps them as they are",
+            AudioWarning,
+            stacklevel=2,
+        )
+        estimates = estimates / peak
+    for number, estimate in enumerate(estimates, start=1):
+        write_audio(job.output(number), estimate, rate, subtype=subtype)
+        yield job.output(number)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _report(done: dict[str, Any], *, as_json: bool) -> None:
     from tqdm import tqdm
 
-    text = " ".join(str(what).split())
-    where = "" if str(path) in text else f"{path}: "
-    tqdm.write(f"skdc: {kind}: {where}{text}", file=sys.stderr)
+    for kind, texts in (("warning", done["warnings"]), ("error", [done["error"]])):
+        for text in filter(None, texts):
+            where = "" if done["input"] in text else f"{done['input']}: "
+            tqdm.write(f"skdc: {kind}: {where}{text}", file=sys.stderr)
+    if as_json:
+        tqdm.write(json.dumps(done), file=sys.stdout)
+    elif done["error"] is None:
+        tqdm.write(f"{done['input']} -> {', '.join(done['outputs'])}", file=sys.stdout)

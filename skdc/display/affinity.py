@@ -162,7 +162,7 @@ class AffinityDisplay:
             How many bins to draw, at most; more are subsampled.
         random_state : int, RandomState or None, default=0
             Of the subsampling.
-        ax : sequence of 2 matplotlib Axes, optional
+        ax : matplotlib Axes or sequence of 2, optional
             As for `plot`.
 
         Returns
@@ -185,8 +185,8 @@ class AffinityDisplay:
 
         Parameters
         ----------
-        ax : sequence of 2 matplotlib Axes, optional
-            Where to draw; by default a new figure.
+        ax : matplotlib Axes or sequence of 2, optional
+            Where to draw: one place to share, or two; by default a new figure.
 
         Returns
         -------
@@ -196,7 +196,7 @@ class AffinityDisplay:
         Raises
         ------
         ValueError
-            If `ax` are not two.
+            If `ax` are more than two.
         ImportError
             If matplotlib is not installed.
         """

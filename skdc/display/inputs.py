@@ -25,6 +25,7 @@ __all__ = [
     "choose_bins",
     "embed_and_label",
     "import_pyplot",
+    "separate_once",
 ]
 
 FloatArray = NDArray[np.floating]
@@ -59,11 +60,13 @@ def import_pyplot() -> Any:
 
 
 def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
-    """Give the axes to draw on, of which there must be one a panel.
+    """Give the axes to draw on, one a panel.
 
     Parameters
     ----------
     ax : matplotlib Axes or sequence of them
+        Axes of a grid, such as `subplots` gives, stand for the place that they take: it is divided
+        where there are more panels.
     panels : list of str
         What is to be drawn.
 
@@ -77,6 +80,11 @@ def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
         If their number differs.
     """
     axes = np.asarray(ax, dtype=object).ravel()
+    if len(axes) == 1 < len(panels) and (place := axes[0].get_subplotspec()) is not None:
+        axes[0].set_axis_off()
+        grid = place.subgridspec(1, len(panels))
+        parts = [axes[0].figure.add_subplot(grid[0, i]) for i in range(len(panels))]
+        axes = np.array(parts, dtype=object)
     if len(axes) != len(panels):
         raise ValueError(
             f"ax has {len(axes)} axes, but there are {len(panels)} panels: {', '.join(panels)}"
@@ -153,6 +161,31 @@ def at_network_rate(
     sources = as_waveforms(references, "references", 2)
     check_length(sources, signal, "references")
     return separator, resample(signal, *rates), resample(sources, *rates)
+
+
+def separate_once(
+    separator: DeepClusteringSeparator, mixture: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Give the sources of a mixture and their masks in one pass of the network.
+
+    Parameters
+    ----------
+    separator : DeepClusteringSeparator
+        Fitted.
+    mixture : array of shape (n_samples,)
+        At the separator's `sample_rate`, and with no `input_rate` set.
+
+    Returns
+    -------
+    estimates : array of shape (n_sources, n_samples)
+        Of the mixture's dtype.
+    masks : float32 array of shape (n_sources, n_frames, n_bins)
+    """
+    masks = separator.predict_masks(mixture)
+    framing = Framing(separator.win_length, separator.hop_length)
+    spectrogram = framing.stft(torch.from_numpy(mixture))
+    masked = dsp.apply_masks(torch.from_numpy(masks), spectrogram)
+    return framing.istft(masked, len(mixture)).numpy(), masks
 
 
 def embed_and_label(

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from skdc import dsp
-from skdc.display.inputs import as_waveforms, at_network_rate, check_length, import_pyplot
+from skdc.display.inputs import (
+    as_waveforms,
+    at_network_rate,
+    check_length,
+    import_pyplot,
+    separate_once,
+)
 from skdc.metrics import best_permutation, si_sdr
 
 if TYPE_CHECKING:
@@ -169,13 +175,9 @@ class SeparationDisplay:
         (2, 126, 129)
         """
         separator, signal, sources = at_network_rate(estimator, mixture, references)
+        estimates, masks = separate_once(separator, signal)
         return cls.from_predictions(
-            signal,
-            separator.predict(signal),
-            separator.predict_masks(signal),
-            sources,
-            sample_rate=separator.sample_rate,
-            ax=ax,
+            signal, estimates, masks, sources, sample_rate=separator.sample_rate, ax=ax
         )
 
     @classmethod

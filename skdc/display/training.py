@@ -117,7 +117,7 @@ class TrainingDisplay:
             As for the class.
         against : {"epoch", "hours", "seconds"}, default="epoch"
             What the curves run over.
-        ax : sequence of matplotlib Axes, optional
+        ax : matplotlib Axes or sequence of them, optional
             As for `plot`.
 
         Returns
@@ -147,8 +147,8 @@ class TrainingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or sequence of them, optional
-            Where to draw, one for the loss and one for the score where there is one; by default a
-            new figure.
+            Where to draw: one place, which the loss and the score share where there is a score, or
+            axes for each; by default a new figure.
 
         Returns
         -------

@@ -1,0 +1,293 @@
+"""``skdc separate``: what it takes, where it writes, what it refuses before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdc import DeepClusteringSeparator
+from skdc.cli import main
+from skdc.commands.separate import find_jobs
+from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model file, hardly trained."""
+    y = np.random.default_rng(0).standard_normal((2, 2, 8000))
+    separator = DeepClusteringSeparator(
+        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
+    )
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    separator.fit(y.sum(axis=1), y).save(path)
+    return str(path)
+
+
+def error_of(arguments: list[str], capsys: Capture) -> str:
+    """Run a command that must fail at once, and give the one line it says."""
+    assert main(arguments) == 2
+    said, errors = capsys.readouterr()
+    assert errors.startswith("skdc: error: ")
+    assert (said, errors.count("\n")) == ("", 1)
+    return errors
+
+
+def noise(path: str, rate: int = 8000, n_samples: int = 8000, seed: int = 0, **how: Any) -> None:
+    """Write a stereo file."""
+    samples = 0.1 * np.random.default_rng(seed).standard_normal((2, n_samples))
+    write_audio(path, samples, rate, **how)
+
+
+def tree(folder: str) -> list[str]:
+    found = Path(folder).rglob("*")
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+
+
+# what goes in and what comes out
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "rate"),
+    [
+        ("talk.wav", "PCM_24", 44100),
+        ("talk.flac", "PCM_16", 48000),
+        ("talk.ogg", "VORBIS", 22050),
+        ("talk.mp3", "MPEG_LAYER_III", 44100),
+    ],
+)
+def test_any_format_and_rate(
+    name: str, subtype: str, rate: int, model: str, capsys: Capture
+) -> None:
+    noise(name, rate, rate + 1, subtype=subtype)
+    assert main(["separate", name, "-o", "out", "--model", model]) == 0
+    expected = [Path("out", f"talk-{number}.wav") for number in (1, 2)]
+    assert capsys.readouterr() == (f"{name} -> {expected[0]}, {expected[1]}\n", "")
+    mixture, _ = read_audio(name)
+    for path in expected:
+        found = soundfile.info(path)
+        assert (found.samplerate, found.channels, found.subtype) == (rate, 1, "PCM_16")
+        assert found.frames == len(mixture)
+    total = sum(soundfile.read(path)[0] for path in expected)
+    narrow = resample(resample(mixture, rate, 8000), 8000, rate)[: len(mixture)]
+    assert_allclose(total, narrow, atol=1e-3)
+
+
+def test_one_command_and_three_lines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    speech, _ = load_sample_mixture()
+    talk = resample(speech[:24000], 8000, 44100)
+    for name, subtype in (("talk.mp3", "MPEG_LAYER_III"), ("talk.flac", "PCM_16")):
+        write_audio(name, np.stack([talk, 0.5 * talk]), 44100, subtype=subtype)
+        assert main(["separate", name, "-o", "out", "--force"]) == 0
+        page = (Path(__file__).parent.parent / "docs" / "quickstart.md").read_text("utf-8")
+        code = page.split("```python\n")[1].split("```")[0]
+        assert "talk.mp3" in code
+        exec(code.replace("talk.mp3", name), {})
+        for number in (1, 2):
+            samples, rate = read_audio(f"talk-{number}.wav")
+            assert (rate, len(samples)) == (44100, len(read_audio(name)[0]))
+            assert samples.std() > 0.01
+            assert_array_equal(samples, read_audio(f"out/talk-{number}.wav")[0])
+
+
+def test_number_of_sources(model: str) -> None:
+    noise("talk.wav")
+    assert main(["separate", "talk.wav", "-o", "a", "--model", model, "--n-sources", "3"]) == 0
+    assert len(tree("a")) == 3
+    assert main(["separate", "talk.wav", "-o", "b", "--model", model, "--n-sources", "auto"]) == 0
+    assert len(tree("b")) >= 1
+
+
+@pytest.mark.parametrize("subtype", ["pcm16", "pcm24", "float"])
+def test_nothing_is_clipped(subtype: str, model: str, capsys: Capture) -> None:
+    mixture = 3 * np.sin(np.arange(8000) ** 1.3 / 50)
+    write_audio("loud.wav", mixture, 8000, subtype="FLOAT")
+    command = ["separate", "loud.wav", "-o", "out", "--model", model, "--subtype", subtype]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    parts = [soundfile.read(f"out/loud-{number}.wav")[0] for number in (1, 2)]
+    stored = {"pcm16": "PCM_16", "pcm24": "PCM_24", "float": "FLOAT"}[subtype]
+    assert soundfile.info("out/loud-1.wav").subtype == stored
+    total, peak = np.sum(parts, axis=0), np.abs(parts).max()
+    scale = total @ mixture / (mixture @ mixture)
+    assert_allclose(total, scale * mixture, atol=1e-3)  # one scale for all sources
+    if subtype == "float":
+        assert (said, scale) == ("", pytest.approx(1, abs=1e-5))
+    else:
+        assert "loud.wav: sources have a peak of" in said
+        assert said.count("\n") == 1
+        assert 0.999 < peak <= 1
+
+
+def test_silence(model: str, capsys: Capture) -> None:
+    write_audio("quiet.wav", np.zeros(8000), 8000)
+    assert main(["separate", "quiet.wav", "-o", "out", "--model", model]) == 0
+    assert capsys.readouterr().err == "skdc: warning: quiet.wav: X is silent; so are its sources\n"
+
+
+def test_processes_give_the_same(model: str, capsys: Capture) -> None:
+    for seed in range(3):
+        noise(f"in/{seed}.wav", 16000, 12000 + seed, seed=seed)
+    Path("in", "bad.wav").write_text("not audio")
+    said = []
+    for jobs in ("1", "2"):
+        command = ["separate", "in", "-o", jobs, "--model", model, "--jobs", jobs]
+        assert main(command) == 1
+        said.append(capsys.readouterr())
+    assert said[0].err == said[1].err
+    assert [line.split(" ->")[0] for line in said[1].out.splitlines()] == [
+        str(Path("in", f"{seed}.wav")) for seed in range(3)
+    ]
+    assert tree("1") == tree("2") == [f"{seed}-{n}.wav" for seed in range(3) for n in (1, 2)]
+    for name in tree("1"):
+        # Processes have fewer threads, which may round another way.
+        samples = [soundfile.read(Path(jobs, name), dtype="int16")[0] for jobs in ("1", "2")]
+        assert_allclose(*samples, atol=1)
+
+
+# files, folders, patterns
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def found(*inputs: str, output: str = "out") -> list[str]:
+    return [job.output(1).as_posix() for job in find_jobs(list(inputs), Path(output))]
+
+
+def test_folders() -> None:
+    touch("in/b.WAV", "in/a.mp3", "in/deep/er/c.flac", "in/notes.txt", "in/._a.mp3", "in/.x/d.wav")
+    assert found("in") == ["out/a-1.wav", "out/b-1.wav", "out/deep/er/c-1.wav"]
+    assert found("in/deep") == ["out/er/c-1.wav"]
+
+
+def test_patterns() -> None:
+    touch("in/b.wav", "in/a.wav", "in/deep/c.flac", "in/n.txt", "odd[1].wav")
+    assert found("in/*.wav") == ["out/a-1.wav", "out/b-1.wav"]
+    assert found("in/**/*.flac") == ["out/c-1.wav"]
+    assert found("in/d*") == ["out/c-1.wav"]
+    assert found("in/n.t?t") == ["out/n-1.wav"]
+    assert found("odd[1].wav") == ["out/odd[1]-1.wav"]
+
+
+def test_each_file_once() -> None:
+    touch("in/a.wav")
+    assert found("in/a.wav", "in", "./in/*.wav", "in/a.wav") == ["out/a-1.wav"]
+
+
+def test_results_in_the_folder_of_recordings() -> None:
+    touch("in/a.wav", "in/out/a-1.wav")
+    assert found("in", output="in/out") == ["in/out/a-1.wav"]
+    assert found(".", output=".") == ["in/a-1.wav", "in/out/a-1-1.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("in/*.flac", "no audio file matches 'in/*.flac'"), ("in", "no audio file is in the folder")],
+)
+def test_no_files(name: str, message: str, model: str, capsys: Capture) -> None:
+    touch("in/notes.txt")
+    assert message in error_of(["separate", name, "-o", "out", "--model", model], capsys)
+
+
+def test_separate_folder(model: str) -> None:
+    noise("in/a.wav")
+    noise("in/deep/b.flac", 16000)
+    command = ["separate", "in", "-o", "in/out", "--model", model]
+    assert main(command) == 0
+    assert main([*command, "--force"]) == 0
+    assert tree("in/out") == ["a-1.wav", "a-2.wav", "deep/b-1.wav", "deep/b-2.wav"]
+
+
+# what fails, and when
+
+
+def test_goes_on_after_a_bad_file(model: str, capsys: Capture) -> None:
+    noise("talk.wav")
+    noise("short.wav", 8000, 100)
+    Path("text.wav").write_text("not audio")
+    files = ["gone.wav", "text.wav", "short.wav", "talk.wav"]
+    assert main(["separate", *files, "-o", "out", "--model", model]) == 1
+    said, errors = capsys.readouterr()
+    assert said.startswith("talk.wav -> ")
+    lines = errors.splitlines()
+    assert lines[0] == "skdc: error: no audio file at 'gone.wav'"
+    assert lines[1].startswith("skdc: error: cannot read 'text.wav' as audio")
+    assert lines[2].startswith("skdc: error: short.wav: X has 100 samples")
+    assert len(lines) == 3
+    assert tree("out") == ["talk-1.wav", "talk-2.wav"]
+
+
+def test_json(model: str, capsys: Capture) -> None:
+    noise("talk.wav", 16000, 24000)
+    command = ["separate", "gone.wav", "talk.wav", "-o", "out", "--model", model, "--json"]
+    assert main(command) == 1
+    said, errors = capsys.readouterr()
+    nothing = dict.fromkeys(["sample_rate", "seconds", "n_sources"])
+    assert [json.loads(line) for line in said.splitlines()] == [
+        nothing
+        | {"input": "gone.wav", "outputs": [], "warnings": []}
+        | {"error": "no audio file at 'gone.wav'"},
+        {
+            "input": "talk.wav",
+            "outputs": [str(Path("out", f"talk-{number}.wav")) for number in (1, 2)],
+            "sample_rate": 16000,
+            "seconds": 1.5,
+            "n_sources": 2,
+            "error": None,
+            "warnings": [],
+        },
+    ]
+    assert errors == "skdc: error: no audio file at 'gone.wav'\n"
+
+
+@pytest.mark.parametrize("n_sources", ["2", "auto"])
+def test_overwrites_only_by_force(n_sources: str, model: str, capsys: Capture) -> None:
+    noise("first.wav")
+    noise("talk.wav")
+    touch("out/talk-2.wav")
+    command = ["separate", "first.wav", "talk.wav", "-o", "out", "--model", model]
+    command += ["--n-sources", n_sources]
+    said = error_of(command, capsys)
+    assert f"{str(Path('out', 'talk-2.wav'))!r} exists already; use --force" in said
+    assert tree("out") == ["talk-2.wav"]
+    touch("out/first-1.wav")
+    assert "exists already (and 1 more)" in error_of(command, capsys)
+    assert main([*command, "--force", "--n-sources", "2"]) == 0
+    assert soundfile.info("out/talk-2.wav").frames == 8000
+
+
+def test_never_overwrites_its_input(model: str, capsys: Capture) -> None:
+    noise("talk.wav")
+    noise("talk-1.wav")
+    before = Path("talk-1.wav").read_bytes()
+    command = ["separate", "talk.wav", "talk-1.wav", "-o", ".", "--model", model, "--force"]
+    assert "is one of the files to separate" in error_of(command, capsys)
+    assert Path("talk-1.wav").read_bytes() == before
+
+
+def test_refuses_two_files_of_a_name(model: str, capsys: Capture) -> None:
+    files = [str(Path("a", "talk.wav")), str(Path("b", "talk.flac"))]
+    said = error_of(["separate", *files, "-o", "out", "--model", model], capsys)
+    assert "would both be written" in said
+
+
+def test_refuses_a_file_for_a_folder(model: str, capsys: Capture) -> None:
+    noise("talk.wav")
+    command = ["separate", "talk.wav", "-o", "talk.wav", "--model", model]
+    assert "-o talk.wav is a file; give a folder" in error_of(command, capsys)
