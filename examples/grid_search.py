@@ -1,5 +1,12 @@
-"""Choose the embedding size by cross-validation, as in any scikit-learn search."""
+"""
+Search for the embedding size
+=============================
 
+How long should the embedding vectors be? Cross-validation tells, as in any search of scikit-learn;
+the score is the improvement over the mixture in dB.
+"""
+
+from matplotlib import pyplot as plt
 from sklearn.model_selection import GridSearchCV
 
 from skdc import DeepClusteringSeparator, make_mixtures
@@ -16,9 +23,19 @@ X, y = make_mixtures(
 separator = DeepClusteringSeparator(
     hidden_size=30, hop_length=128, max_epochs=3, batch_size=4, random_state=0
 )
-search = GridSearchCV(separator, {"embedding_dim": [5, 10, 20]}, cv=2).fit(X, y)
-for size, score in zip(
-    search.cv_results_["param_embedding_dim"], search.cv_results_["mean_test_score"], strict=True
-):
+search = GridSearchCV(separator, {"embedding_dim": [5, 10, 20, 40]}, cv=2).fit(X, y)
+print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
+
+# %%
+# All of them, with the spread over the splits. On so little speech the differences mean nothing;
+# on hours of it, longer vectors help up to a point.
+
+sizes = [str(size) for size in search.cv_results_["param_embedding_dim"]]
+scores, spread = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]
+for size, score in zip(sizes, scores, strict=True):
     print(f"embedding_dim {size}: {score:.2f} dB")
-print(f"best: {search.best_params_}")
+
+_, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
+ax.errorbar(sizes, scores, yerr=spread, marker="o", capsize=4)
+ax.set(xlabel="embedding_dim", ylabel="SI-SDR improvement (dB)")
+plt.show()
