@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +38,12 @@ html_title = f"skdc {version}"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
-# Modules whose public names make up the API reference. The last two are not loaded by
-# `skdc.datasets`, because few need them.
-modules = [
-    "skdc.clustering",
-    "skdc.compose",
-    "skdc.datasets",
-    "skdc.datasets.makers",
-    "skdc.datasets.protocols",
-    "skdc.display",
-    "skdc.dsp",
-    "skdc.metrics",
-    "skdc.mixing",
-    "skdc.model_selection",
-    "skdc.network",
-    "skdc.objectives",
-    "skdc.preprocessing",
-    "skdc.pretrained",
-    "skdc.separation",
-    "skdc.training",
-]
+# The names that the page of each module in the reference lists.
+listed = re.findall(r"^   (skdc\.[a-z_.]+)$", (DOCS / "api.rst").read_text("utf-8"), re.MULTILINE)
 autosummary_context = {
-    "public_names": {name: importlib.import_module(name).__all__ for name in modules}
+    "public_names": {
+        name: importlib.import_module(name).__all__ for name in listed if find_spec(name)
+    }
 }
 autosummary_ignore_module_all = False
 autodoc_typehints = "none"  # the docstrings have them

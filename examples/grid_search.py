@@ -27,8 +27,8 @@ search = GridSearchCV(separator, {"embedding_dim": [5, 10, 20, 40]}, cv=2).fit(X
 print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
 
 # %%
-# All of them, with the spread over the splits. On so little speech the differences mean nothing;
-# on hours of it, longer vectors help up to a point.
+# All of them, with the spread over the splits. On so little speech the differences mean little;
+# the search is the same with hours of it.
 
 sizes = [str(size) for size in search.cv_results_["param_embedding_dim"]]
 scores, spread = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]

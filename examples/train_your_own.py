@@ -49,7 +49,7 @@ separator.fit(*training, X_val=held_out[0], y_val=held_out[1])
 
 separator.save(folder / "mine.safetensors")
 again = DeepClusteringSeparator.load(folder / "mine.safetensors")
-print(f"{again.score(*held_out):.2f} dB better than the mixtures that were held out")
+print(f"{again.score(*held_out):.2f} dB of improvement on mixtures that were held out")
 
 # %%
 # How training went:
