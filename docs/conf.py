@@ -31,6 +31,7 @@ extensions = [
 exclude_patterns = ["templates"]
 templates_path = ["templates"]
 default_role = "py:obj"
+smartquotes = False  # or the quotes of strings in docstrings would turn
 
 html_theme = "furo"
 html_title = f"skdc {version}"
