@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent
 CARDS = DOCS.parent / "skdc" / "pretrained"
 
 project = "skdc"
-author = "The skdc developers"
+author = copyright = "The skdc developers"
 version = release = skdc.__version__
 
 extensions = [
@@ -54,7 +54,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"\.py$",  # runs all of them
-    "within_subsection_order": "FileNameSortKey",
     "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
     "show_memory": False,
