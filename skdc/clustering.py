@@ -16,8 +16,8 @@ __all__ = [
     "Clusterer",
     "KMeansResult",
     "assign",
-    "cluster_bins",
     "estimate_n_clusters",
+    "find_centroids",
     "kmeans",
     "soft_assign",
 ]
