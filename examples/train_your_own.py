@@ -1,13 +1,22 @@
-"""Train a small separator on mixtures of the sample clips, stop, and go on from the checkpoint.
+"""
+Train a separator of your own
+=============================
 
-A minute of speech does not make a separator for everybody; the script shows the way.
+A small one, on mixtures of the sample clips; then stop, and go on from the checkpoint. A minute of
+speech does not make a separator for everybody: the script shows the way.
 """
 
 import tempfile
 from pathlib import Path
 
+from matplotlib import pyplot as plt
+
 from skdc import DeepClusteringSeparator, make_mixtures
 from skdc.datasets import load_sample_clips
+from skdc.display import TrainingDisplay
+
+# %%
+# Mixtures and their sources from recordings of single speakers. The last eight are held out.
 
 clips = load_sample_clips()
 X, y = make_mixtures(
@@ -16,22 +25,39 @@ X, y = make_mixtures(
     n_mixtures=40,
     random_state=0,
 )
-with tempfile.TemporaryDirectory() as folder:
-    separator = DeepClusteringSeparator(
-        embedding_dim=10,
-        hidden_size=40,
-        hop_length=128,
-        max_epochs=4,
-        random_state=0,
-        checkpoint=Path(folder) / "run.safetensors",
+training, held_out = (X[:32], y[:32]), (X[32:], y[32:])
+
+# %%
+# A run with a checkpoint can be stopped at any time. Here it stops after three epochs; the second
+# ``fit`` finds the checkpoint and goes on as if nothing had happened.
+
+folder = Path(tempfile.mkdtemp())
+separator = DeepClusteringSeparator(
+    embedding_dim=10,
+    hidden_size=40,
+    hop_length=128,
+    max_epochs=3,
+    random_state=0,
+    checkpoint=folder / "run.safetensors",
+)
+separator.fit(*training, X_val=held_out[0], y_val=held_out[1])
+separator.set_params(max_epochs=6)
+separator.fit(*training, X_val=held_out[0], y_val=held_out[1])
+
+# %%
+# The file of the model holds numbers and settings, no code.
+
+separator.save(folder / "mine.safetensors")
+again = DeepClusteringSeparator.load(folder / "mine.safetensors")
+print(f"{again.score(*held_out):.2f} dB of improvement on mixtures that were held out")
+
+# %%
+# How training went:
+
+for row in separator.history_:
+    print(
+        f"epoch {row['epoch']:.0f}: loss {row['loss']:.3f}, "
+        f"{row['validation_si_sdr_improvement']:.2f} dB"
     )
-    separator.set_params(max_epochs=2).fit(X[:32], y[:32], X_val=X[32:], y_val=y[32:])
-    separator.set_params(max_epochs=4).fit(X[:32], y[:32], X_val=X[32:], y_val=y[32:])
-    for row in separator.history_:
-        print(
-            f"epoch {row['epoch']:.0f}: loss {row['loss']:.3f}, "
-            f"{row['validation_si_sdr_improvement']:.2f} dB"
-        )
-    separator.save(Path(folder) / "mine.safetensors")
-    again = DeepClusteringSeparator.load(Path(folder) / "mine.safetensors")
-print(f"{again.score(X[32:], y[32:]):.2f} dB on mixtures that were held out")
+TrainingDisplay.from_estimator(separator)
+plt.show()

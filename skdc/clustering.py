@@ -12,6 +12,16 @@ from torch import Tensor
 
 from skdc.linalg import long_product
 
+__all__ = [
+    "Clusterer",
+    "KMeansResult",
+    "assign",
+    "estimate_n_clusters",
+    "find_centroids",
+    "kmeans",
+    "soft_assign",
+]
+
 _CHUNK_POINTS = 32_768  # handled at once: bounds the scratch memory of long recordings
 _COARSE_POINTS = (
     5_000  # where restarts, and numbers of clusters, compete: enough to tell them apart

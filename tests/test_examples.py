@@ -1,26 +1,65 @@
-"""Every example runs, away from the source tree, and says something."""
+"""Every example runs, away from the source tree, and says something; so does the notebook."""
 
 from __future__ import annotations
 
+import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+mpl.use("agg")
+
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def _pictures_stay_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs(
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_example_runs(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(path), run_name="__main__")
     assert "dB" in capsys.readouterr().out
+    assert plt.get_fignums(), "the gallery shows a picture of each example"
+    assert not list(tmp_path.iterdir()), "examples write to temporary folders only"
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 4
+    assert len(EXAMPLES) >= 7
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/displays.md"])
+def test_the_python_of_a_page_runs_as_written(page: str) -> None:
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL):
+        exec(block, names)
+    assert names["separator"].predict(names["mixture"]).shape[1] == len(names["mixture"])
+
+
+def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # or there would be no pictures
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "clear its outputs"
+    # Without resources of its own the kernel would run where the tests do.
+    NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    kinds = [kind for output in shown for kind in output.get("data", {})]
+    assert sum("<audio" in str(output) for output in shown) == 3
+    assert kinds.count("image/png") == 2
+    assert any("dB better" in output.get("text", "") for output in shown)

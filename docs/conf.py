@@ -1,0 +1,106 @@
+"""Sphinx configuration; `contributing.md` has the command that builds the site."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import skdc
+
+DOCS = Path(__file__).parent
+CARDS = DOCS.parent / "skdc" / "pretrained"
+
+project = "skdc"
+author = copyright = "The skdc developers"
+version = release = skdc.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["templates"]
+templates_path = ["templates"]
+default_role = "py:obj"
+smartquotes = False  # or the quotes of strings in docstrings would turn
+
+html_theme = "furo"
+html_title = f"skdc {version}"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# The names that the page of each module in the reference lists.
+listed = re.findall(r"^   (skdc\.[a-z_.]+)$", (DOCS / "api.rst").read_text("utf-8"), re.MULTILINE)
+autosummary_context = {
+    "public_names": {
+        name: importlib.import_module(name).__all__ for name in listed if find_spec(name)
+    }
+}
+autosummary_ignore_module_all = False
+autodoc_typehints = "none"  # the docstrings have them
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"\.py$",  # runs all of them
+    "capture_repr": ("_repr_html_",),
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+}
+
+# What the pages link to in the repository, and where the site has it.
+on_site = {
+    "../examples/README.rst": "auto_examples/index.rst",
+    "../skdc/pretrained/": "generated/",
+}
+
+
+def write_model_cards(app: Sphinx) -> None:
+    """Make a page of each model card, which lies beside its model."""
+    (DOCS / "generated").mkdir(exist_ok=True)
+    for card in CARDS.glob("*.md"):
+        include = f"```{{include}} ../../skdc/pretrained/{card.name}\n:relative-docs: ..\n```\n"
+        (DOCS / "generated" / card.name).write_text(include, "utf-8")
+
+
+def adapt_links(app: Sphinx, page: str, source: list[str]) -> None:
+    """Let links stay within the site, and make the contents of the site from those of the index.
+
+    Each section of `index.md` with links to pages becomes a part of the navigation.
+    """
+    for here, there in on_site.items():
+        source[0] = source[0].replace(f"]({here}", f"]({there}")
+    if page == "index":
+        for title, section in re.findall(r"^## (.+)\n((?:(?!## ).*\n)+)", source[0], re.MULTILINE):
+            pages = re.findall(r"\]\(([\w/.-]+)\.(?:md|rst)\)", section)
+            toctree = "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", "", *pages])
+            source[0] += f"\n{toctree}\n```\n"
+
+
+def skip_foreign(
+    app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out what scikit-learn and Python add to classes: it is documented there."""
+    is_request = re.fullmatch("set_.*_request", name)  # of metadata routing
+    is_field = str(getattr(member, "__doc__", None)).startswith("Alias for field number")
+    is_foreign = not str(getattr(member, "__module__", "skdc")).startswith("skdc")
+    return True if is_request or is_field or is_foreign else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the functions above to the build."""
+    app.connect("builder-inited", write_model_cards)
+    app.connect("source-read", adapt_links)
+    app.connect("autodoc-skip-member", skip_foreign)
