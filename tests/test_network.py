@@ -1,4 +1,4 @@
-"""The embedding network: unit norm, ragged batches, causality, what it stores."""
+"""The embedding network: unit norm, precision, causality, what it stores."""
 
 import numpy as np
 import pytest
@@ -34,26 +34,6 @@ def test_call_is_the_projection_normalised():
     projected = network.project(features)
     expected = projected / projected.norm(dim=-1, keepdim=True)
     torch.testing.assert_close(network(features), expected)
-
-
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_ragged_batch_equals_one_at_a_time(bidirectional):
-    network = small_network(bidirectional=bidirectional)
-    lengths = [7, 1, 12, 4]
-    features = random_features(4, 12, 9)
-    together = network(features, torch.tensor(lengths))
-    assert together.shape == (4, 12, 9, 4)
-    for item, length in enumerate(lengths):
-        alone = network(features[item : item + 1, :length])[0]
-        torch.testing.assert_close(together[item, :length], alone, rtol=0, atol=1e-5)
-
-
-def test_padding_longer_than_every_mixture_is_kept():
-    network = small_network()
-    features = random_features(2, 12, 9)
-    together = network(features, torch.tensor([5, 8]))
-    assert together.shape == (2, 12, 9, 4)
-    torch.testing.assert_close(together[1, :8], network(features[1:, :8])[0])
 
 
 def test_only_the_unidirectional_network_is_causal():
@@ -118,12 +98,29 @@ def test_bfloat16_arithmetic_is_close_to_float32():
     with torch.autocast("cpu", torch.bfloat16):
         assert network.project(features).dtype == torch.bfloat16
         got = network(features)
-        ragged = network(features, torch.tensor([40, 10, 25]))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.norm(dim=-1), torch.ones(3, 40, 9))
     cosines = (got * expected).sum(-1)
     assert cosines.mean() > 0.999
-    assert ((ragged[1, :10] * network(features[1:2, :10])[0]).sum(-1)).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "n_mixtures", "is_training", "dtype"),
+    [
+        (520, 2, True, torch.float32),
+        (520, 2, False, torch.bfloat16),
+        (520, 16, True, torch.bfloat16),
+        (32, 2, True, torch.bfloat16),
+    ],
+)
+def test_wide_layers_train_small_batches_in_float32(hidden_size, n_mixtures, is_training, dtype):
+    network = small_network(hidden_size=hidden_size, n_layers=1)
+    seen = []
+    network.trunk.register_forward_hook(lambda _, inputs, output: seen.append(output[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(is_training):
+        projected = network.project(random_features(n_mixtures, 3, 9))
+    assert seen == [dtype]
+    assert projected.dtype == torch.bfloat16
 
 
 def test_forget_gates_start_open():

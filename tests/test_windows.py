@@ -24,7 +24,7 @@ class TwoBands(EmbeddingNetwork):
         super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1))
         self.trunk = nn.LSTM(1, 1)  # not used
 
-    def project(self, features: Tensor, n_frames: Tensor | None = None) -> Tensor:
+    def project(self, features: Tensor) -> Tensor:
         is_high = torch.arange(129) >= 40
         # The sources trade places in embedding space from window to window.
         flip = bool(features[0, :5].mean() > features[0].mean())
