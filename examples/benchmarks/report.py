@@ -59,7 +59,7 @@ def markdown(results: dict[str, Record]) -> str:
     for record in results.values():
         header, *body = rows(record)
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
-        parts.append(f"### {record['title']}")
+        parts.append(f"## {record['title']}")
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts)
 
