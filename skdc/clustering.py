@@ -234,7 +234,7 @@ def estimate_n_clusters(
     Reliable for clusters at right angles of spread (root mean square distance to the centre) below
     about 0.6. Wider overlap counts too few: a network that was trained on mixtures of two puts a
     third talker between the others, where it is not told from two. A source with a few percent of
-    the bins is missed; one cluster may be split if `embedding_dim` is below 5.
+    the bins is missed; one cluster may be split if `embedding_dim` is 5 or less.
 
     Parameters
     ----------
