@@ -7,7 +7,7 @@ from torch import Tensor
 
 __all__ = ["long_product"]
 
-_BLOCK = 2048
+_BLOCK = 512
 
 
 def long_product(left: Tensor, right: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class _Affinity(torch.autograd.Function):
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         losses, saved = [], []
         for v, y, w in zip(vectors, labels, weights, strict=True):
-            active = w.nonzero().squeeze(-1)
+            active = (w > 0).nonzero().squeeze(-1)
             unit, y = (x.index_select(0, active).to(dtype) for x in (v, y))
             w = w[active].unsqueeze(-1).to(dtype)
             norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
@@ -118,9 +118,9 @@ class _Affinity(torch.autograd.Function):
             weighted = unit * w
             vv = long_product(weighted.T, unit)  # V'WV (K, K)
             vy = long_product(weighted.T, y)  # V'WY (K, C)
-            yy = long_product((y * w).T, y)  # Y'WY (C, C)
+            sizes = w.T @ y  # the diagonal of Y'WY (1, C)
             total = w.sum().square().clamp_(min=torch.finfo(dtype).tiny)
-            losses.append((_energy(vv) - 2 * _energy(vy) + _energy(yy)) / total)
+            losses.append((_energy(vv) - 2 * _energy(vy) + _energy(sizes)) / total)
             # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
             saved += [active, unit, y, w / norm, vv * (4 / total), vy.T * (4 / total)]
         ctx.save_for_backward(*saved)

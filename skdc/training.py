@@ -222,14 +222,19 @@ class Trainer:
             loss = batch_loss(self.network, batch, config.objective)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-        # Before the step, so that the weights and their average stay sound.
-        if not torch.isfinite(loss.detach() + norm):
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        # One wait for the device, not two. Before the optimiser's step, so that the weights and
+        # their average stay sound.
+        loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
+        if not math.isfinite(loss_value + norm_value):
             raise FloatingPointError(
-                f"the loss became {loss.item()} and its gradient {norm.item()} in epoch "
+                f"the loss became {loss_value} and its gradient {norm_value} in epoch "
                 f"{self.epoch + 1}; lower learning_rate (now {config.learning_rate}) or use "
                 "precision='float32'"
             )
+        if norm_value > config.clip_norm:
+            torch._foreach_mul_(gradients, config.clip_norm / norm_value)
         decay = min(_AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
         with self._indivisible():
             for group in self.optimizer.param_groups:
