@@ -1,0 +1,75 @@
+"""Where the time of a training step goes: its parts, in both precisions.
+
+Run: python examples/benchmarks/parts.py [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from measure import alternate
+
+from skdc.mixing import Framing, SourceBank
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.objectives import OBJECTIVES, one_hot_labels
+from skdc.training import Trainer, TrainingConfig
+
+
+def main() -> None:
+    """Print milliseconds of each part at three shapes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rng = np.random.default_rng(0)
+    envelope = np.repeat(rng.random((8, 400)) < 0.6, 2000, axis=1)
+    bank = SourceBank(list(rng.standard_normal(envelope.shape) * envelope), framing=Framing())
+    for hidden, dim, size, frames in (
+        (300, 20, 16, 100),
+        (600, 40, 16, 100),
+        (600, 40, 8, 400),
+    ):
+        network = EmbeddingNetwork(NetworkConfig(129, dim, hidden, 2))
+        trainer = Trainer(network, bank, TrainingConfig(max_epochs=10**6))
+        batch = bank.batch(size, frames, seed=0, step=0)
+        labels = one_hot_labels(batch.labels, 2).flatten(1, 2)
+        hidden_states = torch.randn(size, frames, 2 * hidden, requires_grad=True)
+        vectors = torch.randn(size, frames * 129, dim, requires_grad=True)
+
+        def train(forward, precision, network=network) -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                output = forward()
+            output.backward(torch.ones_like(output))
+            network.zero_grad()
+
+        def optimise(trainer=trainer) -> None:
+            for parameter in trainer.network.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            trainer.optimizer.step()
+
+        def objective(vectors=vectors, labels=labels, batch=batch) -> torch.Tensor:
+            return OBJECTIVES["balanced_affinity"](vectors, labels, batch.weights.flatten(1))
+
+        works = {
+            "batch": lambda size=size, frames=frames: bank.batch(size, frames, seed=0, step=0),
+            "objective": lambda objective=objective: train(objective, "float32"),
+            "optimiser": optimise,
+        }
+        for precision in ("float32", "bfloat16"):
+            works[f"LSTM, {precision}"] = lambda n=network, b=batch, p=precision: train(
+                lambda: n.trunk(b.features)[0], p
+            )
+            works[f"linear layer, {precision}"] = lambda n=network, h=hidden_states, p=precision: (
+                train(lambda: n.embed(h), p)
+            )
+        medians = alternate(works, args.repeats)
+        print(f"2 x {hidden}, K {dim}, batch {size} x {frames}")
+        for name, seconds in medians.items():
+            print(f"  {name:24s} {1000 * seconds:7.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
