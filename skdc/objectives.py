@@ -108,43 +108,43 @@ class _Affinity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         dtype = torch.promote_types(vectors.dtype, torch.float32)
-        losses, saved = [], []
+        products, saved = [], []
         for v, y, w in zip(vectors, labels, weights, strict=True):
             active = (w > 0).nonzero().squeeze(-1)
             unit, y = (x.index_select(0, active).to(dtype) for x in (v, y))
-            w = w[active].unsqueeze(-1).to(dtype)
+            w = w.index_select(0, active).unsqueeze(-1).to(dtype)
             norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
             unit /= norm
-            weighted = unit * w
-            vv = long_product(weighted.T, unit)  # V'WV (K, K)
-            vy = long_product(weighted.T, y)  # V'WY (K, C)
-            sizes = w.T @ y  # the diagonal of Y'WY (1, C)
-            total = w.sum().square().clamp_(min=torch.finfo(dtype).tiny)
-            losses.append((_energy(vv) - 2 * _energy(vy) + _energy(sizes)) / total)
-            # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
-            saved += [active, unit, y, w / norm, vv * (4 / total), vy.T * (4 / total)]
-        ctx.save_for_backward(*saved)
+            weighted = (unit * w).T
+            # V'WV (K, K), V'WY (K, C) and the diagonal of Y'WY (1, C).
+            products.append((long_product(weighted, unit), long_product(weighted, y), w.T @ y))
+            saved += [active, unit, y, w / norm]
+        vv, vy, yy = (torch.stack(matrices) for matrices in zip(*products, strict=True))
+        total = weights.to(dtype).sum(-1).square().clamp_(min=torch.finfo(dtype).tiny)
+        loss = (_energy(vv) - 2 * _energy(vy) + _energy(yy)) / total
+        # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
+        slopes = (matrix * (4 / total)[:, None, None] for matrix in (vv, vy.mT))
+        ctx.save_for_backward(*slopes, *saved)
         ctx.shape, ctx.dtype = vectors.shape, vectors.dtype
-        # Below zero by rounding only.
-        return torch.stack(losses).clamp_(min=0.0)
+        return loss.clamp_(min=0.0)  # below zero by rounding only
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = torch.zeros(ctx.shape, dtype=ctx.dtype, device=grads[0].device)
-        saved = ctx.saved_tensors
-        for item, grad in enumerate(grads[0]):
-            active, unit, y, scale, slope_v, slope_y = saved[6 * item : 6 * item + 6]
-            slope = unit @ (slope_v * grad)
-            slope.addmm_(y, slope_y * grad, alpha=-1)
+        by_v, by_y, *saved = ctx.saved_tensors
+        by_v, by_y = (matrix * grads[0][:, None, None] for matrix in (by_v, by_y))
+        gradient = torch.zeros(ctx.shape, dtype=ctx.dtype, device=by_v.device)
+        for item, out in enumerate(gradient):
+            active, unit, y, scale = saved[4 * item : 4 * item + 4]
+            slope = (unit @ by_v[item]).addmm_(y, by_y[item], alpha=-1)
             # Through the normalisation: only the part across the unit vector comes back, / norm.
             slope.addcmul_(unit, torch.linalg.vecdot(unit, slope).unsqueeze(-1), value=-1)
-            gradient[item].index_copy_(0, active, slope.mul_(scale).to(ctx.dtype))
+            out.index_copy_(0, active, slope.mul_(scale).to(ctx.dtype))
         return gradient, None, None
 
 
-def _energy(matrix: Tensor) -> Tensor:
-    return matrix.square().sum()
+def _energy(matrices: Tensor) -> Tensor:
+    return matrices.square().sum((-2, -1))
 
 
 def affinity_loss(embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
