@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdc import DeepClusteringSeparator
@@ -291,3 +292,16 @@ def test_refuses_a_file_for_a_folder(model: str, capsys: Capture) -> None:
     noise("talk.wav")
     command = ["separate", "talk.wav", "-o", "talk.wav", "--model", model]
     assert "-o talk.wav is a file; give a folder" in error_of(command, capsys)
+
+
+def test_processes_that_were_started_in_another_folder(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Parallel(n_jobs=2)(delayed(abs)(number) for number in range(4))  # joblib keeps its processes
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for seed in range(2):
+        noise(f"{seed}.wav", 16000, 12000, seed=seed)
+    assert main(["separate", "0.wav", "1.wav", "-o", "out", "--model", model, "--jobs", "2"]) == 0
+    assert len(list(Path("out").iterdir())) == 4

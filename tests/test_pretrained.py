@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +86,12 @@ def test_bundled_models_have_cards_and_configurations() -> None:
     package = Path(skdc.__file__).parent
     assert BUNDLED in list_pretrained()
     for name in list_pretrained():
-        assert (package / "pretrained" / f"{name}.md").is_file()
-        assert (package / "configs" / f"{name}.toml").is_file()
+        card = (package / "pretrained" / f"{name}.md").read_text("utf-8")
+        (configuration,) = set(re.findall(r"\]\(\.\./configs/(.+?\.toml)\)", card))
+        parameters = tomllib.loads((package / "configs" / configuration).read_text("utf-8"))
+        del parameters["random_state"]  # belongs to the run, not to the model
+        model = load_pretrained(name)
+        assert parameters == {key: model.get_params()[key] for key in parameters}
 
 
 def test_bundled_models_are_small() -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
 __all__ = [
-    "DEFAULT_MODEL",
     "add_device_argument",
     "add_model_argument",
     "load_model",

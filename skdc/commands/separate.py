@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import chdir
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Processes of joblib share the cores: each computes in its part of the threads.
     results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
-        delayed(_separate)(model, job, _SUBTYPES[args.subtype]) for job in jobs
+        delayed(_separate)(model, job, _SUBTYPES[args.subtype], Path.cwd()) for job in jobs
     )
     failed = 0
     for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
@@ -187,7 +188,9 @@ def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool
         )
 
 
-def _separate(model: DeepClusteringSeparator, job: Job, subtype: str) -> dict[str, Any]:
+def _separate(
+    model: DeepClusteringSeparator, job: Job, subtype: str, folder: Path
+) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
     from skdc.datasets import read_audio
 
@@ -200,7 +203,8 @@ def _separate(model: DeepClusteringSeparator, job: Job, subtype: str) -> dict[st
         "n_sources": None,
         "error": None,
     }
-    with warnings.catch_warnings(record=True) as caught:
+    # A process that joblib kept from earlier work may be at home in another folder.
+    with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             mixture, rate = read_audio(job.source)

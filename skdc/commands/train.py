@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.common import DEFAULT_MODEL, add_device_argument, positive_int
+from skdc.commands.common import add_device_argument, positive_int
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--config",
-        default=DEFAULT_MODEL,
+        default="best",
         metavar="FILE.toml",
         help="parameters of the separator, or the name of a configuration that comes with the "
         "package (default: %(default)s)",
@@ -167,7 +167,7 @@ def read_config(config: str) -> dict[str, Any]:
     Examples
     --------
     >>> from skdc.commands.train import read_config
-    >>> read_config("speech-2mix-8k")["embedding_dim"]
+    >>> read_config("best")["embedding_dim"]
     20
     """
     folder = files("skdc") / "configs"
