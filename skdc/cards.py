@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from skdc.checkpoint import read_tensors
 from skdc.evaluation import Row, model_fingerprint
-from skdc.report import main_table, markdown_table, sexes_table
-from skdc.results import group_by_sexes
+from skdc.report import markdown_table
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
-__all__ = ["curve_table", "facts_table", "figures_tables", "refresh_card"]
+__all__ = ["check_model", "curve_table", "facts_table", "refresh_card"]
 
 _HEADINGS = {"facts": "", "figures": "## Measured\n\n", "curve": "## Training curve\n\n"}
 _CURVE = {
@@ -70,20 +69,15 @@ def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator
     return markdown_table(["", ""], [[name, fact] for name, fact in facts.items()])
 
 
-def figures_tables(evaluations: Sequence[Sequence[Row]], model_id: str) -> str:
-    """Lay out what evaluations of one model gave.
+def check_model(evaluations: Sequence[Sequence[Row]], model_id: str) -> None:
+    """Check that evaluations are of the model of a card.
 
     Parameters
     ----------
     evaluations : sequence of sequences of dict of str to str
-        Of `skdc.results.read_rows`, at least one.
+        Of `skdc.results.read_rows`.
     model_id : str
         The model's `skdc.evaluation.model_fingerprint`.
-
-    Returns
-    -------
-    str
-        Markdown: means and medians, also by the sexes of the speakers where they are known.
 
     Raises
     ------
@@ -96,10 +90,6 @@ def figures_tables(evaluations: Sequence[Sequence[Row]], model_id: str) -> str:
                 f"the scores on {rows[0]['protocol']} {rows[0]['subset']} are of the model "
                 f"{rows[0]['model_id']}, but this one is {model_id}; evaluate it anew"
             )
-    parts = [main_table(evaluations)]
-    if any(group_by_sexes(rows) for rows in evaluations):
-        parts += ["SDR improvement by the sexes of those who speak:", sexes_table(evaluations)]
-    return "\n\n".join(parts)
 
 
 def curve_table(history: Sequence[Mapping[str, float]]) -> str:

@@ -15,10 +15,9 @@ from skdc.results import count_sources, group_by_sexes, score_values
 __all__ = [
     "PUBLISHED",
     "PublishedFigure",
-    "main_table",
+    "figures_tables",
     "make_page",
     "markdown_table",
-    "sexes_table",
 ]
 
 
@@ -112,9 +111,7 @@ def make_page(
         _INTRODUCTION,
     ]
     for (model, model_id), of_model in by_model.items():
-        parts += [f"## {model}", f"Weights and parameters `{model_id}`.", main_table(of_model)]
-        if any(group_by_sexes(rows) for rows in of_model):
-            parts += ["SDR improvement by the sexes of those who speak:", sexes_table(of_model)]
+        parts += [f"## {model}", f"Weights and parameters `{model_id}`.", figures_tables(of_model)]
         if model in pictures:
             parts.append(f"![Training curve of {model}]({pictures[model]})")
         partial = [_name(rows) for rows in of_model if len(rows) < _whole(rows)]
@@ -124,8 +121,27 @@ def make_page(
     return "\n\n".join(parts) + "\n"
 
 
-def main_table(tables: Iterable[Sequence[Row]]) -> str:
-    """Lay out mean and median of each evaluation, beside oracles and what is published."""
+def figures_tables(tables: Sequence[Sequence[Row]]) -> str:
+    """Lay out what evaluations of one model gave.
+
+    Parameters
+    ----------
+    tables : sequence of sequences of dict of str to str
+        Of `skdc.results.read_rows`, at least one.
+
+    Returns
+    -------
+    str
+        Markdown: means and medians beside oracles and what is published, also by the sexes of the
+        speakers where they are known.
+    """
+    parts = [_main_table(tables)]
+    if any(group_by_sexes(rows) for rows in tables):
+        parts += ["SDR improvement by the sexes of those who speak:", _sexes_table(tables)]
+    return "\n\n".join(parts)
+
+
+def _main_table(tables: Iterable[Sequence[Row]]) -> str:
     header = [
         "mixtures of",
         "number",
@@ -157,8 +173,7 @@ def main_table(tables: Iterable[Sequence[Row]]) -> str:
     return markdown_table(header, lines)
 
 
-def sexes_table(tables: Iterable[Sequence[Row]]) -> str:
-    """Lay out the SDR improvement by the sexes of those who speak."""
+def _sexes_table(tables: Iterable[Sequence[Row]]) -> str:
     lines = []
     for rows in tables:
         for sexes, group in group_by_sexes(rows).items():

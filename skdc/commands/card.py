@@ -36,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.cards import curve_table, facts_table, figures_tables, refresh_card
+    from skdc.cards import check_model, curve_table, facts_table, refresh_card
     from skdc.checkpoint import atomic_path
     from skdc.evaluation import model_fingerprint
+    from skdc.report import figures_tables
     from skdc.results import read_rows
     from skdc.separator import DeepClusteringSeparator
 
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     tables = {"facts": facts_table(args.model, separator)}
     if args.tables:
         evaluations = [read_rows(path) for path in args.tables]
-        tables["figures"] = figures_tables(evaluations, model_fingerprint(separator))
+        check_model(evaluations, model_fingerprint(separator))
+        tables["figures"] = figures_tables(evaluations)
     tables["curve"] = curve_table(separator.history_)
     path = args.output or args.model.with_suffix(".md")
     old = path.read_text("utf-8") if path.is_file() else ""

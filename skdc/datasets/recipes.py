@@ -1,6 +1,6 @@
 """How mixtures are made of recordings, and the job that makes the files of many of them.
 
-Lists become recipes in `skdc.datasets.recipe_lists`; what follows is here.
+Lists become recipes in `skdc.datasets.plans`; what follows is here.
 """
 
 from __future__ import annotations
