@@ -105,22 +105,39 @@ def test_bfloat16_arithmetic_is_close_to_float32():
 
 
 @pytest.mark.parametrize(
-    ("hidden_size", "n_mixtures", "is_training", "dtype"),
+    ("hidden_size", "precision", "is_training", "is_own"),
     [
-        (520, 2, True, torch.float32),
-        (520, 2, False, torch.bfloat16),
-        (520, 16, True, torch.bfloat16),
-        (32, 2, True, torch.bfloat16),
+        (520, torch.bfloat16, True, True),
+        (520, torch.bfloat16, False, False),
+        (520, None, True, False),
+        (32, torch.bfloat16, True, False),
     ],
 )
-def test_wide_layers_train_small_batches_in_float32(hidden_size, n_mixtures, is_training, dtype):
+def test_wide_layers_train_in_bfloat16_by_products_of_our_own(
+    hidden_size, precision, is_training, is_own
+):
     network = small_network(hidden_size=hidden_size, n_layers=1)
-    seen = []
-    network.trunk.register_forward_hook(lambda _, inputs, output: seen.append(output[0].dtype))
-    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(is_training):
-        projected = network.project(random_features(n_mixtures, 3, 9))
-    assert seen == [dtype]
-    assert projected.dtype == torch.bfloat16
+    calls = []
+    network.trunk.register_forward_hook(lambda *_: calls.append("torch"))
+    autocast = torch.autocast("cpu", precision, enabled=precision is not None)
+    with autocast, torch.set_grad_enabled(is_training):
+        network.project(random_features(2, 3, 9))
+    assert calls == ([] if is_own else ["torch"])
+
+
+def test_wide_layers_learn_in_bfloat16_what_they_learn_in_float32():
+    network = small_network(hidden_size=512, n_layers=2)
+    features = random_features(3, 20, 9)
+    gradients = []
+    for is_half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            projected = network.project(features)
+        assert projected.dtype == (torch.bfloat16 if is_half else torch.float32)
+        projected.float().sin().sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+        network.zero_grad()
+    for (name, _), full, half in zip(network.named_parameters(), *gradients, strict=True):
+        assert (half - full).norm() < 0.03 * full.norm(), name
 
 
 def test_forget_gates_start_open():
