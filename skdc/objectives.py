@@ -111,19 +111,21 @@ class _Affinity(torch.autograd.Function):
         products, saved = [], []
         for v, y, w in zip(vectors, labels, weights, strict=True):
             active = (w > 0).nonzero().squeeze(-1)
-            unit, y = (x.index_select(0, active).to(dtype) for x in (v, y))
-            w = w.index_select(0, active).unsqueeze(-1).to(dtype)
-            norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
-            unit /= norm
-            weighted = (unit * w).T
-            # V'WV (K, K), V'WY (K, C) and the diagonal of Y'WY (1, C).
-            products.append((long_product(weighted, unit), long_product(weighted, y), w.T @ y))
-            saved += [active, unit, y, w / norm]
-        vv, vy, yy = (torch.stack(matrices) for matrices in zip(*products, strict=True))
+            v, y = (x.index_select(0, active).to(dtype) for x in (v, y))
+            root = w.index_select(0, active).unsqueeze(-1).to(dtype).sqrt_()
+            norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
+            # Both sides carry the root of the weight, so that one copy of the vectors is enough.
+            v *= root / norm
+            y *= root
+            # V'WV (K, K), Y'WV (C, K) and the diagonal of Y'WY (C). The transpose V'WY, with few
+            # columns instead of few rows, would take four times as long.
+            products.append((long_product(v.T, v), long_product(y.T, v), y.square().sum(0)))
+            saved += [active, v, y, root, norm]
+        vv, yv, yy = (torch.stack(matrices) for matrices in zip(*products, strict=True))
         total = weights.to(dtype).sum(-1).square().clamp_(min=torch.finfo(dtype).tiny)
-        loss = (_energy(vv) - 2 * _energy(vy) + _energy(yy)) / total
+        loss = (_energy(vv) - 2 * _energy(yv) + yy.square().sum(-1)) / total
         # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
-        slopes = (matrix * (4 / total)[:, None, None] for matrix in (vv, vy.mT))
+        slopes = (matrix * (4 / total)[:, None, None] for matrix in (vv, yv))
         ctx.save_for_backward(*slopes, *saved)
         ctx.shape, ctx.dtype = vectors.shape, vectors.dtype
         return loss.clamp_(min=0.0)  # below zero by rounding only
@@ -135,11 +137,12 @@ class _Affinity(torch.autograd.Function):
         by_v, by_y = (matrix * grads[0][:, None, None] for matrix in (by_v, by_y))
         gradient = torch.zeros(ctx.shape, dtype=ctx.dtype, device=by_v.device)
         for item, out in enumerate(gradient):
-            active, unit, y, scale = saved[4 * item : 4 * item + 4]
-            slope = (unit @ by_v[item]).addmm_(y, by_y[item], alpha=-1)
+            active, v, y, root, norm = saved[5 * item : 5 * item + 5]
+            slope = (v @ by_v[item]).addmm_(y, by_y[item], alpha=-1)
             # Through the normalisation: only the part across the unit vector comes back, / norm.
-            slope.addcmul_(unit, torch.linalg.vecdot(unit, slope).unsqueeze(-1), value=-1)
-            out.index_copy_(0, active, slope.mul_(scale).to(ctx.dtype))
+            along = torch.linalg.vecdot(v, slope).unsqueeze(-1) / root.square()
+            slope.addcmul_(v, along, value=-1).mul_(root / norm)
+            out.index_copy_(0, active, slope.to(ctx.dtype))
         return gradient, None, None
 
 
