@@ -155,13 +155,40 @@ class EmbeddingNetwork(nn.Module):
         Tensor of shape (n_mixtures, n_frames, n_bins, embedding_dim)
             In the precision of the arithmetic.
         """
+        return self.spread(self.states(features))
+
+    def states(self, features: Tensor) -> Tensor:
+        """Give the states of the last LSTM layer, the first half of `project`.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+
+        Returns
+        -------
+        Tensor of shape (n_mixtures, n_frames, n_directions * hidden_size)
+            In the precision of the arithmetic.
+        """
         hidden = (features - self.input_mean) / self.input_scale
         if self._trains_in_half_precision(hidden.device.type):
-            hidden = train_lstm(self.trunk, hidden, torch.get_autocast_dtype("cpu"))
-        else:
-            hidden, _ = self.trunk(hidden)
+            return train_lstm(self.trunk, hidden, torch.get_autocast_dtype("cpu"))
+        states: Tensor = self.trunk(hidden)[0]
+        return states
+
+    def spread(self, states: Tensor) -> Tensor:
+        """Give each bin of a frame its vector, the second half of `project`.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n_mixtures, n_frames, n_directions * hidden_size)
+
+        Returns
+        -------
+        Tensor of shape (n_mixtures, n_frames, n_bins, embedding_dim)
+            In the precision of the arithmetic.
+        """
         # (mixtures, frames, bins * embedding) -> (mixtures, frames, bins, embedding)
-        return self.embed(hidden).unflatten(-1, (self.config.n_bins, self.config.embedding_dim))
+        return self.embed(states).unflatten(-1, (self.config.n_bins, self.config.embedding_dim))
 
     def _trains_in_half_precision(self, device_type: str) -> bool:
         # Elsewhere torch's own LSTM is as fast or faster. Of its time in bfloat16, training takes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from skdc import metrics
 from skdc.mixing import Framing, MixtureBank
@@ -23,8 +23,7 @@ def score_pairs(
     separator: Separator,
     pairs: CheckedPairs,
     n_sources: Callable[[NDArray[np.generic]], int | None],
-    order: Iterable[int],
-) -> list[float]:
+) -> Iterator[list[float]]:
     """Score each source, or each mixture where labels are all there is.
 
     Parameters
@@ -34,63 +33,62 @@ def score_pairs(
         Mixtures and references.
     n_sources : callable
         Gives the number of sources to look for from the references of a mixture.
-    order : iterable of int
-        Indices of the mixtures to score.
 
-    Returns
-    -------
+    Yields
+    ------
     list of float
-        SI-SDR improvement of every source, dB; for label maps, the agreement of every mixture.
+        Of one mixture: SI-SDR improvement of every source, dB; for label maps, the agreement.
 
     Raises
     ------
     ValueError
         If a mixture has more references than sources were found, or a silent one.
     """
-    scores: list[float] = []
-    for index in order:
-        waveform, reference = pairs.mixtures.waveforms[index], pairs.references[index]
-        mixture = torch.from_numpy(waveform)
-        if reference.dtype.kind == "i":
-            scores.append(label_agreement(separator, mixture, reference, n_sources(reference)))
-            continue
-        estimate = separator.separate(mixture, n_sources(reference)).cpu().numpy()
+    mixtures = [torch.from_numpy(waveform) for waveform in pairs.mixtures.waveforms]
+    counts = map(n_sources, pairs.references)
+    if pairs.references[0].dtype.kind == "i":
+        framing = separator.framing
+        predicted = separator.labels(mixtures, counts)
+        for mixture, reference, labels in zip(mixtures, pairs.references, predicted, strict=True):
+            active = framing.activity(framing.stft(mixture))
+            yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]
+        return
+    separated = separator.separate(mixtures, counts)
+    for index, (sources, reference) in enumerate(zip(separated, pairs.references, strict=True)):
+        estimate = sources.cpu().numpy()
         if len(estimate) < len(reference):
             raise ValueError(
                 f"y[{index}] has {len(reference)} sources but {len(estimate)} were predicted; set "
                 f"n_sources={len(reference)} to score it"
             )
         try:
-            scores.extend(metrics.si_sdr_improvement(reference, estimate, waveform))
+            scores = metrics.si_sdr_improvement(
+                reference, estimate, pairs.mixtures.waveforms[index]
+            )
         except ValueError as error:
             raise ValueError(f"y[{index}]: {error}") from error
-    return scores
+        yield list(scores)
 
 
 def label_agreement(
-    separator: Separator,
-    mixture: Tensor,
-    reference: NDArray[np.integer],
-    n_sources: int | None,
+    reference: NDArray[np.integer], labels: NDArray[np.integer], active: NDArray[np.bool_]
 ) -> float:
     """Share of the labelled active bins that are put with the right source.
 
     Parameters
     ----------
-    separator : Separator
-    mixture : Tensor of shape (n_samples,)
     reference : int array of shape (n_frames, n_bins)
         Label map, negative for bins of no source.
-    n_sources : int or None
-        Sources to look for.
+    labels : int array of shape (n_frames, n_bins)
+        Clusters of the bins.
+    active : bool array of shape (n_frames, n_bins)
+        Bins that count.
 
     Returns
     -------
     float
         0...1 under the best permutation; 1 where no bin is labelled.
     """
-    labels = separator.labels(mixture, n_sources).cpu().numpy()
-    active = separator.framing.activity(separator.framing.stft(mixture)).numpy()
     counted = (reference >= 0) & active
     if not counted.any():
         return 1.0
@@ -137,6 +135,9 @@ def validate(
     result = {"loss": float(np.mean(losses))}
     scored = [index for index, reference in enumerate(sounding) if len(reference)]
     if scored:
-        scores = score_pairs(separator, CheckedPairs(pairs.mixtures, sounding), len, scored)
-        result["si_sdr_improvement"] = float(np.mean(scores))
+        sounding_pairs = CheckedPairs(
+            pairs.mixtures.take(np.array(scored)), [sounding[index] for index in scored]
+        )
+        scores = chain.from_iterable(score_pairs(separator, sounding_pairs, len))
+        result["si_sdr_improvement"] = float(np.mean(list(scores)))
     return result

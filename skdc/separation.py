@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ __all__ = ["Separator"]
 # Chosen on held-out mixtures.
 _SOFT_MASK_SHARPNESS = 3.0
 _COUNT_PROBES = 5
+# In one pass of the LSTM. More would take memory and hardly save time.
+_FRAMES_TOGETHER = 16_384
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Separator:
     >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5)).eval()
     >>> mixture = torch.rand(4000) - 0.5
     >>> separator = Separator(network, Framing())
-    >>> separator.separate(mixture, 2).shape
-    torch.Size([2, 4000])
+    >>> [sources.shape for sources in separator.separate([mixture, mixture], [2, 3])]
+    [torch.Size([2, 4000]), torch.Size([3, 4000])]
     """
 
     network: EmbeddingNetwork
@@ -64,88 +67,83 @@ class Separator:
     seed: int = 0
     clusterer: Any = None
 
-    def autocast(self) -> torch.autocast:
-        """Context in which the network computes in its precision."""
-        device = self.network.input_mean.device
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-
-    @torch.no_grad()
-    def embed(self, mixture: Tensor) -> Tensor:
-        """Embed every bin of a mixture.
+    def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Embed every bin of mixtures.
 
         Parameters
         ----------
-        mixture : Tensor of shape (n_samples,)
+        mixtures : iterable of Tensor of shape (n_samples,)
             On any device.
 
-        Returns
-        -------
+        Yields
+        ------
         float32 Tensor of shape (n_frames, n_bins, embedding_dim)
             Unit norm; on the network's device.
         """
-        _, vectors = self._project(mixture)
-        return functional.normalize(vectors.float(), dim=-1)
+        for _, vectors in self._projections(mixtures):
+            yield functional.normalize(vectors.float(), dim=-1)
 
-    @torch.no_grad()
-    def _project(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """Spectrogram of a mixture, and for each bin a vector along its embedding."""
-        spectrogram = self.framing.stft(mixture.to(self.network.input_mean.device))
-        with self.autocast():
-            vectors = self.network.project(dsp.log_magnitude(spectrogram).unsqueeze(0))
-        return spectrogram, vectors.squeeze(0)
-
-    def labels(self, mixture: Tensor, n_sources: int | None) -> Tensor:
-        """Cluster the bins of a mixture.
+    def labels(
+        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+    ) -> Iterator[Tensor]:
+        """Cluster the bins of mixtures.
 
         Parameters
         ----------
-        mixture : Tensor of shape (n_samples,)
-        n_sources : int or None
-            Number of clusters; None estimates it.
+        mixtures : sequence of Tensor of shape (n_samples,)
+        n_sources : iterable of int or None
+            Number of clusters of each; None estimates it.
 
-        Returns
-        -------
+        Yields
+        ------
         int64 Tensor of shape (n_frames, n_bins)
         """
-        return self.masks(mixture, n_sources).argmax(0)
+        return (masks.argmax(0) for masks in self.masks(mixtures, n_sources))
 
-    def masks(self, mixture: Tensor, n_sources: int | None) -> Tensor:
-        """Masks of the sources of a mixture.
+    def masks(
+        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+    ) -> Iterator[Tensor]:
+        """Give masks of the sources of mixtures.
 
         Parameters
         ----------
-        mixture : Tensor of shape (n_samples,)
-        n_sources : int or None
-            Number of sources; None estimates it.
+        mixtures : sequence of Tensor of shape (n_samples,)
+        n_sources : iterable of int or None
+            Number of sources of each; None estimates it.
 
-        Returns
-        -------
+        Yields
+        ------
         float32 Tensor of shape (n_sources, n_frames, n_bins)
             Sums to 1 in every bin.
         """
-        n_frames = self.framing.frame_count(len(mixture))
-        return windows.stitch(self._windows(mixture, n_sources), n_frames)
+        for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
+            yield windows.stitch(parts, self.framing.frame_count(len(mixture)))
 
-    def separate(self, mixture: Tensor, n_sources: int | None) -> Tensor:
-        """Separate a mixture, in memory that does not grow with its length but for the result.
+    def separate(
+        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+    ) -> Iterator[Tensor]:
+        """Separate mixtures, in memory that does not grow with their length but for the result.
 
         Parameters
         ----------
-        mixture : Tensor of shape (n_samples,)
-        n_sources : int or None
-            Number of sources; None estimates it.
+        mixtures : sequence of Tensor of shape (n_samples,)
+        n_sources : iterable of int or None
+            Number of sources of each; None estimates it.
 
-        Returns
-        -------
+        Yields
+        ------
         float32 Tensor of shape (n_sources, n_samples)
             With the mixture's scale; sums to it.
         """
-        return windows.crossfade(self._pieces(mixture, n_sources), len(mixture))
+        for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
+            yield windows.crossfade(self._pieces(mixture, parts), len(mixture))
 
-    def _pieces(self, mixture: Tensor, n_sources: int | None) -> Iterator[tuple[int, int, Tensor]]:
+    def _pieces(
+        self, mixture: Tensor, parts: Iterable[Window]
+    ) -> Iterator[tuple[int, int, Tensor]]:
         """First sample, overlap in samples and sources of each window of a mixture."""
         hop = self.framing.hop_length
-        for window in self._windows(mixture, n_sources):
+        for window in parts:
             masked = dsp.apply_masks(window.masks, window.spectrogram)
             n_samples = len(
                 self._segment(mixture, window.start, window.start + len(window.spectrogram))
@@ -153,24 +151,44 @@ class Separator:
             sources = self.framing.istft(masked, n_samples)
             yield window.start * hop, (window.overlap - 1) * hop, sources
 
-    def _windows(self, mixture: Tensor, n_sources: int | None) -> Iterator[Window]:
-        """Masks of each window of a mixture, linked."""
-        spans = list(windows.spans(self.framing.frame_count(len(mixture))))
-        if len(spans) > 1 and n_sources is None:
-            # The largest number in any of some windows: people may join late.
-            probes = spans[:: -(-len(spans) // _COUNT_PROBES)]
-            n_sources = max(len(self._window(mixture, None, *span).centroids) for span in probes)
+    def _windows(
+        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+    ) -> Iterator[Iterator[Window]]:
+        """Masks of the windows of each mixture, linked; to be taken in this order."""
+        spans = [list(windows.spans(self.framing.frame_count(len(x)))) for x in mixtures]
+        projections = self._projections(
+            self._segment(mixture, start, stop)
+            for mixture, cuts in zip(mixtures, spans, strict=True)
+            for start, stop, _ in cuts
+        )
+        for mixture, cuts, count in zip(mixtures, spans, n_sources, strict=False):
+            if len(cuts) > 1 and count is None:
+                # The largest number in any of some windows: people may join late.
+                probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
+                parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
+                count = max(len(self._centroids(*part, None)) for part in parts)
+            yield self._linked(cuts, count, projections)
+
+    def _linked(
+        self,
+        cuts: Iterable[tuple[int, int, int]],
+        n_sources: int | None,
+        projections: Iterator[tuple[Tensor, Tensor]],
+    ) -> Iterator[Window]:
         previous: Window | None = None
-        for span in spans:
-            window = self._window(mixture, n_sources, *span)
+        # Cuts first: where they end, the next projection belongs to the next mixture.
+        for (start, _, overlap), (spectrogram, vectors) in zip(cuts, projections, strict=False):
+            centroids = self._centroids(spectrogram, vectors, n_sources)
+            if self.mask == "binary":
+                masks = dsp.binary_masks(assign(vectors, centroids), len(centroids))
+            else:
+                masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+            window = Window(start, overlap, masks, centroids, spectrogram)
             previous = window if previous is None else windows.link(previous, window)
             yield previous
 
-    def _window(
-        self, mixture: Tensor, n_sources: int | None, start: int, stop: int, overlap: int
-    ) -> Window:
-        spectrogram, vectors = self._project(self._segment(mixture, start, stop))
-        centroids = find_centroids(
+    def _centroids(self, spectrogram: Tensor, vectors: Tensor, n_sources: int | None) -> Tensor:
+        return find_centroids(
             vectors,
             self.framing.activity(spectrogram),
             n_sources,
@@ -179,11 +197,30 @@ class Separator:
             seed=self.seed,
             clusterer=self._new_clusterer(),
         )
-        if self.mask == "binary":
-            masks = dsp.binary_masks(assign(vectors, centroids), len(centroids))
-        else:
-            masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
-        return Window(start, overlap, masks, centroids, spectrogram)
+
+    @torch.no_grad()
+    def _projections(self, segments: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Spectrogram of each segment, and for each bin a vector along its embedding.
+
+        Neighbours of as many frames go through the LSTM together, in up to half the time, and
+        each gets what it would get alone. The layer after it would round differently for all of
+        them together, so it has them one by one, laid out as if alone.
+        """
+        device = self.network.input_mean.device
+        for n_frames, group in groupby(segments, lambda x: self.framing.frame_count(len(x))):
+            while batch := list(islice(group, max(1, _FRAMES_TOGETHER // n_frames))):
+                spectrograms = [self.framing.stft(segment.to(device)) for segment in batch]
+                with self.autocast():
+                    states = self.network.states(dsp.log_magnitude(torch.stack(spectrograms)))
+                for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
+                    with self.autocast():
+                        vectors = self.network.spread(own_states.contiguous()).squeeze(0)
+                    yield spectrogram, vectors
+
+    def autocast(self) -> torch.autocast:
+        """Context in which the network computes in its precision."""
+        device = self.network.input_mean.device
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _segment(self, mixture: Tensor, start: int, stop: int) -> Tensor:
         # The samples whose transform has the frames from `start` to `stop`.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Self
+from itertools import chain, repeat
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -42,8 +43,9 @@ from skdc.validation import (
 
 __all__ = ["DeepClusteringSeparator"]
 
+Item = TypeVar("Item")
 Waveforms = ArrayLike | Sequence[ArrayLike]
-Work = Callable[[Separator, Tensor, int | None], Tensor]
+Work = Callable[[Separator, list[Tensor], Iterable[int | None]], Iterator[Tensor]]
 
 
 class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -364,7 +366,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         float32 array of shape (n_mixtures, n_frames, n_bins, embedding_dim), or list, or one
             Unit vectors; the container is that of `X`.
         """
-        return self._map(X, lambda separator, mixture, _: separator.embed(mixture))
+        return self._map(X, lambda separator, mixtures, _: separator.embed(mixtures))
 
     def predict(self, X: Waveforms) -> Any:
         """Separate mixtures.
@@ -426,24 +428,23 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         """
         self._check_fitted()
         pairs = self._check_pairs(X, y)
-        order = self._progress(len(pairs.references))
-        scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources, order)
-        return float(np.mean(scores))
+        scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
+        return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False, name: str = "X") -> Any:
         self._check_fitted()
         rates = self.sample_rate, self.input_rate
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, self._framing, *rates)
-            order = self._progress(len(X))
+            order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, is_audio=is_audio, name=f"X[{i}]") for i in order]
         mixtures = check_mixtures(X, self._framing, *rates, name=name)
-        separator = self._separator()
+        waveforms = [torch.from_numpy(waveform) for waveform in mixtures.waveforms]
+        found = work(self._separator(), waveforms, repeat(self.n_sources))
         results = []
-        for index in self._progress(len(mixtures.waveforms)):
-            mixture = torch.from_numpy(mixtures.waveforms[index])
-            result = work(separator, mixture, self.n_sources).cpu().numpy()
-            results.append(mixtures.restore(index, result, *rates) if is_audio else result)
+        for index, result in enumerate(self._progress(found, len(waveforms))):
+            array = result.cpu().numpy()
+            results.append(mixtures.restore(index, array, *rates) if is_audio else array)
         return mixtures.collect(results)
 
     def _separator(self) -> Separator:
@@ -457,9 +458,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
         )
 
-    def _progress(self, n_mixtures: int) -> Iterator[int]:
-        is_quiet = self.verbose <= 0 or n_mixtures == 1
-        return iter(tqdm(range(n_mixtures), unit="mixture", disable=is_quiet))
+    def _progress(self, items: Iterable[Item], n_items: int) -> Iterator[Item]:
+        is_quiet = self.verbose <= 0 or n_items == 1
+        return iter(tqdm(items, total=n_items, unit="mixture", disable=is_quiet))
 
     @property
     def _framing(self) -> Framing:

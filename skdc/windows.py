@@ -7,7 +7,6 @@ a window is which source is decided where windows overlap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -58,7 +57,7 @@ def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
     ------
     start, stop, overlap : int
         Frames of the window, and how many of them the window before it covers too. All have the
-        same length, but for rounding.
+        same length, so that they can be embedded together.
 
     Examples
     --------
@@ -68,9 +67,12 @@ def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
     """
     # As few windows as will do, and no more overlap than is needed: frames seen twice cost twice.
     n_windows = max(1, -(-(n_frames - OVERLAP_FRAMES) // (WINDOW_FRAMES - OVERLAP_FRAMES)))
-    starts = [index * (n_frames - OVERLAP_FRAMES) // n_windows for index in range(n_windows + 1)]
-    for start, following in pairwise(starts):
-        yield start, following + OVERLAP_FRAMES, OVERLAP_FRAMES if start else 0
+    length = -(-(n_frames - OVERLAP_FRAMES) // n_windows) + OVERLAP_FRAMES
+    stop = 0
+    for index in range(n_windows):
+        start = index * (n_frames - length) // max(n_windows - 1, 1)
+        overlap, stop = max(stop - start, 0), start + length
+        yield start, stop, overlap
 
 
 def link(previous: Window, current: Window) -> Window:

@@ -74,6 +74,6 @@ def separation(options, precision="float32"):
     separator = Separator(network.eval(), Framing(), precision=resolve_precision(precision, CPU))
     mixture = torch.from_numpy(recording(options))
     return (
-        lambda: separator.separate(mixture, N_SOURCES),
+        lambda: next(separator.separate([mixture], [N_SOURCES])),
         lambda _: {"parameters": sum(x.numel() for x in network.parameters())},
     )

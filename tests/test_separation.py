@@ -1,0 +1,98 @@
+"""Mixtures and windows share passes of the LSTM, and get from them what they would get alone."""
+
+import pytest
+import torch
+
+from skdc import separation, windows
+from skdc.mixing import Framing
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.separation import Separator
+
+FRAMING = Framing()
+
+
+@pytest.fixture
+def passes():
+    """Shapes of the batches that go through the LSTM."""
+    return []
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def separator(passes, request):
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4)).eval()
+    network.trunk.register_forward_hook(lambda _, inputs, __: passes.append(inputs[0].shape[:2]))
+    return Separator(network, FRAMING, precision=request.param)
+
+
+def noise(*n_samples):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(n, generator=generator) for n in n_samples]
+
+
+def test_neighbours_of_the_same_length_share_a_pass(separator, passes):
+    lengths = [4000, 4000, 4000, 5000, 4000, 4000]
+    found = list(separator.separate(noise(*lengths), [2] * 6))
+    frames, more_frames = (FRAMING.frame_count(n) for n in (4000, 5000))
+    assert passes == [(3, frames), (1, more_frames), (2, frames)]
+    assert [sources.shape for sources in found] == [(2, n) for n in lengths]
+
+
+def test_a_pass_takes_no_more_frames_than_it_may(separator, passes, monkeypatch):
+    frames = FRAMING.frame_count(4000)
+    monkeypatch.setattr(separation, "_FRAMES_TOGETHER", 2 * frames + 1)
+    list(separator.embed(noise(*[4000] * 5)))
+    assert passes == [(2, frames), (2, frames), (1, frames)]
+    monkeypatch.setattr(separation, "_FRAMES_TOGETHER", 1)
+    passes.clear()
+    list(separator.embed(noise(4000, 4000)))
+    assert passes == [(1, frames)] * 2
+
+
+def test_windows_of_a_recording_share_a_pass(separator, passes, monkeypatch):
+    monkeypatch.setattr(windows, "WINDOW_FRAMES", 64)
+    monkeypatch.setattr(windows, "OVERLAP_FRAMES", 16)
+    list(separator.masks(noise(12_000), [2]))
+    (shape,) = passes
+    assert shape[0] > 1
+    passes.clear()
+    # Counting looks at some windows before.
+    list(separator.masks(noise(12_000), [None]))
+    assert len(passes) == 2
+
+
+@pytest.mark.parametrize("count", [2, None])
+def test_alone_and_together_are_the_same(separator, count):
+    mixtures = noise(4000, 4000, 4000, 6000)
+    together = [separator.embed(mixtures), separator.separate(mixtures, [count] * 4)]
+    for index, (vectors, sources) in enumerate(zip(*together, strict=True)):
+        alone = mixtures[index : index + 1]
+        torch.testing.assert_close(vectors, next(separator.embed(alone)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            sources, next(separator.separate(alone, [count])), rtol=0, atol=1e-4
+        )
+
+
+def test_results_come_one_at_a_time(separator, passes):
+    mixtures = noise(4000, 5000, 6000)
+    found = separator.separate(mixtures, [2, 2, 2])
+    assert passes == []
+    next(found)
+    assert len(passes) == 1
+
+
+def test_each_mixture_has_its_own_number_of_sources(separator):
+    found = separator.masks(noise(4000, 4000, 4000), [1, 3, 2])
+    assert [len(masks) for masks in found] == [1, 3, 2]
+    with pytest.raises(ValueError, match="shorter"):
+        list(separator.masks(noise(4000, 4000), [2]))
+
+
+def test_nothing_gives_nothing(separator):
+    assert list(separator.separate([], [])) == []
+
+
+def test_the_precision_ends_with_each_result(separator):
+    for _ in separator.embed(noise(4000, 4000)):
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_grad_enabled()
