@@ -60,10 +60,10 @@ def main() -> None:
         }
         for precision in ("float32", "bfloat16"):
             works[f"LSTM, {precision}"] = lambda n=network, b=batch, p=precision: train(
-                lambda: n.trunk(b.features)[0], p
+                lambda: n.states(b.features), p
             )
             works[f"linear layer, {precision}"] = lambda n=network, h=hidden_states, p=precision: (
-                train(lambda: n.embed(h), p)
+                train(lambda: n.spread(h), p)
             )
         medians = alternate(works, args.repeats)
         print(f"2 x {hidden}, K {dim}, batch {size} x {frames}")

@@ -37,7 +37,7 @@ def main() -> None:
         features = dsp.log_magnitude(framing.stft(torch.from_numpy(mixture)))
 
         def bare(features=features) -> None:
-            # As long a stretch at a time as the separator takes.
+            # One stretch after the other, of the length of the separator's windows.
             with torch.no_grad(), core.autocast():
                 for part in features.split(4096):
                     core.network.project(part.unsqueeze(0))

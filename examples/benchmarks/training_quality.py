@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--recordings", type=int, default=1500)
     parser.add_argument("--mixtures", type=int, default=60)
+    parser.add_argument("--hidden", type=int, default=100, help="units of a layer")
     args = parser.parse_args()
     recordings, speakers = load_corpus(args.speech, "train")
     chosen = np.random.default_rng(0).permutation(len(recordings))[: args.recordings]
@@ -50,7 +51,7 @@ def main() -> None:
         for seed in range(args.seeds):
             separator = DeepClusteringSeparator(
                 embedding_dim=12,
-                hidden_size=100,
+                hidden_size=args.hidden,
                 win_length=512,
                 hop_length=128,
                 max_epochs=args.epochs,
