@@ -3,7 +3,8 @@
 Run: python examples/benchmarks/training_quality.py SPEECH LIST.csv [--seeds 3] [--epochs 4]
 
 SPEECH is a folder of recordings with `utterances.csv`, LIST a list of mixtures. The plain training
-is float32 with the objective by autograd over all bins, the fast one what the estimator does.
+is float32 with the objective by autograd over all bins, the fast one what the estimator does, and
+the third as it does where layers are wide.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from unittest import mock
 import numpy as np
 from candidates.plain import plain_affinity_loss
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, network
 from skdc.datasets import load_corpus
 from skdc.datasets.items import open_mixture_list
 from skdc.objectives import OBJECTIVES, partition_weights
@@ -35,23 +36,24 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--recordings", type=int, default=1500)
     parser.add_argument("--mixtures", type=int, default=60)
-    parser.add_argument("--hidden", type=int, default=100, help="units of a layer")
     args = parser.parse_args()
     recordings, speakers = load_corpus(args.speech, "train")
     chosen = np.random.default_rng(0).permutation(len(recordings))[: args.recordings]
     recordings, speakers = [recordings[i] for i in chosen], [speakers[i] for i in chosen]
     held_out = [item.load() for item in open_mixture_list(args.list)[: args.mixtures]]
     X_val, y_val = ([pair[i] for pair in held_out] for i in range(2))
+    fused = OBJECTIVES["balanced_affinity"]
     ways = {
-        "plain": (plain_objective, "float32"),
-        "fast": (OBJECTIVES["balanced_affinity"], "auto"),
+        "plain": (plain_objective, "float32", network._WIDE),
+        "fast": (fused, "auto", network._WIDE),
+        "fast, as with wide layers": (fused, "auto", 1),
     }
-    for name, (objective, precision) in ways.items():
+    for name, (objective, precision, wide) in ways.items():
         curves = []
         for seed in range(args.seeds):
             separator = DeepClusteringSeparator(
                 embedding_dim=12,
-                hidden_size=args.hidden,
+                hidden_size=100,
                 win_length=512,
                 hop_length=128,
                 max_epochs=args.epochs,
@@ -59,7 +61,10 @@ def main() -> None:
                 precision=precision,
                 random_state=seed,
             )
-            with mock.patch.dict(OBJECTIVES, balanced_affinity=objective):
+            with (
+                mock.patch.dict(OBJECTIVES, balanced_affinity=objective),
+                mock.patch.object(network, "_WIDE", wide),
+            ):
                 separator.fit_recordings(recordings, speakers, X_val=X_val, y_val=y_val)
             rows = separator.history_
             curves.append([row["validation_si_sdr_improvement"] for row in rows])

@@ -45,9 +45,12 @@ def objective(options, unit_norm=False):
     return run, lambda _: {}
 
 
-def training_step(options):
+def training_step(options, full_width=False):
     """Mixing (glue), encoder, separator, solver, clipping, Adam."""
     network = DPCLSeparator(N_BINS, unit=options["hidden"], emb_D=options["dim"])
+    if full_width:
+        network.blstm.l_last = nn.Identity()
+        network.linear = nn.Linear(2 * options["hidden"], N_BINS * options["dim"])
     encoder = STFTEncoder(WIN_LENGTH, WIN_LENGTH, HOP_LENGTH)
     solver = DPCLSolver(FrequencyDomainDPCL())
     optimizer = torch.optim.Adam(network.parameters())
