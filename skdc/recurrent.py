@@ -2,7 +2,7 @@
 
 oneDNN, which computes `torch.nn.LSTM` on CPUs, takes longer for the backward pass of wide layers
 in bfloat16 than in float32. Here only what hangs on the frame before is done frame by frame; the
-rest, three quarters of the work, is one product for all frames.
+rest, most of the work, is a few products for all frames.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A long recording as overlapping windows, and its sources in the same order in all of them.
 
-Embedding and clustering a window at a time keeps memory bounded and time linear. Which cluster of
-a window is which source is decided where windows overlap.
+Embedding a few windows at a time, and clustering one, keeps memory bounded and time linear. Which
+cluster of a window is which source is decided where windows overlap.
 """
 
 from __future__ import annotations

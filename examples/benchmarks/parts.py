@@ -1,6 +1,6 @@
 """Where the time of a training step goes: its parts, in both precisions.
 
-Run: python examples/benchmarks/parts.py [--threads 2]
+Run: python examples/benchmarks/parts.py [--threads 2] [--profile]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--profile", action="store_true", help="of the LSTM: torch's operators")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rng = np.random.default_rng(0)
@@ -69,6 +70,10 @@ def main() -> None:
         print(f"2 x {hidden}, K {dim}, batch {size} x {frames}")
         for name, seconds in medians.items():
             print(f"  {name:24s} {1000 * seconds:7.0f} ms")
+        if args.profile:
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+                works["LSTM, bfloat16"]()
+            print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=8))
 
 
 if __name__ == "__main__":
