@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 __all__ = ["long_product"]
@@ -18,12 +17,12 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
 
     Parameters
     ----------
-    left : Tensor of shape (n_rows, n_points)
-    right : Tensor of shape (n_points, n_columns)
+    left : Tensor of shape (..., n_rows, n_points)
+    right : Tensor of shape (..., n_points, n_columns)
 
     Returns
     -------
-    Tensor of shape (n_rows, n_columns)
+    Tensor of shape (..., n_rows, n_columns)
         ``left @ right``.
 
     Examples
@@ -33,10 +32,9 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
     >>> long_product(torch.ones(1, 5000), torch.ones(5000, 2))
     tensor([[5000., 5000.]])
     """
-    n_blocks = len(right) // _BLOCK
+    n_blocks = right.shape[-2] // _BLOCK
     whole = n_blocks * _BLOCK
-    blocks = torch.bmm(
-        left[:, :whole].unflatten(1, (n_blocks, _BLOCK)).transpose(0, 1),
-        right[:whole].unflatten(0, (n_blocks, _BLOCK)),
-    )
-    return left[:, whole:] @ right[whole:] + blocks.sum(0)
+    # (..., n_rows, n_points) -> (..., n_blocks, n_rows, block)
+    blocks = left[..., :whole].unflatten(-1, (n_blocks, _BLOCK)).movedim(-2, -3)
+    blocks = blocks @ right[..., :whole, :].unflatten(-2, (n_blocks, _BLOCK))
+    return left[..., whole:] @ right[..., whole:, :] + blocks.sum(-3)

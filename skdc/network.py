@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skdc.projection import project_active
 from skdc.recurrent import train_lstm
 
 __all__ = ["EmbeddingNetwork", "NetworkConfig"]
@@ -160,6 +161,24 @@ class EmbeddingNetwork(nn.Module):
             In the precision of the arithmetic.
         """
         return self.spread(self.states(features))
+
+    def project_active(self, features: Tensor, active: Tensor) -> tuple[Tensor, ...]:
+        """Embed the bins that are asked for, without the unit norm.
+
+        In training two bins of three may have no weight; leaving them out saves a good part of
+        the widest layer. How many there are is known on the host only, so this is for CPUs.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        active : bool Tensor of shape (n_mixtures, n_frames, n_bins)
+
+        Returns
+        -------
+        tuple of Tensor of shape (n_active_i, embedding_dim)
+            One a mixture, ``project(features)[i][active[i]]``.
+        """
+        return project_active(self.states(features), self.embed.weight, self.embed.bias, active)
 
     def states(self, features: Tensor) -> Tensor:
         """Give the states of the last LSTM layer, the first half of `project`.

@@ -7,7 +7,7 @@ of bins by bins is ever built: the cost is linear in their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -101,28 +101,30 @@ def partition_weights(labels: Tensor, weights: Tensor) -> Tensor:
 class _Affinity(torch.autograd.Function):
     """The affinity objective of normalised vectors, with its gradient in closed form.
 
-    Autograd would keep several copies of all embeddings. This keeps one copy of the bins that have
-    a weight, the others cost nothing.
+    Autograd would keep several copies of all embeddings. This keeps one copy, on the CPU of the
+    bins that have a weight alone: there the others cost nothing.
     """
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         products, saved = [], []
-        for v, y, w in zip(vectors, labels, weights, strict=True):
-            active = (w > 0).nonzero().squeeze(-1)
-            v, y = (x.index_select(0, active).to(dtype) for x in (v, y))
-            root = w.index_select(0, active).unsqueeze(-1).to(dtype).sqrt_()
+        for active, *part in _parts(vectors, labels, weights):
+            # Copies, to be changed in place.
+            v, y, root = (x.to(dtype, copy=active is None) for x in part)
+            root = root.unsqueeze(-1).sqrt_()
             norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_(min=_SMALLEST_NORM)
             # Both sides carry the root of the weight, so that one copy of the vectors is enough.
             v *= root / norm
             y *= root
             # V'WV (K, K), Y'WV (C, K) and the diagonal of Y'WY (C). The transpose V'WY, with few
             # columns instead of few rows, would take four times as long.
-            products.append((long_product(v.T, v), long_product(y.T, v), y.square().sum(0)))
+            products.append((long_product(v.mT, v), long_product(y.mT, v), y.square().sum(-2)))
             saved += [active, v, y, root, norm]
-        vv, yv, yy = (torch.stack(matrices) for matrices in zip(*products, strict=True))
-        total = weights.to(dtype).sum(-1).square().clamp_(min=torch.finfo(dtype).tiny)
+        vv, yv, yy = (torch.cat(matrices) for matrices in zip(*products, strict=True))
+        # So large that 4 / total is finite, also where nothing counts.
+        smallest = 16 * torch.finfo(dtype).tiny
+        total = weights.to(dtype).sum(-1).square().clamp_(min=smallest)
         loss = (_energy(vv) - 2 * _energy(yv) + yy.square().sum(-1)) / total
         # d loss / dV = 4 W (V V'WV - Y Y'WV) / total
         slopes = (matrix * (4 / total)[:, None, None] for matrix in (vv, yv))
@@ -135,15 +137,41 @@ class _Affinity(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         by_v, by_y, *saved = ctx.saved_tensors
         by_v, by_y = (matrix * grads[0][:, None, None] for matrix in (by_v, by_y))
-        gradient = torch.zeros(ctx.shape, dtype=ctx.dtype, device=by_v.device)
-        for item, out in enumerate(gradient):
-            active, v, y, root, norm = saved[5 * item : 5 * item + 5]
-            slope = (v @ by_v[item]).addmm_(y, by_y[item], alpha=-1)
+        # Where every part is whole, all of it is written.
+        make = torch.empty if all(active is None for active in saved[::5]) else torch.zeros
+        gradient = make(ctx.shape, dtype=ctx.dtype, device=by_v.device)
+        first = 0
+        for active, v, y, root, norm in zip(*(saved[k::5] for k in range(5)), strict=True):
+            items = slice(first, first := first + len(v))
+            slope = (v @ by_v[items]).sub_(y @ by_y[items])
             # Through the normalisation: only the part across the unit vector comes back, / norm.
-            along = torch.linalg.vecdot(v, slope).unsqueeze(-1) / root.square()
+            tiny = torch.finfo(root.dtype).tiny
+            along = torch.linalg.vecdot(v, slope).unsqueeze(-1) / root.square().clamp_(min=tiny)
             slope.addcmul_(v, along, value=-1).mul_(root / norm)
-            out.index_copy_(0, active, slope.to(ctx.dtype))
+            if active is None:
+                gradient[items] = slope
+            else:
+                gradient[items].index_copy_(1, active, slope.to(ctx.dtype))
         return gradient, None, None
+
+
+def _parts(
+    vectors: Tensor, labels: Tensor, weights: Tensor
+) -> Iterator[tuple[Tensor | None, *tuple[Tensor, ...]]]:
+    """Give mixtures with the indices of those bins that have a weight; None where all count.
+
+    On the CPU one after the other, without the bins of no weight. Elsewhere all as they are:
+    what is left out is known on the host, and waiting for it would take longer than the rest.
+    """
+    if vectors.device.type != "cpu":
+        yield None, vectors, labels, weights
+        return
+    for v, y, w in zip(vectors.split(1), labels.split(1), weights.split(1), strict=True):
+        active = (w[0] > 0).nonzero().squeeze(-1)
+        if len(active) == w.shape[1]:
+            yield None, v, y, w
+        else:
+            yield active, *(x.index_select(1, active) for x in (v, y, w))
 
 
 def _energy(matrices: Tensor) -> Tensor:
@@ -197,9 +225,10 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor
     tensor(0.5000)
     """
     leading = embeddings.shape[:-2]
-    flat = [tensor.flatten(0, -3) if leading else tensor[None] for tensor in (embeddings, labels)]
+    tensors = (embeddings, labels, weights.unsqueeze(-1))
+    flat = [tensor.flatten(0, -3) if leading else tensor[None] for tensor in tensors]
     with torch.autocast(embeddings.device.type, enabled=False):
-        loss: Tensor = _Affinity.apply(*flat, weights.reshape(-1, weights.shape[-1]))  # type: ignore[no-untyped-call]
+        loss: Tensor = _Affinity.apply(*flat[:2], flat[2].squeeze(-1))  # type: ignore[no-untyped-call]
     return loss.reshape(leading)
 
 

@@ -126,9 +126,15 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tenso
     >>> 0 < loss.item() < 1
     True
     """
+    loss, labels = OBJECTIVES[objective], one_hot_labels(batch.labels, batch.n_sources)
+    if batch.features.device.type == "cpu":
+        # Only bins that count, which differ in number from mixture to mixture.
+        active = batch.weights > 0
+        vectors = network.project_active(batch.features, active)
+        targets = (x[active].split([len(v) for v in vectors]) for x in (labels, batch.weights))
+        return torch.stack([loss(*own) for own in zip(vectors, *targets, strict=True)]).mean()
     embeddings = network.project(batch.features).flatten(1, 2)  # (mixtures, bins, embedding)
-    labels = one_hot_labels(batch.labels, batch.n_sources).flatten(1, 2)
-    return OBJECTIVES[objective](embeddings, labels, batch.weights.flatten(1)).mean()
+    return loss(embeddings, labels.flatten(1, 2), batch.weights.flatten(1)).mean()
 
 
 def _score(row: dict[str, float]) -> float:
@@ -297,11 +303,7 @@ class Trainer:
             "kind": "training",
             "config": asdict(self.config),
             "network": self.network.config.as_dict(),
-            "step": self.step,
-            "epoch": self.epoch,
-            "epoch_step": self.epoch_step,
-            "hours": self.hours,
-            "seconds": self.seconds,
+            **{name: getattr(self, name) for name in _COUNTERS},
             "best_score": self.best_score if self.best is not None else None,
             # JSON has no word for what is not finite; float() reads these.
             "history": [

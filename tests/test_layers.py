@@ -16,6 +16,7 @@ LEVELS = {
     "skdc.dsp": 0,
     "skdc.linalg": 0,
     "skdc.metrics": 0,
+    "skdc.projection": 0,
     "skdc.recurrent": 0,
     "skdc.resampling": 0,
     "skdc.storage": 0,
