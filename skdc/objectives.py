@@ -151,7 +151,7 @@ class _Affinity(torch.autograd.Function):
             if active is None:
                 gradient[items] = slope
             else:
-                gradient[items].index_copy_(1, active, slope.to(ctx.dtype))
+                gradient[first - 1].index_copy_(0, active, slope[0].to(ctx.dtype))
         return gradient, None, None
 
 
@@ -171,7 +171,8 @@ def _parts(
         if len(active) == w.shape[1]:
             yield None, v, y, w
         else:
-            yield active, *(x.index_select(1, active) for x in (v, y, w))
+            # By rows of matrices: several times faster than along a middle axis.
+            yield active, *(x[0].index_select(0, active)[None] for x in (v, y, w))
 
 
 def _energy(matrices: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ __all__ = ["project_active"]
 # Numbers of a frame in a band, about. Narrower bands leave out more, but make products that are
 # too small to be fast.
 _BAND_WIDTH = 320
-# Frames of a band are rounded up to a multiple of this: oneDNN compiles a kernel for every shape
-# of a product in half precision, which takes longer than the product, and keeps a thousand.
-_FRAMES_STEP = 64
+# Frames of a band are rounded up to a multiple of one in so many of all: oneDNN compiles a kernel
+# for every shape of a product in half precision, which takes longer than the product.
+_FRAME_COUNTS = 16
 
 
 def project_active(
@@ -70,6 +70,7 @@ class _ActiveProjection(torch.autograd.Function):
         # Where in the vectors that are computed each bin has its own.
         place = torch.empty(chosen.shape, dtype=torch.int64)
         bands, n_vectors = [], 0
+        step = -(-len(rows) // _FRAME_COUNTS)
         n_bands = min(max(1, n_bins * dim // _BAND_WIDTH), n_bins)
         for bins in torch.arange(n_bins).tensor_split(n_bands):
             band = slice(int(bins[0]), int(bins[-1]) + 1)
@@ -77,7 +78,7 @@ class _ActiveProjection(torch.autograd.Function):
             own = n_vectors + torch.arange(frames.numel() * len(bins)).view(-1, len(bins))
             place[:, band].index_copy_(0, frames, own)
             # The first frame makes up the number; its vectors there are never looked at.
-            frames = functional.pad(frames, (0, -len(frames) % _FRAMES_STEP))
+            frames = functional.pad(frames, (0, -len(frames) % step))
             n_new = len(frames) * len(bins)
             bands.append((band, frames, slice(n_vectors, n_vectors + n_new)))
             n_vectors += n_new
