@@ -226,10 +226,10 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor
     tensor(0.5000)
     """
     leading = embeddings.shape[:-2]
-    tensors = (embeddings, labels, weights.unsqueeze(-1))
-    flat = [tensor.flatten(0, -3) if leading else tensor[None] for tensor in tensors]
+    flat = [tensor.flatten(0, -3) if leading else tensor[None] for tensor in (embeddings, labels)]
+    weights = weights.flatten(0, -2) if leading else weights[None]
     with torch.autocast(embeddings.device.type, enabled=False):
-        loss: Tensor = _Affinity.apply(*flat[:2], flat[2].squeeze(-1))  # type: ignore[no-untyped-call]
+        loss: Tensor = _Affinity.apply(*flat, weights)  # type: ignore[no-untyped-call]
     return loss.reshape(leading)
 
 
