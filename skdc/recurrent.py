@@ -76,6 +76,7 @@ class _Layer(torch.autograd.Function):
         bounded = torch.empty_like(cells[1:])  # tanh of the cells
         hidden = torch.empty_like(cells, dtype=dtype)
         cells[0], hidden[0] = 0.0, 0.0
+        one, two = _numbers(cells, 1, 2)
         directions = [
             (
                 own_gates.flatten(-2).unbind(),
@@ -98,11 +99,11 @@ class _Layer(torch.autograd.Function):
             input_gate, forget_gate, candidate, output_gate = gate.unbind(-2)
             # tanh(x) = 2 sigmoid(2x) - 1: torch's sigmoid takes a quarter of the time of its tanh,
             # and one call does for all gates. The candidate stays a sigmoid.
-            candidate.mul_(2)
+            candidate.mul_(two)
             gate.sigmoid_()
             torch.mul(forget_gate, before, out=cell)
             cell.addcmul_(input_gate, candidate, value=2).sub_(input_gate)
-            torch.mul(cell, 2, out=tanh).sigmoid_().mul_(2).sub_(1)
+            torch.mul(cell, two, out=tanh).sigmoid_().mul_(two).sub_(one)
             out.copy_(tanh * output_gate)
         ctx.save_for_backward(gates, cells, bounded, hidden, *both_inputs, *of_inputs, *of_hidden)
         ctx.dtypes = [w.dtype for w in parameters]
@@ -123,6 +124,7 @@ class _Layer(torch.autograd.Function):
         by_gate = torch.empty_like(gates[0])
         by_input_gate, by_forget_gate, by_candidate, by_output_gate = by_gate.unbind(-2)
         by_cell, by_hidden, change = (torch.zeros_like(cells[0]) for _ in range(3))
+        one, two, four = _numbers(cells, 1, 2, 4)
         directions = [
             (own_hidden, _product(w.T), own_gates.unbind(), own_outputs.unbind())
             for own_hidden, w, own_gates, own_outputs in zip(
@@ -137,9 +139,9 @@ class _Layer(torch.autograd.Function):
                 own_hidden.copy_(product(own_gates[t + 1], own_outputs[t]))
             torch.mul(by_hidden, output_gate, out=change)
             by_cell.add_(_tanh_backward(change, tanh, grad_input=change))
-            torch.mul(candidate, 2, out=by_input_gate).sub_(1).mul_(by_cell)
+            torch.mul(candidate, two, out=by_input_gate).sub_(one).mul_(by_cell)
             torch.mul(before, by_cell, out=by_forget_gate)
-            torch.mul(input_gate, by_cell, out=by_candidate).mul_(4)  # 1 - tanh^2 = 4 s (1 - s)
+            torch.mul(input_gate, by_cell, out=by_candidate).mul_(four)  # 1 - tanh^2 = 4 s (1 - s)
             torch.mul(tanh, by_hidden, out=by_output_gate)
             _sigmoid_backward(by_gate, gate, grad_input=by_gate)
             result.copy_(by_gate.flatten(-2))
@@ -154,16 +156,27 @@ class _Layer(torch.autograd.Function):
             factors = (x.flatten(0, 1), hidden[:-1, d].flatten(0, 1))
             # In half precision a product with ones is several times faster than `sum`.
             by_bias = (rows.new_ones(1, len(rows)) @ rows).squeeze(0)
+            # oneDNN takes longer where it lays out the first factor of a product itself; turning
+            # the smaller factor and the result around by ourselves is quicker.
+            by_weights = ((factor.T.contiguous() @ rows).T for factor in factors)
             # Two biases, two tensors: whoever scales gradients in place must not meet one twice.
-            gradients += [*(rows.T @ factor for factor in factors), by_bias, by_bias.clone()]
+            gradients += [*by_weights, by_bias, by_bias.clone()]
         return (
             reduce(torch.add, _turned(by_inputs)) if by_inputs else None,
-            *(g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)),
+            *(
+                g.to(dtype, memory_format=torch.contiguous_format)
+                for g, dtype in zip(gradients, ctx.dtypes, strict=True)
+            ),
         )
 
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
+def _numbers(like: Tensor, *numbers: float) -> Sequence[Tensor]:
+    """Give numbers as tensors: torch makes one of a number at every call, which takes its time."""
+    return like.new_tensor(numbers).unbind()
 
 
 def _turned(directions: Sequence[Tensor]) -> list[Tensor]:

@@ -31,6 +31,9 @@ HERE = Path(__file__).parent
 # Threads of a candidate that has answered may spin for a while before they sleep.
 _SETTLE_SECONDS = 0.1
 _TURN_SECONDS = 0.5
+# In half precision a kernel is compiled for every shape of a product, and the number of bins that
+# count differs from step to step: in use, a run of thousands of steps soon has them all.
+_WARM_SECONDS = 10.0
 
 
 class Candidate:
@@ -75,13 +78,19 @@ class Candidate:
         self.process.kill()
         return {}
 
-    def first(self) -> None:
-        """Run for the first time, which says what memory it takes, and is not timed."""
+    def warm_up(self, seconds: float) -> None:
+        """Run for the first time, which says what memory it takes, and on; not timed."""
         self.figures |= self.ask("first")
+        if seconds:
+            self.ask("turn", at_least=seconds)
 
     def turn(self) -> None:
-        """Run some more."""
-        self.seconds += self.ask("turn", at_least=_TURN_SECONDS).get("seconds", [])
+        """Run some more.
+
+        The first run of a turn finds the caches full of what others did and does not count.
+        """
+        seconds = self.ask("turn", at_least=_TURN_SECONDS).get("seconds", [])
+        self.seconds += seconds[1:] or seconds
 
     def result(self) -> dict[str, Any]:
         """Give what is to be kept."""
@@ -119,7 +128,7 @@ def compare(case: Case, pythons: dict[str, str], args: argparse.Namespace) -> di
             candidate.ask(
                 "prepare", kind=case.kind, module=module, settings=settings, options=case.options
             )
-            candidate.first()
+            candidate.warm_up(0.0 if args.quick else _WARM_SECONDS)
         for _ in range(args.repeats or case.repeats):
             for candidate in candidates.values():
                 time.sleep(_SETTLE_SECONDS)

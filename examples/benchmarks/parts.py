@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 import torch
+from cases import speakers
 from measure import alternate
 
-from skdc.mixing import Framing, SourceBank
+from skdc.mixing import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import OBJECTIVES, one_hot_labels
+from skdc.projection import project_active
 from skdc.training import Trainer, TrainingConfig
 
 
@@ -25,9 +26,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="of the LSTM: torch's operators")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rng = np.random.default_rng(0)
-    envelope = np.repeat(rng.random((8, 400)) < 0.6, 2000, axis=1)
-    bank = SourceBank(list(rng.standard_normal(envelope.shape) * envelope), framing=Framing())
+    bank = SourceBank(list(speakers()))
     for hidden, dim, size, frames in (
         (300, 20, 16, 100),
         (600, 40, 16, 100),
@@ -42,8 +41,8 @@ def main() -> None:
 
         def train(forward, precision, network=network) -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                output = forward()
-            output.backward(torch.ones_like(output))
+                outputs = forward()
+            torch.autograd.backward(outputs, [torch.ones_like(x) for x in outputs])
             network.zero_grad()
 
         def optimise(trainer=trainer) -> None:
@@ -51,8 +50,12 @@ def main() -> None:
                 parameter.grad = torch.zeros_like(parameter)
             trainer.optimizer.step()
 
-        def objective(vectors=vectors, labels=labels, batch=batch) -> torch.Tensor:
-            return OBJECTIVES["balanced_affinity"](vectors, labels, batch.weights.flatten(1))
+        def objective(vectors=vectors, labels=labels, batch=batch) -> list[torch.Tensor]:
+            return [OBJECTIVES["balanced_affinity"](vectors, labels, batch.weights.flatten(1))]
+
+        def active(precision, layer=network.embed, batch=batch, states=hidden_states):
+            states = states.to(getattr(torch, precision))
+            return project_active(states, layer.weight, layer.bias, batch.weights > 0)
 
         works = {
             "batch": lambda size=size, frames=frames: bank.batch(size, frames, seed=0, step=0),
@@ -61,10 +64,13 @@ def main() -> None:
         }
         for precision in ("float32", "bfloat16"):
             works[f"LSTM, {precision}"] = lambda n=network, b=batch, p=precision: train(
-                lambda: n.states(b.features), p
+                lambda: [n.states(b.features)], p
             )
-            works[f"linear layer, {precision}"] = lambda n=network, h=hidden_states, p=precision: (
-                train(lambda: n.spread(h), p)
+            works[f"whole layer, {precision}"] = lambda n=network, h=hidden_states, p=precision: (
+                train(lambda: [n.spread(h)], p)
+            )
+            works[f"active bins, {precision}"] = lambda f=active, p=precision: train(
+                lambda: f(p), p
             )
         medians = alternate(works, args.repeats)
         print(f"2 x {hidden}, K {dim}, batch {size} x {frames}")

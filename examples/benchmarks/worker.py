@@ -59,11 +59,7 @@ class Worker:
         return {"extra_peak_mb": round(peak_mb() - before, 1)} if is_linux else {}
 
     def turn(self, at_least: float) -> dict[str, list[float]]:
-        """Run for some seconds, at least once, and time each run.
-
-        The first run of a turn finds the caches full of what others did; short ones go on, as in
-        use.
-        """
+        """Run for some seconds, at least once, and time each run."""
         times: list[float] = []
         while sum(times) < at_least:
             start = time.perf_counter()
