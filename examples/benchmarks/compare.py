@@ -31,9 +31,6 @@ HERE = Path(__file__).parent
 # Threads of a candidate that has answered may spin for a while before they sleep.
 _SETTLE_SECONDS = 0.1
 _TURN_SECONDS = 0.5
-# In half precision a kernel is compiled for every shape of a product, and the number of bins that
-# count differs from step to step: in use, a run of thousands of steps soon has them all.
-_WARM_SECONDS = 10.0
 
 
 class Candidate:
@@ -81,8 +78,7 @@ class Candidate:
     def warm_up(self, seconds: float) -> None:
         """Run for the first time, which says what memory it takes, and on; not timed."""
         self.figures |= self.ask("first")
-        if seconds:
-            self.ask("turn", at_least=seconds)
+        self.ask("turn", at_least=seconds)
 
     def turn(self) -> None:
         """Run some more.
@@ -128,7 +124,7 @@ def compare(case: Case, pythons: dict[str, str], args: argparse.Namespace) -> di
             candidate.ask(
                 "prepare", kind=case.kind, module=module, settings=settings, options=case.options
             )
-            candidate.warm_up(0.0 if args.quick else _WARM_SECONDS)
+            candidate.warm_up(case.warm_seconds)
         for _ in range(args.repeats or case.repeats):
             for candidate in candidates.values():
                 time.sleep(_SETTLE_SECONDS)
@@ -166,7 +162,7 @@ def main() -> None:
     for key in args.cases:
         case = CASES[key]
         if args.quick:
-            case = case._replace(options=shrink(case.options), repeats=1)
+            case = case._replace(options=shrink(case.options), repeats=1, warm_seconds=0.0)
         record = {
             "title": case.title,
             "machine": machine(),
