@@ -143,7 +143,7 @@ class _Affinity(torch.autograd.Function):
         first = 0
         for active, v, y, root, norm in zip(*(saved[k::5] for k in range(5)), strict=True):
             items = slice(first, first := first + len(v))
-            slope = (v @ by_v[items]).sub_(y @ by_y[items])
+            slope = (y @ by_y[items]).baddbmm_(v, by_v[items], beta=-1)
             # Through the normalisation: only the part across the unit vector comes back, / norm.
             tiny = torch.finfo(root.dtype).tiny
             along = torch.linalg.vecdot(v, slope).unsqueeze(-1) / root.square().clamp_(min=tiny)

@@ -60,7 +60,7 @@ def _objective(dim: int) -> Case:
     candidates = {"skdc": SKDC["skdc"], "plain autograd": ("plain", {})} | PEERS
     # What it has not by itself, so that it computes what the others do.
     candidates["espnet, unit norm added"] = ("espnet", {"unit_norm": True})
-    return Case("objective", title, options, candidates, 9)
+    return Case("objective", title, options, candidates, 20)
 
 
 def _step(hidden: int, dim: int, batch: int, frames: int) -> Case:
