@@ -8,7 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from skdc.mixing import SourceBank
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.training import batch_loss
 
 HERE = Path(__file__).parent.parent / "examples" / "benchmarks"
 
@@ -33,6 +39,20 @@ def test_inertia_is_that_of_kmeans(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cases.embeddings({"seconds": 1, "dim": 5})
     fitted = KMeans(2, n_init=1, random_state=0, tol=0).fit(points)
     assert cases.inertia(points, fitted.labels_) == pytest.approx(fitted.inertia_, rel=1e-4)
+
+
+def test_plain_training_has_the_loss_and_gradient_of_the_fast_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    plain = importlib.import_module("training_quality").plain_batch_loss
+    bank = SourceBank(np.random.default_rng(0).standard_normal((3, 8000)))
+    batch = bank.batch(3, 20, seed=0, step=0)
+    network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))
+    losses = [loss(network, batch, "balanced_affinity") for loss in (plain, batch_loss)]
+    torch.testing.assert_close(*losses)
+    gradients = [torch.autograd.grad(loss, list(network.parameters())) for loss in losses]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
 
 
 def test_compare_and_report(tmp_path: Path) -> None:

@@ -16,15 +16,18 @@ from unittest import mock
 import numpy as np
 from candidates.plain import plain_affinity_loss
 
-from skdc import DeepClusteringSeparator, network
+from skdc import DeepClusteringSeparator, network, training
 from skdc.datasets import load_corpus
 from skdc.datasets.items import open_mixture_list
-from skdc.objectives import OBJECTIVES, partition_weights
+from skdc.objectives import one_hot_labels, partition_weights
 
 
-def plain_objective(embeddings, labels, weights):
-    """Balanced affinity, as most implementations compute it."""
-    return plain_affinity_loss(embeddings.float(), labels, partition_weights(labels, weights))
+def plain_batch_loss(network, batch, objective):
+    """Balanced affinity of all bins, as most implementations compute it."""
+    embeddings = network.project(batch.features).flatten(1, 2).float()
+    labels = one_hot_labels(batch.labels, batch.n_sources).flatten(1, 2)
+    weights = partition_weights(labels, batch.weights.flatten(1))
+    return plain_affinity_loss(embeddings, labels, weights).mean()
 
 
 def main() -> None:
@@ -42,13 +45,12 @@ def main() -> None:
     recordings, speakers = [recordings[i] for i in chosen], [speakers[i] for i in chosen]
     held_out = [item.load() for item in open_mixture_list(args.list)[: args.mixtures]]
     X_val, y_val = ([pair[i] for pair in held_out] for i in range(2))
-    fused = OBJECTIVES["balanced_affinity"]
     ways = {
-        "plain": (plain_objective, "float32", network._WIDE),
-        "fast": (fused, "auto", network._WIDE),
-        "fast, as with wide layers": (fused, "auto", 1),
+        "plain": (plain_batch_loss, "float32", network._WIDE),
+        "fast": (training.batch_loss, "auto", network._WIDE),
+        "fast, as with wide layers": (training.batch_loss, "auto", 1),
     }
-    for name, (objective, precision, wide) in ways.items():
+    for name, (batch_loss, precision, wide) in ways.items():
         curves = []
         for seed in range(args.seeds):
             separator = DeepClusteringSeparator(
@@ -62,7 +64,7 @@ def main() -> None:
                 random_state=seed,
             )
             with (
-                mock.patch.dict(OBJECTIVES, balanced_affinity=objective),
+                mock.patch.object(training, "batch_loss", batch_loss),
                 mock.patch.object(network, "_WIDE", wide),
             ):
                 separator.fit_recordings(recordings, speakers, X_val=X_val, y_val=y_val)
