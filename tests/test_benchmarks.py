@@ -55,6 +55,15 @@ def test_plain_training_has_the_loss_and_gradient_of_the_fast_one(
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
 
 
+def test_one_device_runs_on_the_cpu() -> None:
+    command = [sys.executable, str(HERE / "one_device.py"), "--device=cpu", "--hidden=8"]
+    command += ["--dim=5", "--batch=2", "--frames=20", "--repeats=1", "--side=64", "--minutes=0.1"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "x bare network" in text
+    assert "hours of mixtures a second" in text
+    assert "bundled model, 0.1 minutes" in text
+
+
 def test_compare_and_report(tmp_path: Path) -> None:
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     # An environment that does not hold the peer it should.
