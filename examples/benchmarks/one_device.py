@@ -13,16 +13,14 @@ import argparse
 
 import numpy as np
 import torch
-from candidates.plain import Network
-from cases import HOP_LENGTH, N_BINS, SAMPLE_RATE, speakers
+from candidates import plain
+from candidates import skdc as library
+from cases import HOP_LENGTH, SAMPLE_RATE
 from measure import alternate, report
 
 from skdc import load_pretrained
 from skdc.datasets import load_sample_mixture
-from skdc.mixing import SourceBank
-from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.parameters import resolve_precision
-from skdc.training import Trainer, TrainingConfig
 
 
 def main() -> None:
@@ -38,50 +36,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 60.0])
     args = parser.parse_args()
     device = torch.device(args.device)
-    if device.type == "cuda":
-        device = torch.device("cuda", torch.cuda.current_device())
     precision = resolve_precision("auto", device)
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def finished(work):
+        def run() -> None:
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        return run
 
     square = torch.randn(args.side, args.side, device=device, dtype=torch.bfloat16)
-    bank = SourceBank(list(speakers()), device=device)
     for size in args.batch:
-        network = EmbeddingNetwork(NetworkConfig(N_BINS, args.dim, args.hidden, 2)).to(device)
-        config = TrainingConfig(
-            segment_frames=(args.frames,),
-            batch_size=size,
-            precision=precision,
-            max_epochs=10**6,
-        )
-        trainer = Trainer(network, bank, config)
-        bare_network = Network(args.hidden, args.dim).to(device)
-        features = torch.randn(size, args.frames, N_BINS, device=device)
-
-        def product() -> None:
-            torch.mm(square, square)
-            wait()
-
-        def bare(network=bare_network, features=features) -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                vectors = network(features)
-            vectors.backward(torch.ones_like(vectors))
-            network.zero_grad()
-            wait()
-
-        def step(trainer=trainer) -> None:
-            trainer.train_step()
-            wait()
-
-        medians = alternate({"bare network": bare, "skdc": step, "product": product}, args.repeats)
+        options = {"hidden": args.hidden, "dim": args.dim, "batch": size, "frames": args.frames}
+        bare, _ = plain.training_step(options, precision, device)
+        step, figures = library.training_step(options, precision, device)
+        works = {"bare network": bare, "skdc": step, "product": lambda: torch.mm(square, square)}
+        medians = alternate({name: finished(work) for name, work in works.items()}, args.repeats)
         peak = 2 * args.side**3 / medians.pop("product")
         report(f"step, {precision}, batch {size} x {args.frames}", medians, "bare network")
         hours = size * args.frames * HOP_LENGTH / SAMPLE_RATE / 3600
         # A multiplication and an addition a weight and frame, forward and twice backward.
-        n_weights = sum(w.numel() for w in network.parameters() if w.dim() == 2)
-        rate = 6 * n_weights * size * args.frames / medians["skdc"]
+        rate = 6 * figures(None)["parameters"] * size * args.frames / medians["skdc"]
         print(f"  {hours / medians['skdc']:.3g} hours of mixtures a second")
         print(f"  {rate / 1e12:.3g} TFLOP/s, {rate / peak:.3g} of {peak / 1e12:.3g}")
 

@@ -59,15 +59,15 @@ def clustering(options):
     )
 
 
-def training_step(options, precision="float32"):
+def training_step(options, precision="float32", device="cpu"):
     """Forward and backward."""
-    network = Network(options["hidden"], options["dim"])
-    features = torch.randn(options["batch"], options["frames"], N_BINS)
+    network = Network(options["hidden"], options["dim"]).to(device)
+    features = torch.randn(options["batch"], options["frames"], N_BINS, device=device)
     n_values = options["batch"] * options["frames"] * N_BINS * options["dim"]
-    gradient = torch.ones(n_values).view(options["batch"], options["frames"], -1)
+    gradient = torch.ones(n_values, device=device).view(options["batch"], options["frames"], -1)
 
     def run():
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             vectors = network(features)
         vectors.backward(gradient.to(vectors.dtype))
         network.zero_grad()

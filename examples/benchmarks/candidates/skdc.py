@@ -39,16 +39,17 @@ def objective(options, precision="float32"):
     return run, lambda _: {}
 
 
-def training_step(options, precision="float32"):
+def training_step(options, precision="float32", device=CPU):
     """Mixing, features, network, objective, clipping, Adam and the running average of weights."""
     network = EmbeddingNetwork(NetworkConfig(N_BINS, options["dim"], options["hidden"], 2))
+    network.to(device)
     config = TrainingConfig(
         segment_frames=(options["frames"],),
         batch_size=options["batch"],
-        precision=resolve_precision(precision, CPU),
+        precision=resolve_precision(precision, device),
         max_epochs=10**6,
     )
-    trainer = Trainer(network, SourceBank(list(speakers())), config)
+    trainer = Trainer(network, SourceBank(list(speakers()), device=device), config)
     return trainer.train_step, lambda _: {
         "parameters": sum(x.numel() for x in network.parameters())
     }
