@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         compose,
         datasets,
         display,
-        dsp,
         metrics,
         mixing,
         model_selection,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         preprocessing,
         pretrained,
         separation,
+        signal,
         training,
     )
     from skdc.datasets import make_mixtures
@@ -46,7 +46,6 @@ __all__ = [
     "compose",
     "datasets",
     "display",
-    "dsp",
     "load_pretrained",
     "make_mixtures",
     "metrics",
@@ -57,6 +56,7 @@ __all__ = [
     "preprocessing",
     "pretrained",
     "separation",
+    "signal",
     "training",
 ]
 

@@ -8,8 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.mixing import Framing
-from skdc.resampling import resample
+from skdc.signal import Framing, resample
 
 __all__ = [
     "CheckedRecordings",

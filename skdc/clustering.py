@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 
 __all__ = [
     "Clusterer",

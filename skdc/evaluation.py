@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from skdc import dsp
+from skdc import signal
 from skdc.datasets.items import ProtocolMixture
 from skdc.metrics import evaluate_separation
 
@@ -182,14 +182,14 @@ def oracle_estimates(
         "win_length": 2 * round(model.win_length * stretch / 2),
         "hop_length": max(1, round(model.hop_length * stretch)),
     }
-    sources = dsp.stft(torch.as_tensor(references, dtype=torch.float32), **framing)
-    spectrogram = dsp.stft(torch.as_tensor(mixture, dtype=torch.float32), **framing)
+    sources = signal.stft(torch.as_tensor(references, dtype=torch.float32), **framing)
+    spectrogram = signal.stft(torch.as_tensor(mixture, dtype=torch.float32), **framing)
     masks = (
-        dsp.binary_masks(dsp.dominant_source(sources), len(references)),
-        dsp.phase_sensitive_masks(sources, spectrogram),
+        signal.binary_masks(signal.dominant_source(sources), len(references)),
+        signal.phase_sensitive_masks(sources, spectrogram),
     )
     return {
-        name: dsp.istft(dsp.apply_masks(mask, spectrogram), len(mixture), **framing).numpy()
+        name: signal.istft(signal.apply_masks(mask, spectrogram), len(mixture), **framing).numpy()
         for name, mask in zip(ORACLES, masks, strict=True)
     }
 

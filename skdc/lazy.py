@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeGuard
 from numpy.typing import NDArray
 
 from skdc.checks import check_duration
-from skdc.mixing import Framing
+from skdc.signal import Framing
 
 __all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
 

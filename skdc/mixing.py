@@ -8,7 +8,6 @@ step, so a resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,59 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skdc import dsp
+from skdc import signal
+from skdc.signal import Framing, active_level
 from skdc.storage import ArrayStore
 
 __all__ = [
     "Batch",
     "BatchSource",
-    "Framing",
     "MixtureBank",
     "SourceBank",
-    "active_level",
     "make_bank",
     "make_targets",
     "step_seed",
 ]
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How waveforms are cut into frames and what counts as active.
-
-    Parameters
-    ----------
-    win_length, hop_length : int, default=256 and 64
-        Window and hop in samples (32 ms and 8 ms at 8 kHz).
-    activity_threshold_db : float, default=40.0
-        Bins further than this below the loudest one carry no weight, dB.
-    """
-
-    win_length: int = 256
-    hop_length: int = 64
-    activity_threshold_db: float = 40.0
-
-    def stft(self, waveform: Tensor) -> Tensor:
-        """`skdc.dsp.stft` with this framing."""
-        return dsp.stft(waveform, win_length=self.win_length, hop_length=self.hop_length)
-
-    def istft(self, spectrogram: Tensor, n_samples: int) -> Tensor:
-        """`skdc.dsp.istft` with this framing."""
-        return dsp.istft(
-            spectrogram, n_samples, win_length=self.win_length, hop_length=self.hop_length
-        )
-
-    def activity(self, spectrogram: Tensor) -> Tensor:
-        """`skdc.dsp.activity` with this threshold."""
-        return dsp.activity(spectrogram, threshold_db=self.activity_threshold_db)
-
-    def frame_count(self, n_samples: int) -> int:
-        """`skdc.dsp.frame_count` with this framing."""
-        return dsp.frame_count(n_samples, self.hop_length)
-
-    def segment_samples(self, n_frames: int) -> int:
-        """Waveform length that gives exactly `n_frames` frames (at least 2)."""
-        return (n_frames - 1) * self.hop_length
 
 
 class Batch(NamedTuple):
@@ -130,36 +89,6 @@ def _generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(step_seed(seed, step))
 
 
-def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
-    """Root mean square of the parts of a recording where somebody speaks.
-
-    Parameters
-    ----------
-    waveform : array of shape (n_samples,)
-        At least one sample.
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    float
-        Level over the 20 ms frames within 30 dB of the loudest one; 0 for silence. A simple
-        stand-in for the active speech level of ITU-T P.56.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.mixing import active_level
-    >>> speech = np.r_[np.zeros(800), np.full(800, 0.5), np.zeros(800)]
-    >>> active_level(speech, 8000)
-    0.5
-    """
-    n = max(1, min(len(waveform), sample_rate // 50))
-    frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
-    power = np.square(frames).mean(axis=1)
-    return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))
-
-
 def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
     """Turn waveforms into features, labels and weights.
 
@@ -177,15 +106,16 @@ def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
     Examples
     --------
     >>> import torch
-    >>> from skdc.mixing import Framing, make_targets
+    >>> from skdc.mixing import make_targets
+    >>> from skdc.signal import Framing
     >>> sources = torch.rand(4, 2, 6336)
     >>> make_targets(sources.sum(1), sources, Framing()).labels.shape
     torch.Size([4, 100, 129])
     """
     spectrogram = framing.stft(mixtures)
-    labels = dsp.dominant_source(framing.stft(sources))
+    labels = signal.dominant_source(framing.stft(sources))
     weights = framing.activity(spectrogram).float()
-    return Batch(dsp.log_magnitude(spectrogram), labels, weights, sources.shape[1])
+    return Batch(signal.log_magnitude(spectrogram), labels, weights, sources.shape[1])
 
 
 class SourceBank:
@@ -433,7 +363,7 @@ class MixtureBank:
             return make_targets(segments, targets, self.framing)
         spectrogram = self.framing.stft(segments)
         weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
-        return Batch(dsp.log_magnitude(spectrogram), targets, weights, self.n_sources)
+        return Batch(signal.log_magnitude(spectrogram), targets, weights, self.n_sources)
 
 
 def make_bank(

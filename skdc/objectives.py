@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 
 __all__ = [
     "OBJECTIVES",

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.signal import butter, lfilter, sosfiltfilt
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from skdc.mixing import active_level
+from skdc.signal import active_level
 from skdc.validation import Container
 from skdc.waveforms import FloatArray, Waveforms, WaveformTransformer, read_samples
 
@@ -131,7 +131,7 @@ class NormalizeLevel(WaveformTransformer):
     level_db : float, default=-26.0
         Level to reach, in dB relative to full scale: 0 dB is a root mean square, or a peak, of 1.
     measure : {"active", "peak"}, default="active"
-        Root mean square where somebody speaks (`skdc.mixing.active_level`), or largest absolute
+        Root mean square where somebody speaks (`skdc.signal.active_level`), or largest absolute
         sample.
     sample_rate : int, default=8000
         Rate of X, Hz; 20 ms of it are a frame of the active level.

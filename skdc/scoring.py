@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from skdc import metrics
-from skdc.mixing import Framing, MixtureBank
+from skdc.mixing import MixtureBank
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
+from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss
 from skdc.validation import CheckedPairs
 

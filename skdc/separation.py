@@ -12,10 +12,10 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
-from skdc import dsp, windows
+from skdc import signal, windows
 from skdc.clustering import assign, find_centroids, soft_assign
-from skdc.mixing import Framing
 from skdc.network import EmbeddingNetwork
+from skdc.signal import Framing
 from skdc.windows import Window
 
 __all__ = ["Separator"]
@@ -50,7 +50,7 @@ class Separator:
     Examples
     --------
     >>> import torch
-    >>> from skdc.mixing import Framing
+    >>> from skdc.signal import Framing
     >>> from skdc.network import EmbeddingNetwork, NetworkConfig
     >>> from skdc.separation import Separator
     >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5)).eval()
@@ -144,7 +144,7 @@ class Separator:
         """First sample, overlap in samples and sources of each window of a mixture."""
         hop = self.framing.hop_length
         for window in parts:
-            masked = dsp.apply_masks(window.masks, window.spectrogram)
+            masked = signal.apply_masks(window.masks, window.spectrogram)
             n_samples = len(
                 self._segment(mixture, window.start, window.start + len(window.spectrogram))
             )
@@ -180,7 +180,7 @@ class Separator:
         for (start, _, overlap), (spectrogram, vectors) in zip(cuts, projections, strict=False):
             centroids = self._centroids(spectrogram, vectors, n_sources)
             if self.mask == "binary":
-                masks = dsp.binary_masks(assign(vectors, centroids), len(centroids))
+                masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
             else:
                 masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
             window = Window(start, overlap, masks, centroids, spectrogram)
@@ -211,7 +211,7 @@ class Separator:
             while batch := list(islice(group, max(1, _FRAMES_TOGETHER // n_frames))):
                 spectrograms = [self.framing.stft(segment.to(device)) for segment in batch]
                 with self.autocast():
-                    states = self.network.states(dsp.log_magnitude(torch.stack(spectrograms)))
+                    states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
                     with self.autocast():
                         vectors = self.network.spread(own_states.contiguous()).squeeze(0)

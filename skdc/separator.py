@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.lazy import check_mixture_headers, is_lazy
-from skdc.mixing import BatchSource, Framing, SourceBank, make_bank
+from skdc.mixing import BatchSource, SourceBank, make_bank
 from skdc.network import EmbeddingNetwork
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
@@ -32,6 +32,7 @@ from skdc.parameters import (
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
+from skdc.signal import Framing
 from skdc.training import History, train
 from skdc.validation import (
     CheckedPairs,

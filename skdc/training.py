@@ -117,7 +117,8 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tenso
     Examples
     --------
     >>> import torch
-    >>> from skdc.mixing import Framing, make_targets
+    >>> from skdc.mixing import make_targets
+    >>> from skdc.signal import Framing
     >>> from skdc.network import EmbeddingNetwork, NetworkConfig
     >>> from skdc.training import batch_loss
     >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))

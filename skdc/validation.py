@@ -19,10 +19,8 @@ from skdc.checks import (
     check_finite,
     check_waveform,
 )
-from skdc.dsp import frame_count
 from skdc.lazy import check_headers, check_pair_headers, is_lazy
-from skdc.mixing import Framing
-from skdc.resampling import resample
+from skdc.signal import Framing, frame_count, resample
 from skdc.storage import ArrayStore
 
 __all__ = [

@@ -25,7 +25,7 @@ from skdc.datasets import (
     write_audio,
 )
 from skdc.metrics import si_sdr
-from skdc.mixing import active_level
+from skdc.signal import active_level
 from skdc.validation import AudioWarning
 
 Array = NDArray[Any]

@@ -21,7 +21,7 @@ from matplotlib.colors import to_rgb
 from skdc import DeepClusteringSeparator
 from skdc.datasets import resample
 from skdc.display import AffinityDisplay, EmbeddingDisplay
-from skdc.dsp import activity, dominant_source, stft
+from skdc.signal import activity, dominant_source, stft
 
 Array = NDArray[Any]
 

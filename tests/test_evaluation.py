@@ -17,7 +17,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from skdc import DeepClusteringSeparator, dsp, evaluation
+from skdc import DeepClusteringSeparator, evaluation, signal
 from skdc.datasets import write_audio
 from skdc.datasets.items import FolderMixture, ProtocolMixture
 from skdc.evaluation import (
@@ -107,8 +107,8 @@ def test_scores_equal_naive_ones(model: DeepClusteringSeparator) -> None:
     found = score_mixture(model, mixture, references)
     expected = naive_scores(references, model.predict(mixture), mixture)
     framing = {"win_length": model.win_length, "hop_length": model.hop_length}
-    sources = dsp.stft(torch.from_numpy(references), **framing).numpy()
-    spectrogram = dsp.stft(torch.from_numpy(mixture), **framing).numpy()
+    sources = signal.stft(torch.from_numpy(references), **framing).numpy()
+    spectrogram = signal.stft(torch.from_numpy(mixture), **framing).numpy()
     loudest = np.abs(sources).argmax(axis=0)
     masks = {
         "ideal_binary": np.stack([loudest == 0, loudest == 1]),
@@ -116,7 +116,7 @@ def test_scores_equal_naive_ones(model: DeepClusteringSeparator) -> None:
     }
     for oracle, mask in masks.items():
         masked = torch.from_numpy((mask * spectrogram).astype(np.complex64))
-        estimates = dsp.istft(masked, len(mixture), **framing).numpy()
+        estimates = signal.istft(masked, len(mixture), **framing).numpy()
         scores = naive_scores(references, estimates, mixture)
         expected |= {f"{oracle}_{k}": v for k, v in scores.items() if "mixture" not in k}
     assert set(found) == set(expected)

@@ -20,9 +20,9 @@ from sklearn.utils import _safe_indexing
 from skdc import DeepClusteringSeparator
 from skdc.compose import TransformedSourcesSeparator
 from skdc.datasets import AudioFiles, AudioSources, files, read_audio, write_audio
-from skdc.dsp import frame_count
 from skdc.metrics import si_sdr_improvement_scorer
 from skdc.preprocessing import NormalizeLevel, ToMono
+from skdc.signal import frame_count
 
 Array = NDArray[Any]
 

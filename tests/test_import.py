@@ -37,7 +37,7 @@ def test_every_public_name_resolves(name: str) -> None:
 
 def test_names_are_what_their_modules_hold() -> None:
     assert skdc.make_mixtures is importlib.import_module("skdc.datasets").make_mixtures
-    assert skdc.dsp is importlib.import_module("skdc.dsp")
+    assert skdc.signal is importlib.import_module("skdc.signal")
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

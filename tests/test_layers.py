@@ -12,13 +12,17 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports lower levels only. Decimals order the parts of what is one level in the design.
 LEVELS = {
+    "skdc.signal.features": -2,
+    "skdc.signal.levels": -2,
+    "skdc.signal.products": -2,
+    "skdc.signal.resampling": -2,
+    "skdc.signal.spectra": -2,
+    "skdc.signal.framing": -1.5,
+    "skdc.signal": -1,
     "skdc.checkpoint": 0,
-    "skdc.dsp": 0,
-    "skdc.linalg": 0,
     "skdc.metrics": 0,
     "skdc.projection": 0,
     "skdc.recurrent": 0,
-    "skdc.resampling": 0,
     "skdc.storage": 0,
     "skdc.clustering": 1,
     "skdc.network": 1,
@@ -44,7 +48,6 @@ LEVELS = {
     "skdc.datasets.clips": 6.1,
     "skdc.datasets.files": 6.05,
     "skdc.datasets.lists": 6.1,
-    "skdc.datasets.speech_level": 6,
     "skdc.datasets.recipes": 6.1,
     "skdc.datasets.items": 6.12,
     "skdc.datasets.protocols": 6.15,
@@ -77,7 +80,7 @@ LEVELS = {
     "skdc.cli": 8,
     "skdc.__main__": 9,
 }
-MAX_LINES = 500
+MAX_LINES = 700
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -110,13 +113,13 @@ def test_imports_only_lower_levels(module: str) -> None:
 
 def test_finds_every_kind_of_import() -> None:
     source = """
-import skdc.dsp as d
+import skdc.signal as d
 from skdc import metrics, make_mixtures
 def late():
     from skdc.datasets import read_audio, clips
 """
     assert [name for _, name in imports_of(ast.parse(source))] == [
-        "skdc.dsp",
+        "skdc.signal",
         "skdc.metrics",
         "skdc",
         "skdc.datasets",

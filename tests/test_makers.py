@@ -25,7 +25,7 @@ from skdc.datasets.makers import (
     make_wsj0_mix,
 )
 from skdc.datasets.protocols import open_protocol
-from skdc.datasets.speech_level import active_speech_level
+from skdc.signal import active_speech_level
 
 Array = NDArray[Any]
 

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from skdc import dsp
-from skdc.mixing import (
-    Framing,
-    MixtureBank,
-    SourceBank,
-    active_level,
-    make_bank,
-    make_targets,
-    step_seed,
-)
+from skdc import signal
+from skdc.mixing import MixtureBank, SourceBank, make_bank, make_targets, step_seed
+from skdc.signal import Framing, active_level
 
 FRAMING = Framing(win_length=16, hop_length=4)
 
@@ -230,11 +223,11 @@ def test_targets_are_features_labels_and_activity():
     sources[1, :, 50:] = 0.0
     mixtures = sources.sum(1)
     batch = make_targets(mixtures, sources, FRAMING)
-    spectrogram = dsp.stft(mixtures, win_length=16, hop_length=4)
-    assert torch.equal(batch.features, dsp.log_magnitude(spectrogram))
-    assert torch.equal(batch.weights.bool(), dsp.activity(spectrogram, threshold_db=40))
+    spectrogram = signal.stft(mixtures, win_length=16, hop_length=4)
+    assert torch.equal(batch.features, signal.log_magnitude(spectrogram))
+    assert torch.equal(batch.weights.bool(), signal.activity(spectrogram, threshold_db=40))
     assert 0 < batch.weights[1].mean() < 1
-    by_source = dsp.stft(sources, win_length=16, hop_length=4).abs()
+    by_source = signal.stft(sources, win_length=16, hop_length=4).abs()
     assert torch.equal(batch.labels, by_source.argmax(1))
 
 
@@ -246,7 +239,7 @@ def find_start(features, mixture, n_frames):
     n_samples = FRAMING.segment_samples(n_frames)
     for frame in range((len(mixture) - n_samples) // FRAMING.hop_length + 1):
         cut = mixture[frame * FRAMING.hop_length :][:n_samples]
-        expected = dsp.log_magnitude(FRAMING.stft(torch.from_numpy(cut)))
+        expected = signal.log_magnitude(FRAMING.stft(torch.from_numpy(cut)))
         if torch.allclose(features.double(), expected, atol=1e-4):
             return frame
     return None
@@ -296,7 +289,7 @@ def test_label_maps_and_waveforms_agree_inside_segments():
     sources = noise(3, 2, 400)
     mixtures = list(sources.sum(1))
     maps = [
-        dsp.dominant_source(FRAMING.stft(torch.from_numpy(s).float())).numpy() for s in sources
+        signal.dominant_source(FRAMING.stft(torch.from_numpy(s).float())).numpy() for s in sources
     ]
     by_waveform = MixtureBank(mixtures, list(sources), framing=FRAMING)
     by_map = MixtureBank(mixtures, maps, framing=FRAMING)
@@ -311,13 +304,13 @@ def test_label_maps_and_waveforms_agree_inside_segments():
 def test_mixtures_shorter_than_a_segment_are_padded(kind):
     sources = noise(2, 30)
     spectrogram = FRAMING.stft(torch.from_numpy(sources).float())
-    labels = dsp.dominant_source(spectrogram)
+    labels = signal.dominant_source(spectrogram)
     reference = sources if kind == "references" else labels.numpy()
     bank = MixtureBank([sources.sum(0)], [reference], framing=FRAMING)
     batch = bank.batch(3, 20, seed=0, step=0)
     n_frames = FRAMING.frame_count(30)
     padded = np.pad(sources.sum(0), (0, FRAMING.segment_samples(20) - 30))
-    expected = dsp.log_magnitude(FRAMING.stft(torch.from_numpy(padded).float()))
+    expected = signal.log_magnitude(FRAMING.stft(torch.from_numpy(padded).float()))
     # The last window still holds a few samples of the recording.
     end = n_frames + 2
     assert not batch.weights[:, end:].any()
@@ -425,9 +418,11 @@ def test_framing_is_the_transforms_with_its_settings():
     framing = Framing(win_length=32, hop_length=16, activity_threshold_db=6.0)
     waveform = torch.from_numpy(noise(333))
     spectrogram = framing.stft(waveform)
-    assert torch.equal(spectrogram, dsp.stft(waveform, win_length=32, hop_length=16))
+    assert torch.equal(spectrogram, signal.stft(waveform, win_length=32, hop_length=16))
     torch.testing.assert_close(framing.istft(spectrogram, 333), waveform)
-    assert torch.equal(framing.activity(spectrogram), dsp.activity(spectrogram, threshold_db=6.0))
+    assert torch.equal(
+        framing.activity(spectrogram), signal.activity(spectrogram, threshold_db=6.0)
+    )
     assert framing.frame_count(333) == spectrogram.shape[0]
 
 

@@ -24,7 +24,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skdc import DeepClusteringSeparator
 from skdc.compose import TransformedSourcesSeparator
 from skdc.metrics import si_sdr, si_sdr_improvement_scorer
-from skdc.mixing import active_level
 from skdc.preprocessing import (
     HighPass,
     NormalizeLevel,
@@ -34,6 +33,7 @@ from skdc.preprocessing import (
     TrimSilence,
     WaveformTransformer,
 )
+from skdc.signal import active_level
 
 Array = NDArray[Any]
 

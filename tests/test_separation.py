@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from skdc import separation, windows
-from skdc.mixing import Framing
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator
+from skdc.signal import Framing
 
 FRAMING = Framing()
 

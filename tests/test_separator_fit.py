@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
-from skdc.dsp import dominant_source, stft
+from skdc.signal import dominant_source, stft
 from skdc.training import batch_loss, train
 
 Array = NDArray[Any]

@@ -13,8 +13,7 @@ from scipy.signal import bilinear_zpk, cheby2, freqs_zpk, zpk2sos
 from scipy.signal import sosfilt as filter_sections
 
 from skdc.datasets import load_sample_clips, resample
-from skdc.datasets.speech_level import active_speech_level
-from skdc.mixing import active_level
+from skdc.signal import active_level, active_speech_level
 
 Array = NDArray[Any]
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from skdc import mixing, training
-from skdc.mixing import Framing, SourceBank
+from skdc.mixing import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss, train
 
 FRAMING = Framing(win_length=16, hop_length=4)

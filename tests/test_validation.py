@@ -15,8 +15,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
 from skdc import DeepClusteringSeparator
-from skdc.mixing import Framing
 from skdc.parameters import check_segment_frames, resolve_device, resolve_precision
+from skdc.signal import Framing
 from skdc.validation import AudioWarning, Mixtures, check_mixtures, check_pairs, hold_out
 
 Array = NDArray[Any]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from skdc import windows
-from skdc.mixing import Framing
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator
+from skdc.signal import Framing
 from skdc.windows import Window, crossfade, link, spans, stitch
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from measure import alternate, report
 
-from skdc import dsp, load_pretrained
+from skdc import load_pretrained, signal
 from skdc.datasets import load_sample_mixture
-from skdc.mixing import Framing
 from skdc.parameters import resolve_precision
 from skdc.separation import Separator
+from skdc.signal import Framing
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     clip, _ = load_sample_mixture()
     for minutes in args.minutes:
         mixture = np.resize(clip, round(minutes * 60 * 8000))
-        features = dsp.log_magnitude(framing.stft(torch.from_numpy(mixture)))
+        features = signal.log_magnitude(framing.stft(torch.from_numpy(mixture)))
 
         def bare(features=features) -> None:
             # One stretch after the other, of the length of the separator's windows.

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from skdc.checkpoint import atomic_path
-from skdc.resampling import resample
+from skdc.signal import resample
 from skdc.validation import AudioWarning
 
 __all__ = ["read_audio", "resample", "write_audio"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skdc.datasets.audio import read_audio
 from skdc.datasets.mixtures import mix_sources
-from skdc.mixing import active_level
+from skdc.signal import active_level
 
 __all__ = ["SampleClip", "load_sample_clips", "load_sample_mixture"]
 

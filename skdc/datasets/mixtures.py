@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skdc.mixing import active_level
+from skdc.signal import active_level
 from skdc.validation import check_recordings
 
 __all__ = ["make_mixtures", "mix_sources"]

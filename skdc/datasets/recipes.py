@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skdc.datasets.audio import read_audio, write_audio
-from skdc.datasets.speech_level import active_speech_level
-from skdc.resampling import resample
+from skdc.signal import active_speech_level, resample
 
 __all__ = [
     "MixtureFolder",

@@ -10,9 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skdc import dsp
-from skdc.mixing import Framing
-from skdc.resampling import resample
+from skdc.signal import Framing, apply_masks, dominant_source, resample
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -184,7 +182,7 @@ def separate_once(
     masks = separator.predict_masks(mixture)
     framing = Framing(separator.win_length, separator.hop_length)
     spectrogram = framing.stft(torch.from_numpy(mixture))
-    masked = dsp.apply_masks(torch.from_numpy(masks), spectrogram)
+    masked = apply_masks(torch.from_numpy(masks), spectrogram)
     return framing.istft(masked, len(mixture)).numpy(), masks
 
 
@@ -212,7 +210,7 @@ def embed_and_label(
     if sources is None:
         labels = separator.set_params(output="labels").predict(signal)
     else:
-        labels = dsp.dominant_source(framing.stft(torch.from_numpy(sources))).numpy()
+        labels = dominant_source(framing.stft(torch.from_numpy(sources))).numpy()
     active = framing.activity(framing.stft(torch.from_numpy(signal))).numpy()
     return separator.transform(signal), np.where(active, labels, -1)
 

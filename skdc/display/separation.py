@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from skdc import dsp
 from skdc.display.inputs import (
     as_waveforms,
     at_network_rate,
@@ -18,6 +17,7 @@ from skdc.display.inputs import (
     separate_once,
 )
 from skdc.metrics import best_permutation, si_sdr
+from skdc.signal import stft
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -344,11 +344,11 @@ class SeparationDisplay:
             scale, ax=list(axes), label="level (dB)", aspect=30, pad=0.01, fraction=0.05
         )
 
-    def _magnitude(self, signal: FloatArray) -> FloatArray:
+    def _magnitude(self, waveform: FloatArray) -> FloatArray:
         # Windows of about 32 ms, an even number of samples, a quarter of one from frame to frame.
         win_length = 4 * max(1, round(_WINDOW_S * self.sample_rate / 4))
-        waveform = torch.as_tensor(np.ascontiguousarray(signal, dtype=np.float64))
-        spectrogram = dsp.stft(waveform, win_length=win_length, hop_length=win_length // 4)
+        samples = torch.as_tensor(np.ascontiguousarray(waveform, dtype=np.float64))
+        spectrogram = stft(samples, win_length=win_length, hop_length=win_length // 4)
         magnitude: FloatArray = spectrogram.abs().numpy()
         return magnitude
 

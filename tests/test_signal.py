@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skdc import dsp
+from skdc import signal
 
 
 def noise(*shape, dtype=torch.float32, seed=0):
@@ -39,10 +39,10 @@ def snr_db(reference, estimate):
 @settings(max_examples=150, deadline=None)
 def test_any_waveform_comes_back_from_its_spectrogram(framing, n_samples, seed):
     waveform = noise(n_samples, dtype=torch.float64, seed=seed)
-    back = dsp.istft(dsp.stft(waveform, **framing), n_samples, **framing)
+    back = signal.istft(signal.stft(waveform, **framing), n_samples, **framing)
     torch.testing.assert_close(back, waveform, rtol=0, atol=1e-12)
     single = waveform.float()
-    back = dsp.istft(dsp.stft(single, **framing), n_samples, **framing)
+    back = signal.istft(signal.stft(single, **framing), n_samples, **framing)
     torch.testing.assert_close(back, single, rtol=0, atol=1e-5)
 
 
@@ -50,12 +50,12 @@ def test_any_waveform_comes_back_from_its_spectrogram(framing, n_samples, seed):
 @settings(max_examples=100, deadline=None)
 def test_binary_masked_estimates_sum_to_the_mixture(framing, n_samples, n_sources):
     mixture = noise(n_samples)
-    spectrogram = dsp.stft(mixture, **framing)
+    spectrogram = signal.stft(mixture, **framing)
     labels = torch.randint(
         n_sources, spectrogram.shape, generator=torch.Generator().manual_seed(n_samples)
     )
-    masked = dsp.apply_masks(dsp.binary_masks(labels, n_sources), spectrogram)
-    estimates = dsp.istft(masked, n_samples, **framing)
+    masked = signal.apply_masks(signal.binary_masks(labels, n_sources), spectrogram)
+    estimates = signal.istft(masked, n_samples, **framing)
     assert estimates.shape == (n_sources, n_samples)
     torch.testing.assert_close(estimates.sum(0), mixture, rtol=0, atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_binary_masked_estimates_sum_to_the_mixture(framing, n_samples, n_source
 def test_stft_is_a_windowed_discrete_fourier_transform_of_each_frame(framing, n_samples):
     win_length, hop_length = framing["win_length"], framing["hop_length"]
     waveform = noise(n_samples, dtype=torch.float64).numpy()
-    got = dsp.stft(torch.from_numpy(waveform), **framing).numpy()
+    got = signal.stft(torch.from_numpy(waveform), **framing).numpy()
     assert got.shape == (math.ceil(n_samples / hop_length) + 1, win_length // 2 + 1)
     time = np.arange(win_length)
     window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * time / win_length))
@@ -92,71 +92,73 @@ def test_stft_agrees_with_scipy():
         padded=False,
         scaling="spectrum",
     )
-    got = dsp.stft(waveform, win_length=win_length, hop_length=hop_length).numpy()
+    got = signal.stft(waveform, win_length=win_length, hop_length=hop_length).numpy()
     np.testing.assert_allclose(got, expected.T * window.sum(), rtol=0, atol=1e-11)
 
 
 @given(n_samples=st.integers(1, 500), framing=framings())
 @settings(max_examples=50, deadline=None)
 def test_frame_count_is_the_number_of_frames(n_samples, framing):
-    spectrogram = dsp.stft(torch.zeros(n_samples), **framing)
-    assert dsp.frame_count(n_samples, framing["hop_length"]) == spectrogram.shape[0]
+    spectrogram = signal.stft(torch.zeros(n_samples), **framing)
+    assert signal.frame_count(n_samples, framing["hop_length"]) == spectrogram.shape[0]
 
 
 def test_defaults_are_32_and_8_milliseconds_at_8_khz():
     waveform = noise(1000)
-    explicit = dsp.stft(waveform, win_length=256, hop_length=64)
-    assert torch.equal(dsp.stft(waveform), explicit)
-    assert dsp.frame_count(1000) == explicit.shape[0]
+    explicit = signal.stft(waveform, win_length=256, hop_length=64)
+    assert torch.equal(signal.stft(waveform), explicit)
+    assert signal.frame_count(1000) == explicit.shape[0]
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3), (1, 2, 2)])
 def test_leading_axes_are_independent_items(leading):
     waveforms = noise(*leading, 2, 300, dtype=torch.float64)
     framing = {"win_length": 32, "hop_length": 8}
-    sources = dsp.stft(waveforms, **framing)
+    sources = signal.stft(waveforms, **framing)
     mixture = sources.sum(-3)
-    labels = dsp.dominant_source(sources)
-    masks = dsp.binary_masks(labels, 2)
-    oracle = dsp.phase_sensitive_masks(sources, mixture)
-    masked = dsp.apply_masks(masks, mixture)
-    assert dsp.istft(masked, 300, **framing).shape == waveforms.shape
+    labels = signal.dominant_source(sources)
+    masks = signal.binary_masks(labels, 2)
+    oracle = signal.phase_sensitive_masks(sources, mixture)
+    masked = signal.apply_masks(masks, mixture)
+    assert signal.istft(masked, 300, **framing).shape == waveforms.shape
     for index in itertools.product(*map(range, leading)):
-        one = dsp.stft(waveforms[index], **framing)
+        one = signal.stft(waveforms[index], **framing)
         torch.testing.assert_close(sources[index], one)
         torch.testing.assert_close(
-            dsp.istft(sources, 300, **framing)[index], dsp.istft(one, 300, **framing)
+            signal.istft(sources, 300, **framing)[index], signal.istft(one, 300, **framing)
         )
         torch.testing.assert_close(
-            dsp.log_magnitude(mixture)[index], dsp.log_magnitude(one.sum(-3))
+            signal.log_magnitude(mixture)[index], signal.log_magnitude(one.sum(-3))
         )
-        assert torch.equal(dsp.activity(mixture)[index], dsp.activity(one.sum(-3)))
-        assert torch.equal(labels[index], dsp.dominant_source(one))
-        assert torch.equal(masks[index], dsp.binary_masks(labels[index], 2))
-        torch.testing.assert_close(oracle[index], dsp.phase_sensitive_masks(one, mixture[index]))
-        torch.testing.assert_close(masked[index], dsp.apply_masks(masks[index], mixture[index]))
+        assert torch.equal(signal.activity(mixture)[index], signal.activity(one.sum(-3)))
+        assert torch.equal(labels[index], signal.dominant_source(one))
+        assert torch.equal(masks[index], signal.binary_masks(labels[index], 2))
+        torch.testing.assert_close(
+            oracle[index], signal.phase_sensitive_masks(one, mixture[index])
+        )
+        torch.testing.assert_close(masked[index], signal.apply_masks(masks[index], mixture[index]))
 
 
 def test_log_magnitude_is_the_documented_formula():
     spectrogram = complex_noise(20, 17, dtype=torch.complex128)
     magnitude = spectrogram.abs()
     expected = torch.log(magnitude / magnitude.square().mean().sqrt() + 0.01)
-    torch.testing.assert_close(dsp.log_magnitude(spectrogram), expected)
+    torch.testing.assert_close(signal.log_magnitude(spectrogram), expected)
 
 
 # Squares of the outermost levels do not fit into float32.
 @pytest.mark.parametrize("gain", [1e-35, 1e-25, 1e-18, 1e-3, 100.0, 1e18, 1e25, 1e35])
 def test_features_and_labels_do_not_change_with_level(gain):
-    sources = dsp.stft(noise(2, 4000))
+    sources = signal.stft(noise(2, 4000))
     mixture = sources.sum(0)
-    expected = dsp.log_magnitude(mixture)
-    torch.testing.assert_close(dsp.log_magnitude(mixture * gain), expected, rtol=0, atol=1e-4)
-    assert torch.equal(dsp.activity(mixture * gain), dsp.activity(mixture))
-    agreement = dsp.dominant_source(sources * gain) == dsp.dominant_source(sources)
+    expected = signal.log_magnitude(mixture)
+    torch.testing.assert_close(signal.log_magnitude(mixture * gain), expected, rtol=0, atol=1e-4)
+    assert torch.equal(signal.activity(mixture * gain), signal.activity(mixture))
+    agreement = signal.dominant_source(sources * gain) == signal.dominant_source(sources)
     assert agreement.float().mean() > 0.9999
     torch.testing.assert_close(
-        dsp.phase_sensitive_masks(sources * gain, mixture * gain),
-        dsp.phase_sensitive_masks(sources, mixture),
+        signal.phase_sensitive_masks(sources * gain, mixture * gain),
+        signal.phase_sensitive_masks(sources, mixture),
         rtol=0,
         atol=1e-4,
     )
@@ -164,16 +166,16 @@ def test_features_and_labels_do_not_change_with_level(gain):
 
 def test_silence_has_constant_features_and_no_activity():
     silence = torch.zeros(2, 30, 9, dtype=torch.complex64)
-    features = dsp.log_magnitude(silence)
+    features = signal.log_magnitude(silence)
     torch.testing.assert_close(features, torch.full((2, 30, 9), math.log(0.01)))
-    assert not dsp.activity(silence).any()
-    assert not dsp.phase_sensitive_masks(silence, silence.sum(0)).any()
+    assert not signal.activity(silence).any()
+    assert not signal.phase_sensitive_masks(silence, silence.sum(0)).any()
 
 
 def test_a_silent_item_does_not_touch_its_neighbours():
     batch = torch.stack([torch.zeros(30, 9, dtype=torch.complex64), complex_noise(30, 9)])
-    torch.testing.assert_close(dsp.log_magnitude(batch)[1], dsp.log_magnitude(batch[1]))
-    assert torch.equal(dsp.activity(batch)[1], dsp.activity(batch[1]))
+    torch.testing.assert_close(signal.log_magnitude(batch)[1], signal.log_magnitude(batch[1]))
+    assert torch.equal(signal.activity(batch)[1], signal.activity(batch[1]))
 
 
 @pytest.mark.parametrize("threshold_db", [0.0, 6.0, 40.0, 80.0])
@@ -181,7 +183,7 @@ def test_activity_against_a_loop(threshold_db):
     generator = torch.Generator().manual_seed(0)
     magnitude = 10 ** (-5 * torch.rand(2, 12, 7, generator=generator, dtype=torch.float64))
     magnitude[0, 0, 0] = 0.0
-    got = dsp.activity(magnitude, threshold_db=threshold_db)
+    got = signal.activity(magnitude, threshold_db=threshold_db)
     for item, values in enumerate(magnitude):
         peak = max(values.flatten().tolist())
         for frame, frequency in itertools.product(range(12), range(7)):
@@ -192,8 +194,8 @@ def test_activity_against_a_loop(threshold_db):
 
 def test_activity_of_complex_and_of_magnitudes_agree():
     spectrogram = complex_noise(12, 7) ** 3
-    expected = dsp.activity(spectrogram.abs(), threshold_db=10)
-    assert torch.equal(dsp.activity(spectrogram, threshold_db=10), expected)
+    expected = signal.activity(spectrogram.abs(), threshold_db=10)
+    assert torch.equal(signal.activity(spectrogram, threshold_db=10), expected)
     assert 0 < expected.float().mean() < 1
 
 
@@ -204,7 +206,7 @@ def test_dominant_source_against_a_loop(n_sources, is_complex):
     generator = torch.Generator().manual_seed(n_sources)
     parts = torch.randint(-2, 3, (2, 2, n_sources, 8, 6), generator=generator).double()
     sources = torch.complex(*parts) if is_complex else parts[0].abs()
-    got = dsp.dominant_source(sources)
+    got = signal.dominant_source(sources)
     assert got.dtype == torch.int64
     for item, frame, frequency in itertools.product(range(2), range(8), range(6)):
         magnitudes = sources[item, :, frame, frequency].abs().tolist()
@@ -213,7 +215,7 @@ def test_dominant_source_against_a_loop(n_sources, is_complex):
 
 def test_binary_masks_are_one_where_the_label_names_the_source():
     labels = torch.tensor([[0, 2, -1], [1, 1, -5]])
-    masks = dsp.binary_masks(labels, 3)
+    masks = signal.binary_masks(labels, 3)
     assert masks.dtype == torch.float32
     for source, frame, frequency in itertools.product(range(3), range(2), range(3)):
         assert float(masks[source, frame, frequency]) == (labels[frame, frequency] == source)
@@ -230,13 +232,15 @@ def speechlike(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_phase_sensitive_masks_beat_binary_ones(seed):
     waveforms = torch.stack([speechlike(10 * seed), speechlike(10 * seed + 1)])
-    sources = dsp.stft(waveforms)
+    sources = signal.stft(waveforms)
     mixture = sources.sum(0)
-    binary = dsp.binary_masks(dsp.dominant_source(sources), 2)
-    oracle = dsp.phase_sensitive_masks(sources, mixture)
+    binary = signal.binary_masks(signal.dominant_source(sources), 2)
+    oracle = signal.phase_sensitive_masks(sources, mixture)
     assert oracle.min() >= 0
     assert oracle.max() <= 1
-    estimates = [dsp.istft(dsp.apply_masks(masks, mixture), 8000) for masks in (binary, oracle)]
+    estimates = [
+        signal.istft(signal.apply_masks(masks, mixture), 8000) for masks in (binary, oracle)
+    ]
     for reference, by_binary, by_oracle in zip(waveforms, *estimates, strict=True):
         assert snr_db(reference, by_oracle) > snr_db(reference, by_binary)
 
@@ -244,30 +248,30 @@ def test_phase_sensitive_masks_beat_binary_ones(seed):
 def test_phase_sensitive_masks_are_the_best_real_masks_of_each_bin():
     sources = complex_noise(2, 6, 5, dtype=torch.complex128)
     mixture = sources.sum(0)
-    masks = dsp.phase_sensitive_masks(sources, mixture)
+    masks = signal.phase_sensitive_masks(sources, mixture)
     error = (masks * mixture - sources).abs()
     for value in torch.linspace(0, 1, 51, dtype=torch.float64):
         assert bool((error <= (value * mixture - sources).abs() + 1e-12).all())
 
 
 def test_precision_of_the_input_is_kept():
-    assert dsp.stft(noise(100)).dtype == torch.complex64
-    assert dsp.stft(noise(100, dtype=torch.float64)).dtype == torch.complex128
-    assert dsp.log_magnitude(dsp.stft(noise(100))).dtype == torch.float32
-    sources = dsp.stft(noise(2, 100))
-    assert dsp.phase_sensitive_masks(sources, sources.sum(0)).dtype == torch.float32
-    masks = dsp.binary_masks(dsp.dominant_source(sources), 2)
-    assert dsp.apply_masks(masks, sources.sum(0)).dtype == torch.complex64
+    assert signal.stft(noise(100)).dtype == torch.complex64
+    assert signal.stft(noise(100, dtype=torch.float64)).dtype == torch.complex128
+    assert signal.log_magnitude(signal.stft(noise(100))).dtype == torch.float32
+    sources = signal.stft(noise(2, 100))
+    assert signal.phase_sensitive_masks(sources, sources.sum(0)).dtype == torch.float32
+    masks = signal.binary_masks(signal.dominant_source(sources), 2)
+    assert signal.apply_masks(masks, sources.sum(0)).dtype == torch.complex64
 
 
 def test_inputs_are_left_as_they_were():
     waveforms = noise(2, 500)
     before = waveforms.clone()
-    sources = dsp.stft(waveforms)
+    sources = signal.stft(waveforms)
     spectrograms = sources.clone()
-    dsp.dominant_source(sources)
-    dsp.log_magnitude(sources)
-    dsp.phase_sensitive_masks(sources, sources.sum(0))
-    dsp.istft(sources, 500)
+    signal.dominant_source(sources)
+    signal.log_magnitude(sources)
+    signal.phase_sensitive_masks(sources, sources.sum(0))
+    signal.istft(sources, 500)
     assert torch.equal(waveforms, before)
     assert torch.equal(sources, spectrograms)

@@ -28,7 +28,7 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from skdc.linalg import long_product
+    >>> from skdc.signal import long_product
     >>> long_product(torch.ones(1, 5000), torch.ones(5000, 2))
     tensor([[5000., 5000.]])
     """

@@ -1,4 +1,4 @@
-"""Signals to time-frequency and back: spectrograms, features, labels, masks.
+"""Waveforms to spectrograms and back; labels and masks of their bins.
 
 Pure functions of torch tensors with any leading axes, on any device. A waveform is
 ``(..., n_samples)``, a spectrogram ``(..., n_frames, n_bins)``; sources, where there are several,
@@ -12,18 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = [
-    "activity",
     "apply_masks",
     "binary_masks",
     "dominant_source",
     "frame_count",
     "istft",
-    "log_magnitude",
     "phase_sensitive_masks",
     "stft",
 ]
-
-_FEATURE_FLOOR_DB = 40.0
 
 
 def _window(win_length: int, like: Tensor) -> Tensor:
@@ -51,7 +47,7 @@ def frame_count(n_samples: int, hop_length: int = 64) -> int:
 
     Examples
     --------
-    >>> from skdc.dsp import frame_count
+    >>> from skdc.signal import frame_count
     >>> frame_count(8000)
     126
     """
@@ -82,7 +78,7 @@ def stft(waveform: Tensor, *, win_length: int = 256, hop_length: int = 64) -> Te
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import stft
+    >>> from skdc.signal import stft
     >>> stft(torch.ones(2, 8000)).shape
     torch.Size([2, 126, 129])
     """
@@ -127,7 +123,7 @@ def istft(
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import istft, stft
+    >>> from skdc.signal import istft, stft
     >>> waveform = torch.linspace(-1, 1, 1000, dtype=torch.float64)
     >>> bool(torch.allclose(istft(stft(waveform), 1000), waveform))
     True
@@ -143,72 +139,6 @@ def istft(
         length=n_samples,
     )
     return waveform.reshape(*leading, n_samples)
-
-
-def log_magnitude(spectrogram: Tensor) -> Tensor:
-    """Level-invariant log-magnitude features.
-
-    The magnitude is taken relative to its root mean square over the recording, and floored
-    smoothly 40 dB below it: neither the gain of the recording nor the noise floor of its codec
-    shows.
-
-    Parameters
-    ----------
-    spectrogram : Tensor of shape (..., n_frames, n_bins)
-        Complex.
-
-    Returns
-    -------
-    Tensor of shape (..., n_frames, n_bins)
-        ``log(|X| / rms + 0.01)``, natural logarithm; constant for a silent recording.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.dsp import log_magnitude, stft
-    >>> spectrogram = stft(torch.rand(4000, dtype=torch.float64))
-    >>> bool(torch.allclose(log_magnitude(spectrogram), log_magnitude(100 * spectrogram)))
-    True
-    """
-    magnitude = spectrogram.abs()
-    tiny = torch.finfo(magnitude.dtype).tiny
-    # Relative to the peak first: squares of very small or large numbers leave the range of floats.
-    magnitude = magnitude / magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(tiny)
-    rms = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
-    return torch.log(magnitude / rms.clamp_min(tiny) + 10 ** (-_FEATURE_FLOOR_DB / 20))
-
-
-def activity(spectrogram: Tensor, *, threshold_db: float = 40.0) -> Tensor:
-    """Which bins are loud enough to belong to anybody.
-
-    Parameters
-    ----------
-    spectrogram : Tensor of shape (..., n_frames, n_bins)
-        Complex spectrogram, or its magnitude.
-    threshold_db : float, default=40.0
-        Bins further than this below the loudest bin of the same recording are inactive, dB
-        ([1]_ uses 40).
-
-    Returns
-    -------
-    bool Tensor of shape (..., n_frames, n_bins)
-        All False for a silent recording.
-
-    References
-    ----------
-    .. [1] Hershey, Chen, Le Roux, Watanabe, "Deep clustering: discriminative embeddings for
-       segmentation and separation", ICASSP 2016 (arXiv:1508.04306).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.dsp import activity
-    >>> activity(torch.tensor([[1.0, 0.1, 0.001]]))
-    tensor([[ True,  True, False]])
-    """
-    magnitude = spectrogram.abs()
-    peak = magnitude.amax(dim=(-2, -1), keepdim=True)
-    return (magnitude > peak * 10 ** (-threshold_db / 20)) & (magnitude > 0)
 
 
 def dominant_source(sources: Tensor) -> Tensor:
@@ -227,7 +157,7 @@ def dominant_source(sources: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import dominant_source
+    >>> from skdc.signal import dominant_source
     >>> dominant_source(torch.tensor([[[1.0, 0.0]], [[0.5, 2.0]]]))
     tensor([[0, 1]])
     """
@@ -260,7 +190,7 @@ def binary_masks(labels: Tensor, n_sources: int) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import binary_masks
+    >>> from skdc.signal import binary_masks
     >>> binary_masks(torch.tensor([[0, 1, -1]]), 2)
     tensor([[[1., 0., 0.]],
     <BLANKLINE>
@@ -293,7 +223,7 @@ def phase_sensitive_masks(sources: Tensor, mixture: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import phase_sensitive_masks
+    >>> from skdc.signal import phase_sensitive_masks
     >>> sources = torch.tensor([[[1.0 + 0j]], [[1.0 + 0j]]])
     >>> phase_sensitive_masks(sources, sources.sum(0)).flatten()
     tensor([0.5000, 0.5000])
@@ -321,7 +251,7 @@ def apply_masks(masks: Tensor, spectrogram: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from skdc.dsp import apply_masks
+    >>> from skdc.signal import apply_masks
     >>> apply_masks(torch.ones(2, 5, 3), torch.ones(5, 3, dtype=torch.complex64)).shape
     torch.Size([2, 5, 3])
     """

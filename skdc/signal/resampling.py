@@ -29,7 +29,7 @@ def resample(waveform: NDArray[np.floating], from_rate: int, to_rate: int) -> ND
     Examples
     --------
     >>> import numpy as np
-    >>> from skdc.resampling import resample
+    >>> from skdc.signal import resample
     >>> resample(np.zeros((2, 44100)), 44100, 8000).shape
     (2, 8000)
     """

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 
 
 @pytest.mark.parametrize("n_points", [0, 1, 511, 512, 513, 10_000])

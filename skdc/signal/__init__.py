@@ -1,0 +1,38 @@
+"""Waveforms and spectrograms: transforms, features, masks, levels and rates.
+
+Functions of arrays or tensors that know nothing of networks or files. A waveform is
+``(..., n_samples)``, a spectrogram ``(..., n_frames, n_bins)``; sources, where there are several,
+sit on the axis before those.
+"""
+
+from skdc.signal.features import activity, log_magnitude
+from skdc.signal.framing import Framing
+from skdc.signal.levels import active_level, active_speech_level
+from skdc.signal.products import long_product
+from skdc.signal.resampling import resample
+from skdc.signal.spectra import (
+    apply_masks,
+    binary_masks,
+    dominant_source,
+    frame_count,
+    istft,
+    phase_sensitive_masks,
+    stft,
+)
+
+__all__ = [
+    "Framing",
+    "active_level",
+    "active_speech_level",
+    "activity",
+    "apply_masks",
+    "binary_masks",
+    "dominant_source",
+    "frame_count",
+    "istft",
+    "log_magnitude",
+    "long_product",
+    "phase_sensitive_masks",
+    "resample",
+    "stft",
+]

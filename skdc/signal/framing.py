@@ -1,0 +1,55 @@
+"""One way of cutting waveforms into frames, as a value that is passed around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from skdc.signal import features, spectra
+
+__all__ = ["Framing"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How waveforms are cut into frames and what counts as active.
+
+    Parameters
+    ----------
+    win_length, hop_length : int, default=256 and 64
+        Window and hop in samples (32 ms and 8 ms at 8 kHz).
+    activity_threshold_db : float, default=40.0
+        Bins further than this below the loudest one carry no weight, dB.
+    """
+
+    win_length: int = 256
+    hop_length: int = 64
+    activity_threshold_db: float = 40.0
+
+    def stft(self, waveform: Tensor) -> Tensor:
+        """`skdc.signal.stft` with this framing."""
+        return spectra.stft(waveform, win_length=self.win_length, hop_length=self.hop_length)
+
+    def istft(self, spectrogram: Tensor, n_samples: int) -> Tensor:
+        """`skdc.signal.istft` with this framing."""
+        return spectra.istft(
+            spectrogram, n_samples, win_length=self.win_length, hop_length=self.hop_length
+        )
+
+    def activity(self, spectrogram: Tensor) -> Tensor:
+        """`skdc.signal.activity` with this threshold."""
+        return features.activity(spectrogram, threshold_db=self.activity_threshold_db)
+
+    @property
+    def n_bins(self) -> int:
+        """Number of frequency bins of a frame."""
+        return self.win_length // 2 + 1
+
+    def frame_count(self, n_samples: int) -> int:
+        """`skdc.signal.frame_count` with this framing."""
+        return spectra.frame_count(n_samples, self.hop_length)
+
+    def segment_samples(self, n_frames: int) -> int:
+        """Waveform length that gives exactly `n_frames` frames (at least 2)."""
+        return (n_frames - 1) * self.hop_length
