@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.checkpoint import read_tensors
+from skdc.model_file import read_tensors
 from skdc.evaluation import Row, model_fingerprint
 from skdc.report import markdown_table
 

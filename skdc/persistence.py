@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skdc.checkpoint import read_tensors, write_tensors
+from skdc.model_file import read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.parameters import check_parameters, resolve_device
 from skdc.training import History

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from skdc import metrics
-from skdc.mixing import MixtureBank
+from skdc.training.banks import MixtureBank
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
 from skdc.signal import Framing

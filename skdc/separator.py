@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.lazy import check_mixture_headers, is_lazy
-from skdc.mixing import BatchSource, SourceBank, make_bank
+from skdc.training.banks import BatchSource, SourceBank, make_bank
 from skdc.network import EmbeddingNetwork
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdc.mixing import SourceBank
+from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.training import batch_loss
 

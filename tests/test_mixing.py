@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skdc import signal
-from skdc.mixing import MixtureBank, SourceBank, make_bank, make_targets, step_seed
+from skdc.training.banks import MixtureBank, SourceBank, make_bank, make_targets, step_seed
 from skdc.signal import Framing, active_level
 
 FRAMING = Framing(win_length=16, hop_length=4)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skdc import objectives
-from skdc.mixing import make_targets
+from skdc.training.banks import make_targets
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import OBJECTIVES, affinity_loss, one_hot_labels
-from skdc.projection import project_active
+from skdc.network.kernels.projection import project_active
 from skdc.signal import Framing
 from skdc.training import batch_loss
 

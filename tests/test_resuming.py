@@ -19,8 +19,8 @@ from test_training import (
     without_time,
 )
 
-from skdc.checkpoint import read_tensors, write_tensors
-from skdc.mixing import MixtureBank
+from skdc.model_file import read_tensors, write_tensors
+from skdc.training.banks import MixtureBank
 from skdc.training import train
 
 N_STEPS = 5 + 5 + 3 + 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skdc import mixing, training
-from skdc.mixing import SourceBank
+from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss, train

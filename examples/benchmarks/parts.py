@@ -11,10 +11,10 @@ import torch
 from cases import speakers
 from measure import alternate
 
-from skdc.mixing import SourceBank
+from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import OBJECTIVES, one_hot_labels
-from skdc.projection import project_active
+from skdc.network.kernels.projection import project_active
 from skdc.training import Trainer, TrainingConfig
 
 

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from skdc import DeepClusteringSeparator
-from skdc.checkpoint import read_tensors
+from skdc.model_file import read_tensors
 from skdc.datasets.items import open_mixture_list
 from skdc.evaluation import Benchmark, evaluate_model
 from skdc.results import score_values

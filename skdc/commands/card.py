@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.cards import check_model, curve_table, facts_table, refresh_card
-    from skdc.checkpoint import atomic_path
+    from skdc.model_file import atomic_path
     from skdc.evaluation import model_fingerprint
     from skdc.report import figures_tables
     from skdc.results import read_rows

@@ -156,7 +156,7 @@ def save_picture(draw: Callable[[], Any], path: Path) -> None:
     ImportError
         If matplotlib is not installed.
     """
-    from skdc.checkpoint import atomic_path
+    from skdc.model_file import atomic_path
     from skdc.display import import_pyplot
 
     pyplot = import_pyplot()

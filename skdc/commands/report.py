@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.checkpoint import atomic_path
+    from skdc.model_file import atomic_path
     from skdc.report import make_page
     from skdc.results import read_rows
 

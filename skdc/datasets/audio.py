@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from skdc.checkpoint import atomic_path
+from skdc.model_file import atomic_path
 from skdc.signal import resample
 from skdc.validation import AudioWarning
 

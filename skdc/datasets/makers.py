@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skdc.checkpoint import atomic_path
+from skdc.model_file import atomic_path
 from skdc.datasets.plans import plan_clips, plan_librimix, plan_wsj0
 from skdc.datasets.recipes import read_recording
 

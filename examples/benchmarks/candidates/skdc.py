@@ -15,7 +15,7 @@ from cases import (
 )
 
 from skdc.clustering import kmeans
-from skdc.mixing import SourceBank
+from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import affinity_loss, one_hot_labels
 from skdc.parameters import resolve_precision

@@ -38,7 +38,7 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
     Examples
     --------
     >>> import torch
-    >>> from skdc.recurrent import train_lstm
+    >>> from skdc.network.kernels.lstm import train_lstm
     >>> trunk = torch.nn.LSTM(5, 4, batch_first=True, bidirectional=True)
     >>> train_lstm(trunk, torch.randn(2, 7, 5)).shape
     torch.Size([2, 7, 8])
