@@ -12,11 +12,12 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
-from skdc import signal, windows
-from skdc.clustering import assign, find_centroids, soft_assign
+from skdc import signal
 from skdc.network import EmbeddingNetwork
+from skdc.separation import windows
+from skdc.separation.clustering import assign, find_centroids, soft_assign
+from skdc.separation.windows import Window
 from skdc.signal import Framing
-from skdc.windows import Window
 
 __all__ = ["Separator"]
 
