@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skdc import (
-        clustering,
         compose,
         datasets,
         display,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DeepClusteringSeparator",
     "__version__",
-    "clustering",
     "compose",
     "datasets",
     "display",

@@ -6,22 +6,23 @@ import os
 import warnings
 from typing import Any, Self
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.parameters import check_parameters, resolve_device
+from skdc.parameters import (
+    check_parameters,
+    resolve_device,
+    restored_parameters,
+    stored_parameters,
+)
 from skdc.training import History
 
 __all__ = ["PersistenceMixin", "continue_history"]
 
 _FORMAT = 1
-# What a model file leaves to the place where it is loaded.
-_LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
-
 
 # What the weights of a network are good for.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
@@ -65,23 +66,14 @@ class PersistenceMixin(BaseEstimator):
         NotFittedError
             Before `fit`.
         TypeError
-            If `clusterer` is an object: a model file holds no code.
+            If `clusterer`, or the class of `trunk`, is one of your own: a model file holds no
+            code.
         """
         check_is_fitted(self)
-        parameters = self.get_params(deep=False)
-        if not isinstance(parameters["clusterer"], str):
-            raise TypeError(
-                f"clusterer={parameters['clusterer']!r} cannot be stored: model files hold no "
-                "code; set clusterer='kmeans' to save, and set it again after loading"
-            )
         header = {
             "kind": "separator",
             "format": _FORMAT,
-            "parameters": {
-                name: np.asarray(value).tolist() if value is not None else None
-                for name, value in parameters.items()
-                if name not in _LOCAL_PARAMETERS
-            },
+            "parameters": stored_parameters(self),
             "network": self.network_.config.as_dict(),
             "history": self.history_,
             "seed": self._seed,
@@ -122,9 +114,10 @@ class PersistenceMixin(BaseEstimator):
             )
         resolved = resolve_device(device)
         try:
-            separator = cls().set_params(**header["parameters"], device=device)
+            parameters = restored_parameters(header["parameters"])
+            separator = cls().set_params(**parameters, device=device)
             check_parameters(separator)
-            network = EmbeddingNetwork(NetworkConfig(**header["network"]))
+            network = EmbeddingNetwork(NetworkConfig.from_dict(header["network"]))
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
             separator._adopt(network.to(resolved), header["history"], header["seed"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

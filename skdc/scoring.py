@@ -128,7 +128,13 @@ def validate(
     sounding = []
     for waveform, reference in zip(pairs.mixtures.waveforms, pairs.references, strict=True):
         bank = MixtureBank([waveform], [reference], framing=framing, device=device)
-        batch = bank.batch(1, framing.frame_count(len(waveform)), seed=0, step=0)
+        batch = bank.batch(
+            1,
+            framing.frame_count(len(waveform)),
+            seed=0,
+            step=0,
+            with_spectrograms="spectrograms" in config.objective.needs,
+        )
         with torch.no_grad(), separator.autocast():
             losses.append(float(batch_loss(network, batch, config.objective)))
         if reference.dtype.kind == "f":

@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 
 from skdc.lazy import check_mixture_headers, is_lazy
 from skdc.training.banks import BatchSource, SourceBank, make_bank
-from skdc.network import EmbeddingNetwork
+from skdc.network import EmbeddingNetwork, Trunk
+from skdc.objectives import Objective
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
     check_parameters,
@@ -33,7 +34,7 @@ from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import History, train
+from skdc.training import DynamicMixing, History, train
 from skdc.validation import (
     CheckedPairs,
     check_mixtures,
@@ -70,11 +71,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         LSTM layers.
     bidirectional : bool, default=True
         Whether the layers also read backwards in time.
-    dropout : float, default=0.0
-        Dropout probability between layers, 0...1.
-    objective : {"balanced_affinity", "affinity", "whitened_kmeans"}, default="balanced_affinity"
-        What is minimised; see `skdc.objectives`. The default is the affinity objective with the
-        paper's partition-size weights.
+    trunk : str or Trunk, default="blstm"
+        What lies between the features and the embeddings: a name of `skdc.network.TRUNKS`, or an
+        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
+        ``trunk__dropout``. The default is the paper's.
+    objective : str or Objective, default="balanced_affinity"
+        What is minimised: a name of `skdc.objectives.OBJECTIVES`, a sum such as
+        ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
+        objective with the paper's partition-size weights.
     sample_rate : int, default=8000
         Rate the network works at, Hz.
     input_rate : int or None, default=None
@@ -101,9 +105,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         `X_val`, `fit` sets a tenth of the mixtures aside for it.
     n_iter_no_change : int, default=10
         Epochs without a rise to wait for, with `early_stopping`.
-    remix : bool, default=True
+    remix : bool or DynamicMixing, default=True
         Mix the references anew for every training step, at random levels and places, instead of
-        using the mixtures as they are. Label maps are never remixed.
+        using the mixtures as they are: dynamic mixing. An object says how, for instance
+        ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. Label maps are never remixed.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
         What groups the embeddings.
     mask : {"soft", "binary"}, default="soft"
@@ -171,8 +176,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         hidden_size: int = 600,
         n_layers: int = 2,
         bidirectional: bool = True,
-        dropout: float = 0.0,
-        objective: str = "balanced_affinity",
+        trunk: str | Trunk = "blstm",
+        objective: str | Objective = "balanced_affinity",
         sample_rate: int = 8000,
         input_rate: int | None = None,
         win_length: int = 256,
@@ -185,7 +190,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         time_limit: float | None = None,
         early_stopping: bool = False,
         n_iter_no_change: int = 10,
-        remix: bool = True,
+        remix: bool | DynamicMixing = True,
         clusterer: Any = "kmeans",
         mask: str = "soft",
         output: str = "sources",
@@ -201,7 +206,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.bidirectional = bidirectional
-        self.dropout = dropout
+        self.trunk = trunk
         self.objective = objective
         self.sample_rate = sample_rate
         self.input_rate = input_rate
@@ -298,6 +303,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             checked,
             speakers,
             n_sources=self.n_sources or 2,
+            mixing=self.remix if isinstance(self.remix, DynamicMixing) else None,
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),
@@ -479,7 +485,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         return make_bank(
             pairs.mixtures.waveforms,
             pairs.references,
-            remix=bool(self.remix),
+            remix=self.remix,
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),

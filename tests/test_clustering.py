@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from skdc import clustering
-from skdc.clustering import assign, estimate_n_clusters, find_centroids, kmeans, soft_assign
+from skdc.separation import clustering
+from skdc.separation.clustering import (
+    assign,
+    estimate_n_clusters,
+    find_centroids,
+    kmeans,
+    soft_assign,
+)
 
 
 def random_unit(n_points, embedding_dim, seed=0):

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skdc import windows
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.separation import Separator
+from skdc.separation import Separator, windows
+from skdc.separation.windows import Window, crossfade, link, spans, stitch
 from skdc.signal import Framing
-from skdc.windows import Window, crossfade, link, spans, stitch
 
 
 class TwoBands(EmbeddingNetwork):

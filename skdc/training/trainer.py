@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.network import EmbeddingNetwork
-from skdc.objectives import Objective, Outputs, Targets, one_hot_labels
+from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
 from skdc.training.banks import Batch, BatchSource, step_seed
 from skdc.training.checkpoint import RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
@@ -293,7 +293,7 @@ class Trainer:
             "data": self.data.digest,
             "seed": config.seed,
             "network": self.network.config.as_dict(),
-            "objective": str(config.objective),
+            "objective": objective_spec(config.objective) or type(config.objective).__qualname__,
             "segment_frames": list(config.segment_frames),
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,

@@ -14,12 +14,11 @@ from cases import (
     speakers,
 )
 
-from skdc.clustering import kmeans
 from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import affinity_loss, one_hot_labels
 from skdc.parameters import resolve_precision
-from skdc.separation import Separator
+from skdc.separation import Separator, kmeans
 from skdc.signal import Framing
 from skdc.training import Trainer, TrainingConfig
 

@@ -12,11 +12,12 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
-from skdc import signal, windows
-from skdc.clustering import assign, find_centroids, soft_assign
+from skdc import signal
 from skdc.network import EmbeddingNetwork
+from skdc.separation import windows
+from skdc.separation.clustering import assign, find_centroids, soft_assign
+from skdc.separation.windows import Window
 from skdc.signal import Framing
-from skdc.windows import Window
 
 __all__ = ["Separator"]
 
@@ -214,7 +215,7 @@ class Separator:
                     states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
                     with self.autocast():
-                        vectors = self.network.spread(own_states.contiguous()).squeeze(0)
+                        vectors = self.network.embed(own_states.contiguous()).squeeze(0)
                     yield spectrogram, vectors
 
     def autocast(self) -> torch.autocast:

@@ -61,7 +61,7 @@ def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
 
     Examples
     --------
-    >>> from skdc.windows import spans
+    >>> from skdc.separation.windows import spans
     >>> list(spans(5000))
     [(0, 2628, 0), (2372, 5000, 256)]
     """
@@ -149,7 +149,7 @@ def crossfade(pieces: Iterable[tuple[int, int, Tensor]], n_samples: int) -> Tens
     Examples
     --------
     >>> import torch
-    >>> from skdc.windows import crossfade
+    >>> from skdc.separation.windows import crossfade
     >>> crossfade([(0, 0, torch.ones(1, 4)), (2, 2, torch.ones(1, 3))], 5)
     tensor([[1., 1., 1., 1., 1.]])
     """
