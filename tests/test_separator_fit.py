@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
 from skdc.signal import dominant_source, stft
+from skdc.network import BLSTM
 from skdc.training import batch_loss, train
 
 Array = NDArray[Any]
@@ -61,12 +62,12 @@ def weights(separator: DeepClusteringSeparator) -> Array:
 
 
 def test_same_seed_gives_the_same_network() -> None:
-    first = make_separator(dropout=0.3, n_layers=2).fit(MIXTURES, SOURCES)
-    second = make_separator(dropout=0.3, n_layers=2).fit(list(MIXTURES), list(SOURCES))
+    first = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2).fit(MIXTURES, SOURCES)
+    second = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2).fit(list(MIXTURES), list(SOURCES))
     assert_array_equal(weights(first), weights(second))
     assert_array_equal(weights(first.fit(MIXTURES, SOURCES)), weights(second))
     assert_array_equal(first.predict(MIXTURES), second.predict(MIXTURES))
-    other = make_separator(dropout=0.3, n_layers=2, random_state=1).fit(MIXTURES, SOURCES)
+    other = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2, random_state=1).fit(MIXTURES, SOURCES)
     assert np.abs(weights(first) - weights(other)).max() > 0
 
 
@@ -81,7 +82,7 @@ def test_random_state_moves_on() -> None:
 def test_global_random_states_stay() -> None:
     numpy_state: Any = np.random.get_state()  # noqa: NPY002
     torch_state = torch.random.get_rng_state()
-    separator = make_separator(dropout=0.5, n_layers=2, early_stopping=True)
+    separator = make_separator(trunk=BLSTM(dropout=0.5), n_layers=2, early_stopping=True)
     separator.fit(MIXTURES, SOURCES).partial_fit(MIXTURES, SOURCES).predict(MIXTURES)
     separator.set_params(n_sources=None).predict(MIXTURES[:1])
     after: Any = np.random.get_state()  # noqa: NPY002
@@ -212,7 +213,7 @@ def test_warm_start_goes_on_and_a_cold_one_starts_anew() -> None:
 def test_weights_of_another_shape_cannot_be_trained_on() -> None:
     separator = make_separator().fit(MIXTURES, SOURCES)
     before = weights(separator)
-    separator.set_params(embedding_dim=3, hidden_size=9, dropout=0.2)
+    separator.set_params(embedding_dim=3, hidden_size=9, trunk=BLSTM(dropout=0.2))
     message = "embedding_dim is 3 but was 4, hidden_size|hidden_size is 9 but was 8"
     with pytest.raises(ValueError, match=message):
         separator.partial_fit(MIXTURES, SOURCES)
@@ -241,7 +242,7 @@ def test_fit_resumes_from_its_checkpoint(tmp_path: Path) -> None:
         return batch_loss(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skdc.training.batch_loss", break_off)
+        patch.setattr("skdc.training.trainer.batch_loss", break_off)
         with pytest.raises(KeyboardInterrupt):
             separator.fit(MIXTURES, SOURCES)
     assert not hasattr(separator, "network_")
