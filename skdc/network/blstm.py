@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,8 +31,10 @@ class BLSTM(Trunk):
         Share of the outputs of each layer but the last that is set to zero at random while
         training, 0...1. Helps against overfitting where there is little data.
     residual : bool, default=False
-        Whether each layer after the first adds to what it reads, after a layer norm, instead of
-        replacing it. With it three layers and more train as easily as two.
+        Whether each layer after the second adds to what it reads instead of replacing it: its
+        outputs, after a layer norm of its inputs, are scaled by learnt gates that start at 0. So
+        deep trunks train as easily as two layers, and a trained trunk of two layers can be grown
+        without a step back.
 
     References
     ----------
@@ -40,7 +45,7 @@ class BLSTM(Trunk):
     --------
     >>> import torch
     >>> from skdc.network import BLSTM
-    >>> trunk = BLSTM(residual=True).build(129, hidden_size=8, n_layers=3, bidirectional=True)
+    >>> trunk = BLSTM(residual=True).build(129, hidden_size=8, n_layers=4, bidirectional=True)
     >>> states, _ = trunk(torch.zeros(2, 20, 129))
     >>> states.shape
     torch.Size([2, 20, 1, 16])
@@ -56,82 +61,70 @@ class BLSTM(Trunk):
         """Make the trunk; see `Trunk.build`."""
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
-        make = _ResidualLSTM if self.residual else _StackedLSTM
-        return make(n_bins, hidden_size, n_layers, bidirectional, float(self.dropout))
+        n_stacked = min(2, n_layers) if self.residual else n_layers
+        return _LSTMStack(
+            n_bins, hidden_size, n_stacked, n_layers - n_stacked, bidirectional, float(self.dropout)
+        )
 
 
-class _StackedLSTM(nn.LSTM, TrunkModule):
-    """The layers one after the other, as one `torch.nn.LSTM`."""
+class _LSTMStack(nn.LSTM, TrunkModule):
+    """Layers one after the other, as one `torch.nn.LSTM`, and after them those that add."""
 
     def __init__(
-        self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool, dropout: float
+        self,
+        n_bins: int,
+        hidden_size: int,
+        n_stacked: int,
+        n_adding: int,
+        bidirectional: bool,
+        dropout: float,
     ) -> None:
         super().__init__(
             n_bins,
             hidden_size,
-            n_layers,
+            n_stacked,
             batch_first=True,
             # With one layer there is nothing between layers to drop, and torch would warn.
-            dropout=dropout if n_layers > 1 else 0.0,
+            dropout=dropout if n_stacked > 1 else 0.0,
             bidirectional=bidirectional,
         )
         self.bands = ((0, n_bins),)
-        self.width = hidden_size * (2 if bidirectional else 1)
-        open_forget_gates(self)
+        self.width = width = hidden_size * (2 if bidirectional else 1)
+        self.adding = nn.ModuleList(
+            nn.LSTM(width, hidden_size, batch_first=True, bidirectional=bidirectional)
+            for _ in range(n_adding)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(n_adding))
+        self.gates = nn.ParameterList(torch.zeros(width) for _ in range(n_adding))
+        for lstm in (self, *self.adding):
+            open_forget_gates(lstm)
 
     def forward(  # type: ignore[override]
         self, features: Tensor, state: State = None
     ) -> tuple[Tensor, State]:
-        states, state = run_lstm(super().forward, self, features, state)
-        return single_band(states), None if self.bidirectional else state
+        before = state or [None] * (1 + len(self.adding))
+        states, own = run_lstm(self, super().forward, features, before[0])
+        after = [own]
+        layers = zip(self.adding, self.norms, self.gates, before[1:], strict=True)
+        for lstm, norm, gate, own in layers:
+            inputs = functional.dropout(norm(states), self.dropout, self.training)
+            change, own = run_lstm(lstm, lstm, inputs, own)
+            states = states + gate * change
+            after.append(own)
+        return single_band(states), None if self.bidirectional else after
 
 
-class _ResidualLSTM(TrunkModule):
-    """A first layer, and others that add to what they read."""
-
-    def __init__(
-        self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool, dropout: float
-    ) -> None:
-        super().__init__()
-        self.bands = ((0, n_bins),)
-        self.width = hidden_size * (2 if bidirectional else 1)
-        self.bidirectional, self.dropout = bidirectional, dropout
-        self.layers = nn.ModuleList(
-            nn.LSTM(
-                n_bins if index == 0 else self.width,
-                hidden_size,
-                batch_first=True,
-                bidirectional=bidirectional,
-            )
-            for index in range(n_layers)
-        )
-        # One before each layer but the first, and one after the last.
-        self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(n_layers))
-        for layer in self.layers:
-            open_forget_gates(layer)
-
-    def forward(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
-        layers = zip(self.layers, state or [None] * len(self.layers), strict=True)
-        (first, own), *others = layers
-        states, own = run_lstm(first, first, features, own)
-        carried = [own]
-        for norm, (layer, own) in zip(self.norms, others, strict=False):
-            dropped = functional.dropout(norm(states), self.dropout, self.training)
-            change, own = run_lstm(layer, layer, dropped, own)
-            states = states + change
-            carried.append(own)
-        return single_band(self.norms[-1](states)), None if self.bidirectional else carried
-
-
-def run_lstm(call: nn.Module, lstm: nn.LSTM, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+def run_lstm(
+    lstm: nn.LSTM, call: Callable[..., Any], inputs: Tensor, state: State
+) -> tuple[Tensor, State]:
     """Run an LSTM the fastest way there is for what is being done.
 
     Parameters
     ----------
-    call : callable
-        What runs the LSTM with torch: the LSTM itself, or its class's own ``forward``.
     lstm : torch.nn.LSTM
         With ``batch_first=True``.
+    call : callable
+        What runs it with torch: the LSTM itself, or ``torch.nn.LSTM.forward`` of it.
     inputs : Tensor of shape (n_mixtures, n_frames, n_features)
     state : tuple of Tensor or None
         Its state before the first frame; None for zeros.
@@ -171,6 +164,6 @@ def open_forget_gates(lstm: nn.LSTM) -> None:
     """
     # torch adds two biases, and orders the gates input, forget, cell, output.
     size = lstm.hidden_size
-    for name, parameter in lstm.named_parameters():
+    for name, parameter in lstm.named_parameters(recurse=False):
         if name.startswith("bias_ih"):
             parameter[size : 2 * size] += 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 from skdc.objectives.interface import Outputs, Targets
 from skdc.objectives.unit_vectors import EmbeddingObjective
 

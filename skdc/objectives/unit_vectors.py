@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 from skdc.objectives.interface import Objective, Outputs, Targets
 
 __all__ = ["EmbeddingObjective", "on_unit_vectors", "weighted_products"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skdc.linalg import long_product
+from skdc.signal import long_product
 from skdc.objectives.interface import Outputs, Targets
 from skdc.objectives.unit_vectors import EmbeddingObjective, weighted_products
 

@@ -135,8 +135,8 @@ class RunFile:
             raise ValueError(
                 f"{str(path)!r} is a model file, not the checkpoint of a training run"
             )
-        header = _from_first_format(header)
-        tensors.setdefault("norms", torch.zeros(0, dtype=torch.float64))
+        if "identity" not in header:
+            tensors, header = _from_first_format(tensors, header)
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             part, _, name = key.partition(".")
@@ -251,15 +251,17 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _from_first_format(header: dict[str, Any]) -> dict[str, Any]:
-    """Bring the header of a file written by version 0.1 to the present form."""
-    if "identity" in header or not isinstance(header.get("config"), dict):
-        return header
-    config = header["config"]
+def _from_first_format(
+    tensors: dict[str, Tensor], header: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Bring a file written by version 0.1, which clipped at a fixed norm, to the present form."""
+    config = header.get("config", {})
     names = ("objective", "seed", "segment_frames", "batch_size", "learning_rate", "decay_fraction")
     identity = {name: config[name] for name in names if name in config}
     network = dict(header.get("network", {}))
-    return {
+    # Its one trunk had the dropout among the sizes.
+    network["trunk"] = {"name": "blstm", "dropout": network.pop("dropout", 0.0)}
+    return tensors | {"norms": torch.zeros(0, dtype=torch.float64)}, {
         **header,
         "identity": identity | {"network": network},
         "samples": header.get("hours"),

@@ -45,7 +45,7 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
     """
     # The frames come first, so that the inputs of one frame lie together.
     hidden = inputs.to(dtype).transpose(0, 1).contiguous()
-    parameters = list(trunk.parameters())
+    parameters = list(trunk.parameters(recurse=False))
     per_layer = len(parameters) // trunk.num_layers
     for layer in range(trunk.num_layers):
         if layer > 0:

@@ -122,7 +122,8 @@ class _ActiveProjection(torch.autograd.Function):
             by_vectors.index_copy_(0, own, gradient)
         # Sums over many groups: not in half precision.
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
-        by_states = torch.zeros_like(states, dtype=exact_dtype)
+        # Not like the states, which may lie in memory in another order: the rows must be views.
+        by_states = torch.zeros(states.shape, dtype=exact_dtype)
         by_rows = _rows(by_states)
         weight_dtype, bias_dtype = ctx.dtypes
         by_weight = torch.empty_like(of_bins, dtype=weight_dtype)
