@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from skdc import metrics
+from skdc.inputs import CheckedPairs
 from skdc.mixing import MixtureBank
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
 from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss
-from skdc.validation import CheckedPairs
 
 __all__ = ["label_agreement", "score_pairs", "validate"]
 

@@ -10,14 +10,24 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from skdc.lazy import check_mixture_headers, is_lazy
+from skdc.inputs import (
+    AudioFormat,
+    CheckedPairs,
+    Waveforms,
+    check_mixture_headers,
+    check_mixtures,
+    check_pairs,
+    check_recordings,
+    collect,
+    hold_out,
+    is_lazy,
+)
 from skdc.mixing import BatchSource, SourceBank, make_bank
 from skdc.network import EmbeddingNetwork
 from skdc.parameters import (
@@ -34,18 +44,10 @@ from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.signal import Framing
 from skdc.training import History, train
-from skdc.validation import (
-    CheckedPairs,
-    check_mixtures,
-    check_pairs,
-    check_recordings,
-    hold_out,
-)
 
 __all__ = ["DeepClusteringSeparator"]
 
 Item = TypeVar("Item")
-Waveforms = ArrayLike | Sequence[ArrayLike]
 Work = Callable[[Separator, list[Tensor], Iterable[int | None]], Iterator[Tensor]]
 
 
@@ -292,7 +294,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If a recording is unusable, or there are fewer speakers than `n_sources`.
         """
         check_parameters(self)
-        checked = check_recordings(recordings, speakers, self.sample_rate, self.input_rate)
+        checked = check_recordings(recordings, speakers, self._audio)
         held_out = self._check_held_out(X_val, y_val)
         bank = SourceBank(
             checked,
@@ -434,19 +436,19 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
 
     def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False, name: str = "X") -> Any:
         self._check_fitted()
-        rates = self.sample_rate, self.input_rate
+        audio = self._audio
         if is_lazy(X):  # one file after the other
-            check_mixture_headers(X, self._framing, *rates)
+            check_mixture_headers(X, audio)
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, is_audio=is_audio, name=f"X[{i}]") for i in order]
-        mixtures = check_mixtures(X, self._framing, *rates, name=name)
+        mixtures = check_mixtures(X, audio, name=name)
         waveforms = [torch.from_numpy(waveform) for waveform in mixtures.waveforms]
         found = work(self._separator(), waveforms, repeat(self.n_sources))
         results = []
         for index, result in enumerate(self._progress(found, len(waveforms))):
             array = result.cpu().numpy()
-            results.append(mixtures.restore(index, array, *rates) if is_audio else array)
-        return mixtures.collect(results)
+            results.append(mixtures.restore(index, array, audio) if is_audio else array)
+        return collect(results, mixtures.container)
 
     def _separator(self) -> Separator:
         network = self.network_.to(resolve_device(self.device))
@@ -467,8 +469,12 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     def _framing(self) -> Framing:
         return Framing(self.win_length, self.hop_length, self.activity_threshold_db)
 
+    @property
+    def _audio(self) -> AudioFormat:
+        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
+
     def _check_pairs(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> CheckedPairs:
-        return check_pairs(X, y, self._framing, self.sample_rate, self.input_rate, names=names)
+        return check_pairs(X, y, self._audio, names=names)
 
     def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
         if X_val is None and y_val is None:

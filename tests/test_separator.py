@@ -15,9 +15,9 @@ from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.mixture import GaussianMixture
 
 from skdc import DeepClusteringSeparator
+from skdc.exceptions import AudioWarning
 from skdc.separation import Separator
 from skdc.signal import frame_count
-from skdc.validation import AudioWarning
 
 Array = NDArray[Any]
 

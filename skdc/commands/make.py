@@ -67,8 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.datasets.plans import plan_protocol
-    from skdc.datasets.protocols import PROTOCOLS
+    from skdc.protocols import PROTOCOLS, plan_protocol
 
     # All lists are read and all recordings found before the first file is made.
     jobs = plan_protocol(

@@ -222,7 +222,7 @@ def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
     import numpy as np
 
     from skdc.datasets import write_audio
-    from skdc.validation import AudioWarning
+    from skdc.exceptions import AudioWarning
 
     peak = float(np.abs(estimates).max(initial=0))
     if peak > 1 and subtype != "FLOAT":
