@@ -27,7 +27,6 @@ from skdc.inputs import (
     Waveforms,
     as_items,
     as_reference_items,
-    check_waveform,
     collect,
     read_samples,
 )
@@ -173,8 +172,7 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
         return as_items(X, "X")
 
     def _mixture(self, item: Any, name: str) -> FloatArray:
-        check_waveform(item, name)
-        return read_samples(item, name)
+        return read_samples(item, name, is_mono=True)
 
     def _sources(self, item: Any, name: str) -> FloatArray:
         return read_samples(item, name)

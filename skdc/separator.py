@@ -256,10 +256,13 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If `X` or `y` is unusable; the message names the item.
         """
         check_parameters(self)
-        pairs, held_out = self._check_pairs(X, y), self._check_held_out(X_val, y_val)
+        pairs = check_pairs(X, y, self._audio)
+        held_out = self._check_held_out(X_val, y_val)
         if held_out is None and self.early_stopping:
             pairs, held_out = hold_out(pairs, check_random_state(self.random_state))
-        bank = self._make_bank(pairs)
+        bank = make_bank(
+            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
+        )
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, resume=self.warm_start)
 
@@ -321,7 +324,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        bank = self._make_bank(self._check_pairs(X, y))
+        pairs = check_pairs(X, y, self._audio)
+        bank = make_bank(
+            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
+        )
         return self._fit(bank, None, resume=True, max_epochs=1, checkpoint=None)
 
     def _fit(
@@ -430,7 +436,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If a mixture has more references than sources are predicted, or one is silent.
         """
         self._check_fitted()
-        pairs = self._check_pairs(X, y)
+        pairs = check_pairs(X, y, self._audio)
         scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
@@ -473,24 +479,19 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     def _audio(self) -> AudioFormat:
         return AudioFormat(self._framing, self.sample_rate, self.input_rate)
 
-    def _check_pairs(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> CheckedPairs:
-        return check_pairs(X, y, self._audio, names=names)
-
     def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
         if X_val is None and y_val is None:
             return None
-        return self._check_pairs(X_val, y_val, ("X_val", "y_val"))
+        return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
 
-    def _make_bank(self, pairs: CheckedPairs) -> BatchSource:
-        return make_bank(
-            pairs.mixtures.waveforms,
-            pairs.references,
-            remix=bool(self.remix),
-            sample_rate=self.sample_rate,
-            framing=self._framing,
-            device=resolve_device(self.device),
-            on_disk=pairs.on_disk,
-        )
+    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
+        return {
+            "remix": bool(self.remix),
+            "sample_rate": self.sample_rate,
+            "framing": self._framing,
+            "device": resolve_device(self.device),
+            "on_disk": on_disk,
+        }
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy import sparse
@@ -26,21 +27,6 @@ AUDIO = AudioFormat(Framing(64, 16))
 SOURCES = np.random.default_rng(0).standard_normal((4, 2, 640))
 MIXTURES = SOURCES.sum(axis=1)
 LABELS = np.random.default_rng(0).integers(-1, 2, (4, 41, 33))
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": 3,
-        "hidden_size": 4,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": 16,
-        "segment_frames": 20,
-        "max_epochs": 1,
-        "device": "cpu",
-        "random_state": 0,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skdc.commands.common import save_picture
+from skdc.commands.pictures import save_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from skdc.commands.common import positive_int
+from skdc.commands.options import positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

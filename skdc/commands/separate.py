@@ -12,7 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skdc.commands.common import add_model_argument, load_model, positive_int, source_count
+from skdc.commands.options import add_model_argument, load_model, positive_int, source_count
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.common import add_device_argument, positive_int
+from skdc.commands.options import add_device_argument, positive_int
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

@@ -15,7 +15,7 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
 from skdc.inputs.recordings import CheckedRecordings, check_recordings
-from skdc.inputs.waveforms import Mixtures, check_mixtures, check_waveform, read_samples
+from skdc.inputs.waveforms import Mixtures, check_mixtures, read_samples
 
 __all__ = [
     "AudioFormat",
@@ -31,7 +31,6 @@ __all__ = [
     "check_mixtures",
     "check_pairs",
     "check_recordings",
-    "check_waveform",
     "collect",
     "hold_out",
     "is_lazy",

@@ -12,18 +12,10 @@ from sklearn.utils import check_array
 
 from skdc.inputs.lazy import is_lazy
 
-__all__ = ["Container", "Waveforms", "as_array", "as_items", "as_reference_items", "collect"]
+__all__ = ["Container", "Waveforms", "as_items", "as_reference_items", "collect"]
 
 Container = Literal["array", "list", "single"]
 Waveforms = ArrayLike | Sequence[ArrayLike]
-
-
-def as_array(item: Any, name: str) -> NDArray[Any]:
-    """Give an array, or a ValueError that names the item."""
-    try:
-        return np.asarray(item)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array of samples: {error}") from error
 
 
 def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
@@ -114,7 +106,7 @@ def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]
             "n_samples) or a list of arrays (n_sources, n_samples_i)"
         ) from error
     # One mixture may come without a list around it, and then so may its references.
-    if container == "single" and items and as_array(items[0], f"{name}[0]").ndim == 1:
+    if container == "single" and items and np.ndim(items[0]) == 1:
         return [y]
     return items
 

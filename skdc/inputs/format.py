@@ -29,8 +29,8 @@ class AudioFormat:
     --------
     >>> from skdc.inputs import AudioFormat
     >>> audio = AudioFormat(sample_rate=8000, input_rate=44100)
-    >>> audio.rate, audio.min_samples, audio.network_length(44100)
-    (44100, 1412, 8000)
+    >>> audio.rate, audio.network_length(44100)
+    (44100, 8000)
     """
 
     framing: Framing = field(default_factory=Framing)
@@ -41,11 +41,6 @@ class AudioFormat:
     def rate(self) -> int:
         """Rate of what is passed in, Hz."""
         return self.input_rate or self.sample_rate
-
-    @property
-    def min_samples(self) -> int:
-        """Length of one window at the rate of what is passed in, in samples."""
-        return -(-self.framing.win_length * self.rate // self.sample_rate)
 
     def network_length(self, n_samples: int) -> int:
         """Give the length at the network's rate of what comes in with `n_samples`."""
@@ -64,8 +59,10 @@ class AudioFormat:
     def check_duration(self, name: str, n_samples: int) -> None:
         """Raise a ValueError that names the item if it is shorter than a window."""
         if self.network_length(n_samples) < self.framing.win_length:
+            # A whole window at the rate of what is passed in.
+            needed = -(-self.framing.win_length * self.rate // self.sample_rate)
             raise ValueError(
-                f"{name} has {n_samples} samples; at least {self.min_samples} (one window, "
+                f"{name} has {n_samples} samples; at least {needed} (one window, "
                 f"{1000 * self.framing.win_length / self.sample_rate:g} ms) are needed: leave it "
                 "out or pad it with zeros"
             )

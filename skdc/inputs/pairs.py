@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.inputs.containers import as_array, as_reference_items
+from skdc.inputs.containers import as_reference_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
 from skdc.inputs.waveforms import (
@@ -95,12 +95,11 @@ def _check_reference(
     item: Any, label: str, n_samples: int, peak: float, audio: AudioFormat
 ) -> NDArray[Any]:
     """Check what belongs to one mixture, which came in with `n_samples` and this peak."""
-    array = as_array(item, label)
     n_frames = audio.framing.frame_count(audio.network_length(n_samples))
     shape = n_frames, audio.framing.n_bins
-    if array.dtype.kind in "iu" and array.shape == shape:
+    array = as_samples(item, label, label_shape=shape)
+    if array.shape == shape and array.dtype.kind in "iu":
         return _check_label_map(array, label)
-    array = as_samples(array, label)
     if array.ndim != 2:
         raise ValueError(
             f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
@@ -154,10 +153,12 @@ def check_pairs(
     ValueError, TypeError
         As those do.
     """
-    check_pair_headers(X, y, audio, names=names)
+    on_disk = is_lazy(X) or is_lazy(y)
+    if on_disk:
+        check_pair_headers(X, y, audio, names=names)
     mixtures = check_mixtures(X, audio, name=names[0], allow_silence=False)
     references = check_references(y, mixtures, audio, name=names[1])
-    return CheckedPairs(mixtures, references, is_lazy(X) or is_lazy(y))
+    return CheckedPairs(mixtures, references, on_disk)
 
 
 def hold_out(

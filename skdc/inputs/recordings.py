@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
-from skdc.inputs.waveforms import check_waveform, find_peak, scale_samples
+from skdc.inputs.waveforms import as_samples, find_peak, scale_samples
 
 __all__ = ["CheckedRecordings", "check_recordings"]
 
@@ -40,7 +40,7 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         """Give a recording scaled to a peak of 1, so that no level over- or underflows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        waveform = check_waveform(self._recordings[index], f"recordings[{index}]")
+        waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
         return scale_samples(waveform, find_peak(waveform) or 1.0, self._audio)
 
 

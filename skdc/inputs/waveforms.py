@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdc.exceptions import AudioWarning
-from skdc.inputs.containers import Container, as_array, as_items
+from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
 from skdc.storage import ArrayStore
@@ -19,7 +18,6 @@ __all__ = [
     "Mixtures",
     "as_samples",
     "check_mixtures",
-    "check_waveform",
     "find_peak",
     "read_samples",
     "scale_samples",
@@ -27,20 +25,23 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
-# Recordings come as int8...int32 PCM; int64 is what NumPy makes of a list of numbers.
-_PCM_TYPES = (np.int8, np.int16, np.int32)
-# Samples that are converted to float64 at a time, so that checks take little memory.
-_BLOCK = 1 << 16
+_PCM_TYPES = (np.int8, np.int16, np.int32, np.uint8)
 
 
-def as_samples(item: Any, name: str) -> NDArray[Any]:
-    """Give an array of finite real samples, in the type that it came in.
+def as_samples(
+    item: Any, name: str, *, is_mono: bool = False, label_shape: tuple[int, int] | None = None
+) -> NDArray[Any]:
+    """Read an item and check it: finite real samples, in the type that they came in.
 
     Parameters
     ----------
     item : array-like
     name : str
         What errors call it.
+    is_mono : bool, default=False
+        Whether it must be of shape ``(n_samples,)`` with at least one sample.
+    label_shape : tuple of two int, optional
+        Shape that integers are taken for a label map at; they are given as they are.
 
     Returns
     -------
@@ -50,59 +51,39 @@ def as_samples(item: Any, name: str) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If it is ragged or complex, or holds NaN or infinity.
+        If it is ragged or complex, of another shape, or holds NaN or infinity.
     TypeError
         If it is not numeric, or of a type that audio does not come in.
     """
-    samples = as_array(item, name)
+    try:
+        samples = np.asarray(item)
+    except ValueError as error:
+        raise ValueError(f"{name} is not an array of samples: {error}") from error
+    if samples.shape == label_shape and samples.dtype.kind in "iu":
+        return samples
+    if is_mono and samples.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {samples.shape}; a recording is one channel of shape "
+            "(n_samples,): mix stereo down to mono first, for instance with x.mean(axis=...)"
+        )
+    if is_mono and not len(samples):
+        raise ValueError(f"{name} is empty; give at least one window of samples")
     if np.iscomplexobj(samples):
         raise ValueError(f"Complex data not supported: {name} is complex; give real samples")
-    if samples.dtype.kind not in "fi" and samples.dtype != np.uint8:
-        known = samples.dtype.kind in "ub"
-        advice = (
-            "PCM is int8, int16, int32 or uint8: convert it to one of these, or to floating "
-            "samples within +-1"
-            if known
-            else "give floating or integer samples"
+    if samples.dtype.kind in "ub" and samples.dtype != np.uint8:
+        raise TypeError(
+            f"{name} has dtype {samples.dtype}; PCM is int8, int16, int32 or uint8: convert it to "
+            "one of these, or to floating samples within +-1"
         )
-        raise TypeError(f"{name} has dtype {samples.dtype}; {advice}")
+    if samples.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         what = "NaN" if np.isnan(samples).any() else "infinity"
         raise ValueError(f"{name} contains {what}; every sample must be a finite number")
     return samples
 
 
-def check_waveform(item: Any, name: str) -> NDArray[Any]:
-    """Check one recording: one channel of finite samples, at least one.
-
-    Parameters
-    ----------
-    item : array-like of shape (n_samples,)
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    array of shape (n_samples,)
-        In the type that it came in.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `as_samples` does, or if it is empty or not one-dimensional.
-    """
-    waveform = as_array(item, name)
-    if waveform.ndim != 1:
-        raise ValueError(
-            f"{name} has shape {waveform.shape}; a recording is one channel of shape "
-            "(n_samples,): mix stereo down to mono first, for instance with x.mean(axis=...)"
-        )
-    if not len(waveform):
-        raise ValueError(f"{name} is empty; give at least one window of samples")
-    return as_samples(waveform, name)
-
-
-def read_samples(item: Any, name: str) -> NDArray[np.floating]:
+def read_samples(item: Any, name: str, *, is_mono: bool = False) -> NDArray[np.floating]:
     """Bring samples to float32, if they are that or float16, or else to float64.
 
     Parameters
@@ -111,6 +92,8 @@ def read_samples(item: Any, name: str) -> NDArray[np.floating]:
         Samples of any shape; integer PCM is scaled to +-1.
     name : str
         What errors call it.
+    is_mono : bool, default=False
+        Whether it must be of shape ``(n_samples,)`` with at least one sample.
 
     Returns
     -------
@@ -128,14 +111,17 @@ def read_samples(item: Any, name: str) -> NDArray[np.floating]:
     >>> read_samples(np.array([16384, -32768], dtype=np.int16), "X[0]")
     array([ 0.5, -1. ])
     """
-    samples = as_samples(item, name)
+    samples = as_samples(item, name, is_mono=is_mono)
     is_single = samples.dtype.kind == "f" and samples.dtype.itemsize <= 4
-    return _to_float(samples).astype(np.float32 if is_single else np.float64)
+    silence, full_scale = _pcm_scale(samples.dtype)
+    shifted = np.subtract(samples, silence, dtype=np.float64)
+    return (shifted / full_scale).astype(np.float32 if is_single else np.float64)
 
 
 def find_peak(samples: NDArray[Any]) -> float:
     """Give the largest absolute sample of checked samples, PCM scaled to +-1 by its type."""
-    return max(float(np.abs(block).max()) for _, block in _blocks(samples))
+    silence, full_scale = _pcm_scale(samples.dtype)
+    return max(float(samples.max()) - silence, silence - float(samples.min())) / full_scale
 
 
 def scale_samples(samples: NDArray[Any], peak: float, audio: AudioFormat) -> FloatArray:
@@ -146,34 +132,33 @@ def scale_samples(samples: NDArray[Any], peak: float, audio: AudioFormat) -> Flo
     samples : array of shape (..., n_samples)
         In the type that they came in.
     peak : float
+        In units of `find_peak`.
     audio : AudioFormat
 
     Returns
     -------
     float32 array of shape (..., audio.network_length(n_samples))
     """
+    silence, full_scale = _pcm_scale(samples.dtype)
     if audio.rate != audio.sample_rate:
-        return audio.to_network(_to_float(samples) / peak).astype(np.float32)
+        shifted = np.subtract(samples, silence, dtype=np.float64)
+        shifted /= full_scale * peak
+        return audio.to_network(shifted).astype(np.float32)
+    if silence:
+        samples = np.subtract(samples, silence, dtype=np.float32)
     scaled = np.empty(samples.shape, np.float32)
-    for part, block in _blocks(samples):
-        scaled[..., part] = block / peak
+    # NumPy converts a few thousand samples at a time to float64 and back.
+    np.divide(samples, full_scale * peak, out=scaled, dtype=np.float64, casting="unsafe")
     return scaled
 
 
-def _to_float(samples: NDArray[Any]) -> NDArray[np.float64]:
-    """Give samples as float64, integer PCM scaled to +-1 by its type."""
-    if samples.dtype == np.uint8:  # 8-bit WAV is unsigned, silence at 128
-        return (samples.astype(np.float64) - 128) / 128
-    if samples.dtype.type in _PCM_TYPES:
-        return samples.astype(np.float64) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float64)
-
-
-def _blocks(samples: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Stretches of the last axis, and their samples as float64."""
-    for start in range(0, samples.shape[-1], _BLOCK):
-        part = slice(start, start + _BLOCK)
-        yield part, _to_float(samples[..., part])
+def _pcm_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Give silence and full scale in samples of a type."""
+    if dtype == np.uint8:  # 8-bit WAV is unsigned
+        return 128.0, 128.0
+    # int64 is what NumPy makes of a list of numbers.
+    is_pcm = dtype.type in _PCM_TYPES
+    return 0.0, -float(np.iinfo(dtype).min) if is_pcm else 1.0
 
 
 class Mixtures(NamedTuple):
@@ -263,7 +248,7 @@ def check_mixtures(
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
-            waveform = check_waveform(item, label)
+            waveform = as_samples(item, label, is_mono=True)
             audio.check_duration(label, len(waveform))
             peak = _check_peak(waveform, label, allow_silence)
             store.append(scale_samples(waveform, peak, audio))
@@ -282,9 +267,10 @@ def _check_peak(waveform: NDArray[Any], name: str, allow_silence: bool) -> float
         warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
         return 1.0
     # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
-    at_peak = np.empty(len(waveform), dtype=bool)
-    for part, block in _blocks(waveform):
-        at_peak[part] = np.abs(block) >= 0.9999 * peak
+    silence, full_scale = _pcm_scale(waveform.dtype)
+    near = 0.9999 * peak * full_scale
+    at_peak = np.greater_equal(waveform, silence + near, signature="dd->?", casting="unsafe")
+    at_peak |= np.less_equal(waveform, silence - near, signature="dd->?", casting="unsafe")
     share = float(np.mean(at_peak[1:] & at_peak[:-1])) if len(waveform) > 1 else 0.0
     if 0.005 < share < 0.5:
         warnings.warn(
