@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skdc import (
+        audio,
         compose,
         datasets,
         display,
+        evaluation,
         metrics,
         mixing,
         model_selection,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         objectives,
         preprocessing,
         pretrained,
+        protocols,
         separation,
         signal,
         training,
@@ -41,9 +44,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DeepClusteringSeparator",
     "__version__",
+    "audio",
     "compose",
     "datasets",
     "display",
+    "evaluation",
     "load_pretrained",
     "make_mixtures",
     "metrics",
@@ -53,6 +58,7 @@ __all__ = [
     "objectives",
     "preprocessing",
     "pretrained",
+    "protocols",
     "separation",
     "signal",
     "training",

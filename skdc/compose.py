@@ -11,9 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
+from skdc.inputs import Waveforms, as_items, as_reference_items
 from skdc.metrics import si_sdr_improvement_scorer
-from skdc.validation import as_items, as_reference_items
-from skdc.waveforms import Waveforms
 
 __all__ = ["TransformedSourcesSeparator"]
 

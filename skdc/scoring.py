@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from skdc import metrics
-from skdc.training.banks import MixtureBank
+from skdc.inputs import CheckedPairs
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import TrainingConfig, batch_loss
-from skdc.validation import CheckedPairs
+from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
 __all__ = ["label_agreement", "score_pairs", "validate"]
 

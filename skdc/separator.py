@@ -10,15 +10,24 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from skdc.lazy import check_mixture_headers, is_lazy
-from skdc.training.banks import BatchSource, SourceBank, make_bank
+from skdc.inputs import (
+    AudioFormat,
+    CheckedPairs,
+    Waveforms,
+    check_mixture_headers,
+    check_mixtures,
+    check_pairs,
+    check_recordings,
+    collect,
+    hold_out,
+    is_lazy,
+)
 from skdc.network import EmbeddingNetwork, Trunk
 from skdc.objectives import Objective
 from skdc.parameters import (
@@ -34,19 +43,12 @@ from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import DynamicMixing, History, train
-from skdc.validation import (
-    CheckedPairs,
-    check_mixtures,
-    check_pairs,
-    check_recordings,
-    hold_out,
-)
+from skdc.training import DynamicMixing, History, SourceBank, make_bank, train
+from skdc.training.banks import BatchSource
 
 __all__ = ["DeepClusteringSeparator"]
 
 Item = TypeVar("Item")
-Waveforms = ArrayLike | Sequence[ArrayLike]
 Work = Callable[[Separator, list[Tensor], Iterable[int | None]], Iterator[Tensor]]
 
 
@@ -259,10 +261,13 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If `X` or `y` is unusable; the message names the item.
         """
         check_parameters(self)
-        pairs, held_out = self._check_pairs(X, y), self._check_held_out(X_val, y_val)
+        pairs = check_pairs(X, y, self._audio)
+        held_out = self._check_held_out(X_val, y_val)
         if held_out is None and self.early_stopping:
             pairs, held_out = hold_out(pairs, check_random_state(self.random_state))
-        bank = self._make_bank(pairs)
+        bank = make_bank(
+            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
+        )
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, resume=self.warm_start)
 
@@ -297,7 +302,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If a recording is unusable, or there are fewer speakers than `n_sources`.
         """
         check_parameters(self)
-        checked = check_recordings(recordings, speakers, self.sample_rate, self.input_rate)
+        checked = check_recordings(recordings, speakers, self._audio)
         held_out = self._check_held_out(X_val, y_val)
         bank = SourceBank(
             checked,
@@ -325,7 +330,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        bank = self._make_bank(self._check_pairs(X, y))
+        pairs = check_pairs(X, y, self._audio)
+        bank = make_bank(
+            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
+        )
         return self._fit(bank, None, resume=True, max_epochs=1, checkpoint=None)
 
     def _fit(
@@ -434,25 +442,25 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If a mixture has more references than sources are predicted, or one is silent.
         """
         self._check_fitted()
-        pairs = self._check_pairs(X, y)
+        pairs = check_pairs(X, y, self._audio)
         scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False, name: str = "X") -> Any:
         self._check_fitted()
-        rates = self.sample_rate, self.input_rate
+        audio = self._audio
         if is_lazy(X):  # one file after the other
-            check_mixture_headers(X, self._framing, *rates)
+            check_mixture_headers(X, audio)
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, is_audio=is_audio, name=f"X[{i}]") for i in order]
-        mixtures = check_mixtures(X, self._framing, *rates, name=name)
+        mixtures = check_mixtures(X, audio, name=name)
         waveforms = [torch.from_numpy(waveform) for waveform in mixtures.waveforms]
         found = work(self._separator(), waveforms, repeat(self.n_sources))
         results = []
         for index, result in enumerate(self._progress(found, len(waveforms))):
             array = result.cpu().numpy()
-            results.append(mixtures.restore(index, array, *rates) if is_audio else array)
-        return mixtures.collect(results)
+            results.append(mixtures.restore(index, array, audio) if is_audio else array)
+        return collect(results, mixtures.container)
 
     def _separator(self) -> Separator:
         network = self.network_.to(resolve_device(self.device))
@@ -473,24 +481,23 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     def _framing(self) -> Framing:
         return Framing(self.win_length, self.hop_length, self.activity_threshold_db)
 
-    def _check_pairs(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> CheckedPairs:
-        return check_pairs(X, y, self._framing, self.sample_rate, self.input_rate, names=names)
+    @property
+    def _audio(self) -> AudioFormat:
+        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
 
     def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
         if X_val is None and y_val is None:
             return None
-        return self._check_pairs(X_val, y_val, ("X_val", "y_val"))
+        return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
 
-    def _make_bank(self, pairs: CheckedPairs) -> BatchSource:
-        return make_bank(
-            pairs.mixtures.waveforms,
-            pairs.references,
-            remix=self.remix,
-            sample_rate=self.sample_rate,
-            framing=self._framing,
-            device=resolve_device(self.device),
-            on_disk=pairs.on_disk,
-        )
+    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
+        return {
+            "remix": self.remix,
+            "sample_rate": self.sample_rate,
+            "framing": self._framing,
+            "device": resolve_device(self.device),
+            "on_disk": on_disk,
+        }
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)

@@ -9,8 +9,8 @@ import pytest
 from test_cli_protocols import error_of, plant, voice
 
 from skdc import DeepClusteringSeparator
-from skdc.cards import refresh_card
 from skdc.cli import main
+from skdc.evaluation.cards import refresh_card
 
 SPEAKERS = ("101", "202", "303", "404")
 # Figures that the model file alone does not give.

@@ -318,7 +318,7 @@ def test_train_errors(
 
 
 def test_configurations_that_come_with_the_package() -> None:
-    for path in (Path(skdc.__file__).parent / "configs").glob("*.toml"):
+    for path in (Path(skdc.__file__).parent / "commands" / "configs").glob("*.toml"):
         DeepClusteringSeparator(**read_config(path.stem))._validate_params()
 
 

@@ -22,8 +22,7 @@ from test_speech_level import naive_level
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.datasets import write_audio
-from skdc.datasets.makers import draw_mixture_list
-from skdc.datasets.protocols import PROTOCOLS
+from skdc.protocols import PROTOCOLS, draw_mixture_list
 
 Array = NDArray[Any]
 
@@ -253,7 +252,7 @@ def test_wrong_rate(capsys: pytest.CaptureFixture[str]) -> None:
     plant("wsj0-2mix")
     write_audio(Path("corpus/wsj0/si_tr_s/101/101a0000.wav"), voice("101", 4000), 8000)
     said = error_of([*MAKE, "-o", "tree"], capsys)
-    assert "101a0000.wav' is at 8000 Hz, but the mixtures are made of recordings at 16000" in said
+    assert "101a0000.wav' is at 8000 Hz, but is expected at 16000" in said
     assert files_of(".").keys() & {"tree"} == set()
 
 

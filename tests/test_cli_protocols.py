@@ -17,8 +17,7 @@ from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.commands.train import read_config
 from skdc.datasets import write_audio
-from skdc.datasets.protocols import PROTOCOLS
-from skdc.datasets.recordings import load_protocol_validation, open_protocol_recordings
+from skdc.protocols import PROTOCOLS, load_protocol_validation, open_protocol_recordings
 
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
 SPEAKERS = ("101", "202", "303", "404")

@@ -24,9 +24,9 @@ from skdc.datasets import (
     resample,
     write_audio,
 )
+from skdc.exceptions import AudioWarning
 from skdc.metrics import si_sdr
 from skdc.signal import active_level
-from skdc.validation import AudioWarning
 
 Array = NDArray[Any]
 

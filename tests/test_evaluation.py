@@ -17,10 +17,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from skdc import DeepClusteringSeparator, evaluation, signal
+from skdc import DeepClusteringSeparator, signal
 from skdc.datasets import write_audio
-from skdc.datasets.items import FolderMixture, ProtocolMixture
-from skdc.evaluation import (
+from skdc.evaluation import run as evaluation_run
+from skdc.evaluation.report import PUBLISHED, make_page
+from skdc.evaluation.run import (
     Benchmark,
     evaluate_model,
     list_fingerprint,
@@ -28,8 +29,14 @@ from skdc.evaluation import (
     oracle_estimates,
     score_mixture,
 )
-from skdc.report import PUBLISHED, make_page
-from skdc.results import format_summary, group_by_sexes, plot_improvements, read_rows, score_values
+from skdc.evaluation.tables import (
+    format_summary,
+    group_by_sexes,
+    plot_improvements,
+    read_rows,
+    score_values,
+)
+from skdc.protocols import FolderMixture, ProtocolMixture
 
 mpl.use("agg")
 
@@ -226,7 +233,7 @@ def test_goes_on_after_a_full_disk(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "_append", full)
+        patch.setattr(evaluation_run, "_append", full)
         with pytest.raises(OSError, match="no space left"):
             evaluate_model(model, benchmark_, csv_path=path)
     assert path.stat().st_size == 40
@@ -339,7 +346,7 @@ def row(number: int, *, sexes: str = "", n_sources: int = 2, **changes: str) -> 
     }
     scores = {}
     for offset, prefix in ((0, ""), (5, "ideal_binary_"), (7, "phase_sensitive_")):
-        for k, name in enumerate(evaluation.MEASURES):
+        for k, name in enumerate(evaluation_run.MEASURES):
             for source in range(1, n_sources + 1):
                 scores[f"{prefix}{name}_{source}"] = f"{10 * number + offset + k + source:.4f}"
     for source in range(1, n_sources + 1):

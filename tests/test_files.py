@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, train_test_split
@@ -18,8 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 
 from skdc import DeepClusteringSeparator
+from skdc.audio import files
 from skdc.compose import TransformedSourcesSeparator
-from skdc.datasets import AudioFiles, AudioSources, files, read_audio, write_audio
+from skdc.datasets import AudioFiles, AudioSources, read_audio, write_audio
 from skdc.metrics import si_sdr_improvement_scorer
 from skdc.preprocessing import NormalizeLevel, ToMono
 from skdc.signal import frame_count
@@ -54,22 +56,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(files, "read_audio", logged)
     return log
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": 3,
-        "hidden_size": 4,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": 16,
-        "segment_frames": 20,
-        "batch_size": 4,
-        "max_epochs": 1,
-        "device": "cpu",
-        "random_state": 0,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 def weights(separator: DeepClusteringSeparator) -> Array:
@@ -187,7 +173,7 @@ def test_missing_files(corpus: tuple[AudioFiles, AudioSources], reads: list[str]
         lambda: separator.score(broken, y),
     ]
     for action in actions:
-        with pytest.raises(FileNotFoundError, match=r"of 5 audio files are missing|2 of 10"):
+        with pytest.raises(FileNotFoundError, match=r"of the 5 audio files are m|2 of the 10"):
             action()
     assert reads == []
 

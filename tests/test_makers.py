@@ -17,14 +17,15 @@ from scipy.signal import resample_poly
 from test_speech_level import naive_level
 
 from skdc.datasets import load_sample_clips, read_audio, write_audio
-from skdc.datasets import recipes as recipes_module
-from skdc.datasets.makers import (
+from skdc.protocols import (
     draw_mixture_list,
+    folders,
     make_librimix,
     make_speaker_mixtures,
     make_wsj0_mix,
+    making,
+    open_protocol,
 )
-from skdc.datasets.protocols import open_protocol
 from skdc.signal import active_speech_level
 
 Array = NDArray[Any]
@@ -177,7 +178,7 @@ def test_work_can_be_sent_to_other_processes(
             results.append(function(*arguments, **options))
         return results
 
-    monkeypatch.setattr(recipes_module, "Parallel", lambda **how: parallel)
+    monkeypatch.setattr(making, "Parallel", lambda **how: parallel)
     assert make_wsj0_mix(wsj0, pairs, tmp_path, n_sources=2, subset="tr", n_jobs=2) == 2
     assert len(sent) == 2
     assert len(open_protocol("wsj0-2mix", tmp_path, subset="tr")) == 2
@@ -198,10 +199,10 @@ def test_a_stopped_run_goes_on(
         written.append(path)
         write_audio(path, *args)
 
-    monkeypatch.setattr(recipes_module, "write_audio", stop_at_the_fifth)
+    monkeypatch.setattr(folders, "write_audio", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         make_wsj0_mix(wsj0, pairs, out, **options)
-    with pytest.raises(FileNotFoundError, match=r"2 of 6 files are missing.*run the maker again"):
+    with pytest.raises(FileNotFoundError, match=r"2 of the 6 files are .*run the maker again"):
         open_protocol("wsj0-2mix", out, subset="tr")
     monkeypatch.undo()
     kept = written[0].stat()
@@ -242,7 +243,7 @@ def test_errors_of_the_system_pass_through(
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(recipes_module, "write_audio", full)
+    monkeypatch.setattr(folders, "write_audio", full)
     with pytest.raises(OSError, match="No space left") as raised:
         make_wsj0_mix(wsj0, pairs, tmp_path / "out", n_sources=2, subset="tr")
     assert raised.value.errno == errno.ENOSPC

@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import save_file
 from sklearn.cluster import KMeans
@@ -24,22 +25,6 @@ from skdc.parameters import resolve_device
 
 SOURCES = np.random.default_rng(0).standard_normal((3, 2, 640))
 MIXTURES = SOURCES.sum(axis=1)
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": 4,
-        "hidden_size": 8,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": 16,
-        "segment_frames": 20,
-        "max_epochs": 1,
-        "device": "cpu",
-        "precision": "float32",
-        "random_state": 5,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 @pytest.fixture(scope="module")

@@ -87,8 +87,10 @@ def test_bundled_models_have_cards_and_configurations() -> None:
     assert BUNDLED in list_pretrained()
     for name in list_pretrained():
         card = (package / "pretrained" / f"{name}.md").read_text("utf-8")
-        (configuration,) = set(re.findall(r"\]\(\.\./configs/(.+?\.toml)\)", card))
-        parameters = tomllib.loads((package / "configs" / configuration).read_text("utf-8"))
+        (configuration,) = set(re.findall(r"\]\(\.\./commands/configs/(.+?\.toml)\)", card))
+        parameters = tomllib.loads(
+            (package / "commands/configs" / configuration).read_text("utf-8")
+        )
         del parameters["random_state"]  # belongs to the run, not to the model
         model = load_pretrained(name)
         assert parameters == {key: model.get_params()[key] for key in parameters}

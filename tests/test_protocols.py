@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skdc.datasets import write_audio
-from skdc.datasets.protocols import PROTOCOLS, open_protocol
+from skdc.protocols import PROTOCOLS, open_protocol
 
 PAIR = "441o030e_1.7108_40no030y_-1.7108"
 
@@ -86,7 +86,7 @@ def test_trees_that_are_not_whole(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"no audio file at .*s2"):
         item.load()
-    with pytest.raises(FileNotFoundError, match=r"1 of 3 files are missing, the first '.*s2"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 3 files are missing: '.*s2"):
         open_protocol("wsj0-2mix", root, subset="tt")
     shutil.rmtree(folder / "s1")
     (folder / "mix" / f"{PAIR}.wav").unlink()

@@ -9,37 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.mixture import GaussianMixture
 
 from skdc import DeepClusteringSeparator
+from skdc.exceptions import AudioWarning
 from skdc.separation import Separator
 from skdc.signal import frame_count
-from skdc.validation import AudioWarning
 
 Array = NDArray[Any]
 
 N_BINS, HOP, DIM = 33, 16, 4
 LENGTHS = (700, 64, 1001, 880)
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": DIM,
-        "hidden_size": 8,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": HOP,
-        "segment_frames": 20,
-        "batch_size": 4,
-        "max_epochs": 2,
-        "device": "cpu",
-        "precision": "float32",
-        "random_state": 0,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:

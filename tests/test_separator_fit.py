@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
@@ -19,23 +20,6 @@ from skdc.training import batch_loss, train
 Array = NDArray[Any]
 
 RATE = 8000
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": 4,
-        "hidden_size": 8,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": 16,
-        "segment_frames": 20,
-        "batch_size": 4,
-        "max_epochs": 1,
-        "device": "cpu",
-        "precision": "float32",
-        "random_state": 0,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy import sparse
@@ -15,31 +16,17 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
 from skdc import DeepClusteringSeparator
+from skdc.exceptions import AudioWarning
+from skdc.inputs import AudioFormat, check_mixtures, check_pairs, collect, hold_out
 from skdc.parameters import check_segment_frames, resolve_device, resolve_precision
 from skdc.signal import Framing
-from skdc.validation import AudioWarning, Mixtures, check_mixtures, check_pairs, hold_out
 
 Array = NDArray[Any]
 
-FRAMING = Framing(64, 16)
+AUDIO = AudioFormat(Framing(64, 16))
 SOURCES = np.random.default_rng(0).standard_normal((4, 2, 640))
 MIXTURES = SOURCES.sum(axis=1)
 LABELS = np.random.default_rng(0).integers(-1, 2, (4, 41, 33))
-
-
-def make_separator(**parameters: Any) -> DeepClusteringSeparator:
-    settings: dict[str, Any] = {
-        "embedding_dim": 3,
-        "hidden_size": 4,
-        "n_layers": 1,
-        "win_length": 64,
-        "hop_length": 16,
-        "segment_frames": 20,
-        "max_epochs": 1,
-        "device": "cpu",
-        "random_state": 0,
-    }
-    return DeepClusteringSeparator(**(settings | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +351,7 @@ def test_devices_and_precisions() -> None:
 
 
 def test_checked_mixtures_have_a_peak_of_one() -> None:
-    checked = check_mixtures([MIXTURES[0] * 1e-30, MIXTURES[1] * 1e30], FRAMING)
+    checked = check_mixtures([MIXTURES[0] * 1e-30, MIXTURES[1] * 1e30], AUDIO)
     assert checked.container == "list"
     assert checked.lengths == [640, 640]
     for waveform, mixture, peak in zip(checked.waveforms, MIXTURES, checked.peaks, strict=False):
@@ -375,7 +362,7 @@ def test_checked_mixtures_have_a_peak_of_one() -> None:
 
 
 def test_references_keep_their_place_in_the_mixture() -> None:
-    checked, references, _ = check_pairs(MIXTURES, SOURCES, FRAMING)
+    checked, references, _ = check_pairs(MIXTURES, SOURCES, AUDIO)
     for waveform, sources in zip(checked.waveforms, references, strict=True):
         assert_allclose(sources.sum(axis=0), waveform, atol=1e-5)
         assert sources.dtype == np.float32
@@ -383,33 +370,31 @@ def test_references_keep_their_place_in_the_mixture() -> None:
 
 def test_silence_is_kept_and_told() -> None:
     with pytest.warns(AudioWarning, match="^mixture is silent"):
-        checked = check_mixtures(np.zeros(99), FRAMING, name="mixture")
+        checked = check_mixtures(np.zeros(99), AUDIO, name="mixture")
     assert checked.peaks == [1.0]
     assert not checked.waveforms[0].any()
 
 
 def test_resampled_mixtures() -> None:
-    checked = check_mixtures(np.ones((2, 1600)), FRAMING, 8000, 16000)
+    audio = AudioFormat(AUDIO.framing, 8000, 16000)
+    checked = check_mixtures(np.ones((2, 1600)), audio)
     assert [len(waveform) for waveform in checked.waveforms] == [800, 800]
     sources = np.ones((3, 800), np.float32)
-    assert checked.restore(0, sources, 8000, 16000).shape == (3, 1600)
+    assert checked.restore(0, sources, audio).shape == (3, 1600)
 
 
 def test_results_take_the_form_of_the_input() -> None:
     results: list[Array] = [np.zeros((2, 3)), np.ones((2, 3))]
 
-    def mixtures(container: Any) -> Mixtures:
-        return Mixtures([], [], [], container)
-
-    assert_array_equal(mixtures("array").collect(results), np.stack(results))
-    assert mixtures("list").collect(results) is results
-    assert mixtures("single").collect(results[:1]) is results[0]
+    assert_array_equal(collect(results, "array"), np.stack(results))
+    assert collect(results, "list") is results
+    assert collect(results[:1], "single") is results[0]
     ragged = [np.zeros((2, 3)), np.ones((3, 3))]
-    assert mixtures("array").collect(ragged) is ragged
+    assert collect(ragged, "array") is ragged
 
 
 def test_holding_out() -> None:
-    pairs = check_pairs(np.tile(MIXTURES, (6, 1)), np.tile(SOURCES, (6, 1, 1)), FRAMING)
+    pairs = check_pairs(np.tile(MIXTURES, (6, 1)), np.tile(SOURCES, (6, 1, 1)), AUDIO)
     kept, held_out = hold_out(pairs, np.random.RandomState(0))
     assert [len(part.references) for part in (kept, held_out)] == [22, 2]
     for part in (kept, held_out):

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 
 from skdc import DeepClusteringSeparator
 from skdc.datasets import load_sample_mixture
-from skdc.evaluation import score_mixture
+from skdc.evaluation.run import score_mixture
 from skdc.metrics import evaluate_separation
 
 N_PUBLISHED = 3000

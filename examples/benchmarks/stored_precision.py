@@ -12,9 +12,9 @@ from pathlib import Path
 
 from skdc import DeepClusteringSeparator
 from skdc.model_file import read_tensors
-from skdc.datasets.items import open_mixture_list
-from skdc.evaluation import Benchmark, evaluate_model
-from skdc.results import score_values
+from skdc.evaluation.run import Benchmark, evaluate_model
+from skdc.evaluation.tables import score_values
+from skdc.protocols import open_mixture_list
 
 
 def main() -> None:

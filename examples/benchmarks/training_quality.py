@@ -18,8 +18,8 @@ from candidates.plain import plain_affinity_loss
 
 from skdc import DeepClusteringSeparator, network, training
 from skdc.datasets import load_corpus
-from skdc.datasets.items import open_mixture_list
 from skdc.objectives import one_hot_labels, partition_weights
+from skdc.protocols import open_mixture_list
 
 
 def plain_batch_loss(network, batch, objective):

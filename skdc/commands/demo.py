@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.common import add_model_argument, load_model, positive_int, save_picture
+from skdc.commands.options import add_model_argument, load_model, positive_int
+from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.common import add_model_argument, load_model, positive_int, save_picture
+from skdc.commands.options import add_model_argument, load_model, positive_int
+from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
-    from skdc.evaluation import Benchmark
+    from skdc.evaluation.run import Benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         import_pyplot()
     model = load_model(args.model, device=args.device)
 
-    from skdc.evaluation import evaluate_model
-    from skdc.results import format_summary, plot_improvements
+    from skdc.evaluation.run import evaluate_model
+    from skdc.evaluation.tables import format_summary, plot_improvements
 
     benchmark = _open(args, model.sample_rate)
     n_references = len(benchmark.items[0].load()[1])
@@ -125,9 +126,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace, sample_rate: int) -> Benchmark:
-    from skdc.datasets.items import open_mixture_list
-    from skdc.datasets.protocols import PROTOCOLS, choose_rate, open_protocol
-    from skdc.evaluation import Benchmark
+    from skdc.evaluation.run import Benchmark
+    from skdc.protocols import PROTOCOLS, choose_rate, open_mixture_list, open_protocol
 
     if args.list is not None:
         if args.subset is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from skdc.commands.common import load_model
+from skdc.commands.options import load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from skdc.commands.common import positive_int
+from skdc.commands.options import positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.datasets.plans import plan_protocol
-    from skdc.datasets.protocols import PROTOCOLS
+    from skdc.protocols import PROTOCOLS, plan_protocol
 
     # All lists are read and all recordings found before the first file is made.
     jobs = plan_protocol(

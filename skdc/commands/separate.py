@@ -12,7 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skdc.commands.common import add_model_argument, load_model, positive_int, source_count
+from skdc.commands.options import add_model_argument, load_model, positive_int, source_count
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -222,7 +222,7 @@ def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
     import numpy as np
 
     from skdc.datasets import write_audio
-    from skdc.validation import AudioWarning
+    from skdc.exceptions import AudioWarning
 
     peak = float(np.abs(estimates).max(initial=0))
     if peak > 1 and subtype != "FLOAT":

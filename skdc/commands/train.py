@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.common import add_device_argument, positive_int
+from skdc.commands.options import add_device_argument, positive_int
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     separator = _make_separator(parameters)
     X_val, y_val = _load_validation(args, separator)
 
-    from skdc.datasets.recordings import open_protocol_recordings
+    from skdc.protocols import open_protocol_recordings
 
     rate = separator.input_rate or separator.sample_rate
     # A corpus with a table is what the protocol of that name trains on.
@@ -170,7 +170,7 @@ def read_config(config: str) -> dict[str, Any]:
     >>> read_config("best")["embedding_dim"]
     20
     """
-    folder = files("skdc") / "configs"
+    folder = files("skdc.commands") / "configs"
     shipped = {
         entry.name.removesuffix(".toml"): entry
         for entry in folder.iterdir()
@@ -253,7 +253,7 @@ def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
     # What follows from the protocol, where neither configuration nor --set says otherwise.
     if args.protocol is None:
         return {}
-    from skdc.datasets.protocols import PROTOCOLS, choose_rate
+    from skdc.protocols import PROTOCOLS, choose_rate
 
     if args.root is None:
         raise ValueError("--protocol needs --root, the folder of its mixtures")
@@ -284,7 +284,7 @@ def _load_validation(
     args: argparse.Namespace, separator: DeepClusteringSeparator
 ) -> tuple[list[Any] | None, list[Any] | None]:
     from skdc.datasets import load_mixture_list
-    from skdc.datasets.recordings import load_protocol_validation
+    from skdc.protocols import load_protocol_validation
 
     rate = separator.input_rate or separator.sample_rate
     if args.valid is None and args.data is not None:

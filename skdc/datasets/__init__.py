@@ -8,11 +8,12 @@ package. `AudioFiles` and `AudioSources` are sequences of files that are read wh
 
 from __future__ import annotations
 
-from skdc.datasets.audio import read_audio, resample, write_audio
+from skdc.audio import AudioFiles, AudioSources, read_audio, write_audio
 from skdc.datasets.clips import SampleClip, load_sample_clips, load_sample_mixture
-from skdc.datasets.files import AudioFiles, AudioSources
-from skdc.datasets.lists import ListedMixture, load_corpus, load_mixture_list
+from skdc.datasets.corpora import load_corpus
+from skdc.datasets.mixture_lists import ListedMixture, load_mixture_list
 from skdc.datasets.mixtures import make_mixtures
+from skdc.signal import resample
 
 __all__ = [
     "AudioFiles",

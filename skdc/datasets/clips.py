@@ -9,7 +9,7 @@ from importlib.resources import as_file, files
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.datasets.audio import read_audio
+from skdc.audio import read_audio
 from skdc.datasets.mixtures import mix_sources
 from skdc.signal import active_level
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from skdc.inputs import AudioFormat, check_recordings
 from skdc.signal import active_level
-from skdc.validation import check_recordings
 
-__all__ = ["make_mixtures", "mix_sources"]
+__all__ = ["check_count", "make_mixtures", "mix_sources"]
 
 FloatArray = NDArray[np.float32]
 
@@ -159,11 +159,11 @@ def make_mixtures(
     >>> X.shape, y.shape
     ((10, 16000), (10, 2, 16000))
     """
-    _check_count(n_mixtures, "n_mixtures")
-    _check_count(n_sources, "n_sources")
-    _check_count(sample_rate, "sample_rate")
+    check_count(n_mixtures, "n_mixtures")
+    check_count(n_sources, "n_sources")
+    check_count(sample_rate, "sample_rate")
     if n_samples is not None:
-        _check_count(n_samples, "n_samples")
+        check_count(n_samples, "n_samples")
     if not isinstance(level_range_db, Real) or not 0 <= level_range_db < np.inf:
         raise ValueError(f"level_range_db is {level_range_db!r}; give a number of dB, 0 or more")
     by_speaker = _by_speaker(recordings, speakers, n_samples or 1, n_sources, sample_rate)
@@ -180,9 +180,10 @@ def make_mixtures(
     return np.stack(mixtures), np.stack(references)
 
 
-def _check_count(value: object, name: str) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give an integer of at least 1")
+def check_count(value: object, name: str, *, least: int = 1) -> None:
+    """Raise a ValueError if a value is not an integer of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}; give an integer of at least {least}")
 
 
 def _by_speaker(
@@ -193,7 +194,7 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, all of them scaled to an active level of 1.
-    waveforms = list(check_recordings(recordings))
+    waveforms = list(check_recordings(recordings, None, AudioFormat()))
     if speakers is not None and len(speakers) != len(waveforms):
         raise ValueError(
             f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from skdc.datasets.tables import read_number, read_table
 from skdc.display import import_pyplot
-from skdc.evaluation import IDENTITY_COLUMNS, MEASURES, ORACLES, Row
+from skdc.evaluation.run import IDENTITY_COLUMNS, MEASURES, ORACLES, Row
 
 __all__ = [
     "count_sources",
@@ -44,7 +44,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     Parameters
     ----------
     path : path-like
-        csv file that `skdc.evaluation.evaluate_model` wrote.
+        csv file that `skdc.evaluation.run.evaluate_model` wrote.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def count_sources(row: Row) -> int:
 
     Examples
     --------
-    >>> from skdc.results import count_sources
+    >>> from skdc.evaluation.tables import count_sources
     >>> count_sources({"sdr_1": "3.0", "sdr_2": "4.0"})
     2
     """
@@ -126,7 +126,7 @@ def score_values(rows: Iterable[Row], column: str) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> from skdc.results import score_values
+    >>> from skdc.evaluation.tables import score_values
     >>> score_values([{"sdr_1": "3.0", "sdr_2": "4.0"}], "sdr")
     array([3., 4.])
     """
@@ -152,7 +152,7 @@ def group_by_sexes(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
     Examples
     --------
-    >>> from skdc.results import group_by_sexes
+    >>> from skdc.evaluation.tables import group_by_sexes
     >>> rows = [{"sexes": sexes} for sexes in ("fm", "mf", "ff", "f?", "")]
     >>> {sexes: len(group) for sexes, group in group_by_sexes(rows).items()}
     {'f+f': 1, 'f+m': 2}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from skdc.model_file import atomic_path
+from skdc.exceptions import AudioWarning
 from skdc.signal import resample
-from skdc.validation import AudioWarning
 
-__all__ = ["read_audio", "resample", "write_audio"]
+__all__ = ["check_rate", "read_at_rate", "read_audio", "read_header", "read_rate", "write_audio"]
 
 FloatArray = NDArray[np.float32]
 
@@ -60,7 +62,7 @@ def read_audio(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import read_audio, write_audio
+    >>> from skdc.audio import read_audio, write_audio
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_audio(Path(folder) / "a.wav", np.zeros(16000), 16000)
     ...     waveform, rate = read_audio(Path(folder) / "a.wav", sample_rate=8000)
@@ -70,15 +72,8 @@ def read_audio(
     path = Path(path)
     if sample_rate is not None:
         check_rate(sample_rate)
-    if not path.is_file():
-        raise FileNotFoundError(f"no audio file at {str(path)!r}")
-    try:
+    with _audio_errors(path):
         frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, TypeError) as error:
-        # TypeError: a headerless format, which soundfile knows by its suffix alone.
-        raise ValueError(
-            f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
-        ) from error
     waveform = np.ascontiguousarray(frames.T)  # (samples, channels) -> (channels, samples)
     if mono:
         waveform = waveform.mean(axis=0)
@@ -86,6 +81,82 @@ def read_audio(
         return waveform, int(rate)
     resampled: FloatArray = resample(waveform, int(rate), sample_rate).astype(np.float32)
     return resampled, sample_rate
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Read how much audio a file holds, without the audio.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    n_channels, n_samples, sample_rate : int
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not audio that libsndfile reads.
+    """
+    with _audio_errors(Path(path)):
+        info = soundfile.info(path)
+    return info.channels, info.frames, info.samplerate
+
+
+def read_rate(path: str | os.PathLike[str]) -> int:
+    """Read the sample rate of a file, Hz; errors are those of `read_header`."""
+    return read_header(path)[2]
+
+
+def read_at_rate(
+    path: str | os.PathLike[str], sample_rate: int, advice: str, *, item: str = ""
+) -> FloatArray:
+    """Read a file that must be at a rate, mixed down to mono.
+
+    Parameters
+    ----------
+    path : path-like
+    sample_rate : int
+        Hz.
+    advice : str
+        What to do about another rate.
+    item : str, optional
+        What the file belongs to, for the message.
+
+    Returns
+    -------
+    float32 array of shape (n_samples,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not audio, or at another rate.
+    """
+    waveform, rate = read_audio(path)
+    if rate != sample_rate:
+        where = f"{item}: " if item else ""
+        raise ValueError(
+            f"{where}{str(path)!r} is at {rate} Hz, but is expected at {sample_rate} Hz; {advice}"
+        )
+    return waveform
+
+
+@contextmanager
+def _audio_errors(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no audio file at {str(path)!r}")
+    try:
+        yield
+    except (soundfile.SoundFileError, TypeError) as error:
+        # TypeError: a headerless format, which soundfile knows by its suffix alone.
+        raise ValueError(
+            f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
+        ) from error
 
 
 def write_audio(
@@ -129,7 +200,7 @@ def write_audio(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import read_audio, write_audio
+    >>> from skdc.audio import read_audio, write_audio
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_audio(Path(folder) / "tone.flac", np.array([0.0, 0.5, -1.0]), 8000)
     ...     read_audio(Path(folder) / "tone.flac")
@@ -160,6 +231,7 @@ def write_audio(
 
 
 def check_rate(sample_rate: int) -> None:
+    """Raise a ValueError if a sample rate is not a positive integer."""
     if not isinstance(sample_rate, int | np.integer) or sample_rate <= 0:
         raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Self, overload
 
 import numpy as np
-import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from skdc.datasets.audio import check_rate, read_audio
-from skdc.lazy import Header
+from skdc.audio.io import check_rate, read_audio, read_header
+from skdc.inputs import Header
 
-__all__ = ["AudioFiles", "AudioSources"]
+__all__ = ["AudioFiles", "AudioSources", "check_files"]
 
 FloatArray = NDArray[np.float32]
 PathLike = str | os.PathLike[str]
+_ADVICE = "give the paths of files that are there"
+# Missing files that an error names.
+_MAX_NAMED = 5
 Indices = slice | ArrayLike | tuple[ArrayLike, EllipsisType]
 
 
@@ -100,7 +102,7 @@ class AudioFiles(_Lazy):
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import AudioFiles, write_audio
+    >>> from skdc.audio import AudioFiles, write_audio
     >>> folder = tempfile.TemporaryDirectory()
     >>> paths = [Path(folder.name) / f"{number}.wav" for number in range(3)]
     >>> for path in paths:
@@ -142,7 +144,7 @@ class AudioFiles(_Lazy):
         ValueError
             If one is not audio.
         """
-        _check_there(self._items)
+        check_files(self._items, "audio files", _ADVICE)
         headers = []
         for path in self._items:
             n_channels, n_samples, rate = _read_header(path, self.sample_rate)
@@ -191,7 +193,7 @@ class AudioSources(_Lazy):
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import AudioSources, write_audio
+    >>> from skdc.audio import AudioSources, write_audio
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     paths = [Path(folder) / "ann.wav", Path(folder) / "bob.wav"]
     ...     for path in paths:
@@ -233,7 +235,7 @@ class AudioSources(_Lazy):
         ValueError
             If one is not audio, or sources of one mixture differ in length or rate.
         """
-        _check_there([path for item in self._items for path in item])
+        check_files((path for item in self._items for path in item), "audio files", _ADVICE)
         headers = []
         for index, item in enumerate(self._items):
             first, *others = (_read_header(path, self.sample_rate)[1:] for path in item)
@@ -267,21 +269,43 @@ def _as_paths(paths: Iterable[PathLike], name: str) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
-def _check_there(paths: Sequence[str]) -> None:
+def check_files(
+    paths: Iterable[PathLike],
+    what: str,
+    advice: str,
+    *,
+    note: Callable[[Any], str] = lambda path: "",
+) -> None:
+    """Raise an error if files are missing.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+    what : str
+        What they are, in the plural.
+    advice : str
+        What to do about it.
+    note : callable, optional
+        Gives what the message adds to the name of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the number of those that are missing, and the names of the first.
+    """
+    paths = list(paths)
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
+        named = [f"{os.fspath(path)!r}{note(path)}" for path in missing[:_MAX_NAMED]]
+        others = ["..."] if len(missing) > _MAX_NAMED else []
         raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} audio files are missing, the first {missing[0]!r}"
+            f"{len(missing)} of the {len(paths)} {what} are missing: "
+            f"{', '.join(named + others)}; {advice}"
         )
 
 
 def _read_header(path: str, sample_rate: int | None) -> tuple[int, int, int]:
     """Channels, samples and rate that reading a file will give."""
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise ValueError(
-            f"cannot read {path!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
-        ) from error
-    rate = sample_rate or info.samplerate
-    return info.channels, -(-info.frames * rate // info.samplerate), rate
+    n_channels, n_samples, own_rate = read_header(path)
+    rate = sample_rate or own_rate
+    return n_channels, -(-n_samples * rate // own_rate), rate

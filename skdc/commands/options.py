@@ -1,11 +1,10 @@
-"""What several commands share."""
+"""Options that several commands have, and what they stand for."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -15,7 +14,6 @@ __all__ = [
     "add_model_argument",
     "load_model",
     "positive_int",
-    "save_picture",
     "source_count",
 ]
 
@@ -32,7 +30,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     Examples
     --------
     >>> import argparse
-    >>> from skdc.commands.common import add_model_argument
+    >>> from skdc.commands.options import add_model_argument
     >>> parser = argparse.ArgumentParser()
     >>> add_model_argument(parser)
     >>> parser.parse_args([]).model
@@ -57,7 +55,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     Examples
     --------
     >>> import argparse
-    >>> from skdc.commands.common import add_device_argument
+    >>> from skdc.commands.options import add_device_argument
     >>> parser = argparse.ArgumentParser()
     >>> add_device_argument(parser)
     >>> parser.parse_args(["--device", "cpu"]).device
@@ -94,7 +92,7 @@ def load_model(model: str, *, device: str = "auto") -> DeepClusteringSeparator:
 
     Examples
     --------
-    >>> from skdc.commands.common import load_model
+    >>> from skdc.commands.options import load_model
     >>> load_model("no-such-model")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
@@ -132,40 +130,13 @@ def positive_int(text: str) -> int:
 
     Examples
     --------
-    >>> from skdc.commands.common import positive_int
+    >>> from skdc.commands.options import positive_int
     >>> positive_int("3")
     3
     """
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least 1")
     return int(text)
-
-
-def save_picture(draw: Callable[[], Any], path: Path) -> None:
-    """Draw a figure of matplotlib into a file, atomically.
-
-    Parameters
-    ----------
-    draw : callable
-        Gives the figure.
-    path : Path
-        File to write; its suffix names the format.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    """
-    from skdc.model_file import atomic_path
-    from skdc.display import import_pyplot
-
-    pyplot = import_pyplot()
-    # A picture for a file needs no window, nor a screen.
-    pyplot.switch_backend("agg")
-    figure = draw()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
 
 
 def source_count(text: str) -> int | Literal["auto"]:
@@ -186,7 +157,7 @@ def source_count(text: str) -> int | Literal["auto"]:
 
     Examples
     --------
-    >>> from skdc.commands.common import source_count
+    >>> from skdc.commands.options import source_count
     >>> source_count("auto"), source_count("2")
     ('auto', 2)
     """

@@ -1,28 +1,35 @@
-"""Make the mixtures of published benchmarks from the corpora that they are made of.
-
-Every maker runs in parallel, keeps the mixtures that are there already, and writes files whole or
-not at all, so that a run that was stopped goes on where it was. Let one run at a time write to a
-folder.
-"""
+"""LRS3-2Mix and VoxCeleb2-2Mix: mixtures of clips, made of a folder of speakers and a list."""
 
 from __future__ import annotations
 
 import csv
 import math
 import os
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skdc.model_file import atomic_path
-from skdc.datasets.plans import plan_clips, plan_librimix, plan_wsj0
-from skdc.datasets.recipes import read_recording
+from skdc.datasets.mixtures import check_count
+from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.protocols.folders import Waveform
+from skdc.protocols.making import (
+    FolderProtocol,
+    MixtureJob,
+    PathLike,
+    Recipe,
+    RecipeSource,
+    Talkers,
+    active_gain,
+    read_recording,
+    share_peak,
+)
 
-__all__ = ["draw_mixture_list", "make_librimix", "make_speaker_mixtures", "make_wsj0_mix"]
+__all__ = ["ClipMix", "draw_mixture_list", "make_speaker_mixtures"]
 
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 # A clip this far below the level of its recording is a pause.
@@ -30,134 +37,52 @@ _PAUSE_DB = 30.0
 _MAX_DRAWS = 100
 
 
-def make_wsj0_mix(
-    wsj0_root: str | os.PathLike[str],
-    list_path: str | os.PathLike[str],
-    output_root: str | os.PathLike[str],
-    *,
-    n_sources: int,
-    subset: str,
-    mode: str = "min",
-    sample_rates: Sequence[int] = (8000,),
-    n_jobs: int | None = None,
-) -> int:
-    """Make a subset of WSJ0-2mix or WSJ0-3mix from WSJ0 and a published list.
-
-    Each source is brought to an active speech level (ITU-T P.56, measured at 8 kHz) of its
-    decibels in the list. Mixture and sources share one gain that brings the largest absolute
-    sample of them all to 0.9, and are written as 16-bit WAV.
+class ClipMix(FolderProtocol):
+    """Mixtures of clips of 2 s from a corpus that has a folder for each speaker.
 
     Parameters
     ----------
-    wsj0_root : path-like
-        The folder ``wsj0``, or the one that holds it: WAV, FLAC or uncompressed NIST SPHERE files
-        at 16 kHz, in the corpus' own folders.
-    list_path : path-like
-        Text file with a line ``PATH DECIBELS PATH DECIBELS [PATH DECIBELS]`` for each mixture.
-        Paths are relative to the folder that holds ``wsj0``; they may end in ``.wav`` also where
-        the files end in ``.wv1``, ``.sph`` or ``.flac``.
-    output_root : path-like
-        Folder to make ``wav8k/min/tr/{mix,s1,s2}`` in.
-    n_sources : int
-        Speakers of each mixture, 2 or more.
-    subset : str
-        Folder of the list's mixtures: ``"tr"``, ``"cv"`` or ``"tt"``.
-    mode : {"min", "max"}, default="min"
-        Cut to the shortest source, or pad all to the longest.
-    sample_rates : sequence of int, default=(8000,)
-        8000, 16000 or both, Hz.
-    n_jobs : int, optional
-        Processes, as in joblib: -1 for one a core; 1 by default.
-
-    Returns
-    -------
-    int
-        Mixtures that were made now, not counting those there already.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the list or recordings are missing; the message names the line of the first. Nothing is
-        made then.
-    ValueError
-        If a line of the list is not whole, if a recording is silent, at another rate or
-        shorten-compressed, or if a parameter is out of its range.
-    OSError
-        If a file cannot be written, as on a full disk. No file is left half-written; run again.
-
-    Notes
-    -----
-    A mixture's name is made of those of its recordings and of the decibels, to five significant
-    digits as in the published files: ``441o030e_1.7108_40no030y_-1.7108``.
+    name : str
+        Such as ``"lrs3-2mix"``.
+    n_sources : int, default=2
+        Number of speakers in each mixture.
     """
-    _check_count(n_sources, "n_sources", least=2)
-    if not sample_rates or not set(sample_rates) <= {8000, 16000}:
-        raise ValueError(f"sample_rates is {sample_rates!r}; give 8000, 16000 or both")
-    what = wsj0_root, list_path, output_root
-    return plan_wsj0(*what, n_sources, subset, mode, sample_rates).make(n_jobs=n_jobs)
 
+    sample_rates = (16000,)
+    training = "tr"
+    validation = "cv"
+    test = "tt"
+    subsets: Mapping[str, str] = MappingProxyType(
+        {"tr": "training", "cv": "unknown", "tt": "open"}
+    )
+    modes = ("min",)
 
-def make_librimix(
-    librispeech_root: str | os.PathLike[str],
-    metadata_csv: str | os.PathLike[str],
-    output_root: str | os.PathLike[str],
-    *,
-    n_sources: int,
-    subset: str | None = None,
-    mode: str = "min",
-    sample_rate: int = 8000,
-    n_jobs: int | None = None,
-) -> int:
-    """Make a subset of clean Libri2Mix or Libri3Mix from LibriSpeech and the published metadata.
+    def __init__(self, name: str, n_sources: int = 2) -> None:
+        self.name = name
+        self.n_sources = n_sources
 
-    Each source is multiplied by its gain, resampled, cut or padded, and written with their sum as
-    16-bit WAV.
+    def talkers(self, mixture_id: str) -> Talkers:
+        """Tell the speakers by a name like ``id00017_00001_1.0321_id00061_00104_-0.5123``."""
+        # Speaker, recording, decibels. Clips may begin anywhere in a recording.
+        pattern = "_".join([r"(.+?)_\d+_-?\d+\.\d+"] * self.n_sources)
+        match = re.fullmatch(pattern, mixture_id)
+        return (match.groups() if match else ()), ()
 
-    Parameters
-    ----------
-    librispeech_root : path-like
-        Folder that holds ``train-clean-100``, ``test-clean``, ... at 16 kHz.
-    metadata_csv : path-like
-        Such as ``libri2mix_test-clean.csv``, with the columns ``mixture_ID, source_1_path,
-        source_1_gain, source_2_path, source_2_gain, ...``; other columns are not used.
-    output_root : path-like
-        Folder to make ``wav8k/min/test/{mix_clean,s1,s2}`` in.
-    n_sources : int
-        Speakers of each mixture, 2 or more.
-    subset : str, optional
-        Folder of the mixtures. By default the name of the metadata file says it: ``train-100``,
-        ``train-360``, ``dev`` or ``test``.
-    mode : {"min", "max"}, default="min"
-        Cut to the shortest source, or pad all to the longest.
-    sample_rate : int, default=8000
-        8000 or 16000 Hz.
-    n_jobs : int, optional
-        Processes, as in joblib: -1 for one a core; 1 by default.
+    def list_name(self, subset: str) -> str:
+        """Give the name of a list, such as ``tr.csv``."""
+        return f"{subset}.csv"
 
-    Returns
-    -------
-    int
-        Mixtures that were made now, not counting those there already.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the metadata or recordings are missing; the message names the line of the first. Nothing
-        is made then.
-    ValueError
-        If a row of the metadata is not whole, if a recording is at another rate, if a mixture
-        exceeds full scale, or if a parameter is out of its range.
-    OSError
-        If a file cannot be written, as on a full disk. No file is left half-written; run again.
-    """
-    _check_count(n_sources, "n_sources", least=2)
-    if sample_rate not in (8000, 16000):
-        raise ValueError(f"sample_rate is {sample_rate!r}; give 8000 or 16000")
-    if subset is None:
-        name = Path(metadata_csv).stem.removeprefix(f"libri{n_sources}mix_")
-        subset = name.replace("-clean", "")
-    what = librispeech_root, metadata_csv, output_root
-    return plan_librimix(*what, n_sources, subset, mode, [sample_rate]).make(n_jobs=n_jobs)
+    def plan(
+        self,
+        root: PathLike,
+        list_path: PathLike,
+        output_root: PathLike,
+        subset: str,
+        mode: str,
+        sample_rates: Sequence[int],
+    ) -> MixtureJob:
+        """Read and check a list; see `make_speaker_mixtures`."""
+        return _plan(root, list_path, output_root, subset, sample_rates[0])
 
 
 def draw_mixture_list(
@@ -214,8 +139,7 @@ def draw_mixture_list(
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from skdc.datasets import write_audio
-    >>> from skdc.datasets.makers import draw_mixture_list, make_speaker_mixtures
-    >>> from skdc.datasets.protocols import open_protocol
+    >>> from skdc.protocols import draw_mixture_list, make_speaker_mixtures, open_protocol
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)
     >>> rng = np.random.default_rng(0)
@@ -230,10 +154,10 @@ def draw_mixture_list(
     (3, ['ann', 'bob'], (2, 32000))
     >>> folder.cleanup()
     """
-    _check_count(n_mixtures, "n_mixtures")
-    _check_count(n_sources, "n_sources", least=2)
+    check_count(n_mixtures, "n_mixtures")
+    check_count(n_sources, "n_sources", least=2)
     n_samples = round(duration_s * sample_rate)
-    _check_count(n_samples, "duration_s * sample_rate")
+    check_count(n_samples, "duration_s * sample_rate")
     if not 0 <= level_range_db < math.inf:
         raise ValueError(f"level_range_db is {level_range_db!r}; give a number of dB, 0 or more")
     root = Path(root)
@@ -312,7 +236,7 @@ def make_speaker_mixtures(
     --------
     draw_mixture_list : Makes such lists; there is an example.
     """
-    job = plan_clips(root, list_path, output_root, subset, sample_rate)
+    job = _plan(root, list_path, output_root, subset, sample_rate)
     return job.make(n_jobs=n_jobs)
 
 
@@ -364,6 +288,56 @@ def _draw_clips(
     )
 
 
-def _check_count(value: Any, name: str, *, least: int = 1) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; give an integer of at least {least}")
+def _plan(
+    root: PathLike, list_path: PathLike, output_root: PathLike, subset: str, sample_rate: int
+) -> MixtureJob:
+    # The list tells how many speakers each mixture has.
+    table = Path(list_path)
+    columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
+    n_sources = sum(name.startswith("source_") for name in columns)
+    names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
+    check_columns(table, columns, [name for group in names for name in group])
+    recipes = [
+        Recipe(
+            row["mixture_id"],
+            line,
+            tuple(
+                RecipeSource(
+                    Path(root) / row[path],
+                    10 ** (read_number(table, line, row, level) / 20),
+                    _start(table, line, row, start),
+                )
+                for path, start, level in names
+            ),
+            int(read_number(table, line, row, "n_samples", whole=True)),
+        )
+        for line, row in rows
+    ]
+    folders = ClipMix("", n_sources).folders(output_root, subset, "min", [sample_rate])
+    return MixtureJob(recipes, folders, _render, table)
+
+
+def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:
+    value = read_number(table, line, row, name)
+    if value < 0 or value % 1:
+        raise ValueError(
+            f"{str(table)!r}, line {line}: {name} is {row[name]!r}; expected an integer, 0 or more"
+        )
+    return int(value)
+
+
+def _render(recipe: Recipe, sample_rates: Sequence[int]) -> list[list[Waveform]]:
+    """Bring stretches of recordings to their levels and all to a peak of 0.9; one rate alone."""
+    (rate,) = sample_rates
+    clips = []
+    for source in recipe.sources:
+        recording = read_recording(source.path, rate)
+        stop = source.start + recipe.n_samples
+        if not 0 <= source.start < stop <= len(recording):
+            raise ValueError(
+                f"line {recipe.line}: {str(source.path)!r} has {len(recording)} samples, but the "
+                f"list takes {source.start} to {stop}; list and recordings do not belong together"
+            )
+        clip = recording[source.start : stop]
+        clips.append(active_gain(clip, rate, source) * clip)
+    return [share_peak(clips)]

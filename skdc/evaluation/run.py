@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skdc import signal
-from skdc.datasets.items import ProtocolMixture
 from skdc.metrics import evaluate_separation
+from skdc.protocols import ProtocolMixture
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -131,7 +131,7 @@ def score_mixture(
     --------
     >>> import numpy as np
     >>> from skdc import DeepClusteringSeparator
-    >>> from skdc.evaluation import score_mixture
+    >>> from skdc.evaluation.run import score_mixture
     >>> references = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
     >>> mixture = references.sum(axis=0)
     >>> model = DeepClusteringSeparator(hidden_size=4, embedding_dim=4, max_epochs=1)
@@ -171,7 +171,7 @@ def oracle_estimates(
     --------
     >>> import numpy as np
     >>> from skdc import DeepClusteringSeparator
-    >>> from skdc.evaluation import oracle_estimates
+    >>> from skdc.evaluation.run import oracle_estimates
     >>> references = np.random.default_rng(0).standard_normal((2, 4000))
     >>> estimates = oracle_estimates(DeepClusteringSeparator(), references.sum(0), references)
     >>> {name: estimate.shape for name, estimate in estimates.items()}
@@ -212,7 +212,7 @@ def model_fingerprint(model: DeepClusteringSeparator) -> str:
     --------
     >>> import numpy as np
     >>> from skdc import DeepClusteringSeparator
-    >>> from skdc.evaluation import model_fingerprint
+    >>> from skdc.evaluation.run import model_fingerprint
     >>> sources = np.random.default_rng(0).standard_normal((2, 4000))
     >>> model = DeepClusteringSeparator(hidden_size=4, embedding_dim=4, max_epochs=1)
     >>> model = model.fit(sources.sum(axis=0), sources)
@@ -242,8 +242,8 @@ def list_fingerprint(items: Iterable[ProtocolMixture]) -> str:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from skdc.datasets.items import FolderMixture, ProtocolMixture
-    >>> from skdc.evaluation import list_fingerprint
+    >>> from skdc.protocols import FolderMixture, ProtocolMixture
+    >>> from skdc.evaluation.run import list_fingerprint
     >>> def items(root):
     ...     audio = FolderMixture("a", Path(root, "mix/a.wav"), (Path(root, "s1/a.wav"),), 8000)
     ...     return [ProtocolMixture(audio, "open")]

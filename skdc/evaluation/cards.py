@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdc.model_file import read_tensors
-from skdc.evaluation import Row, model_fingerprint
-from skdc.report import markdown_table
+from skdc.evaluation.report import markdown_table
+from skdc.evaluation.run import Row, model_fingerprint
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -75,9 +75,9 @@ def check_model(evaluations: Sequence[Sequence[Row]], model_id: str) -> None:
     Parameters
     ----------
     evaluations : sequence of sequences of dict of str to str
-        Of `skdc.results.read_rows`.
+        Of `skdc.evaluation.tables.read_rows`.
     model_id : str
-        The model's `skdc.evaluation.model_fingerprint`.
+        The model's `skdc.evaluation.run.model_fingerprint`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def curve_table(history: Sequence[Mapping[str, float]]) -> str:
 
     Examples
     --------
-    >>> from skdc.cards import curve_table
+    >>> from skdc.evaluation.cards import curve_table
     >>> print(curve_table([{"epoch": 1.0, "hours": 7.02, "seconds": 420.0, "loss": 0.24891}]))
     | epoch | hours of mixtures | minutes | loss |
     | --- | --- | --- | --- |
@@ -142,7 +142,7 @@ def refresh_card(card: str, tables: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> from skdc.cards import refresh_card
+    >>> from skdc.evaluation.cards import refresh_card
     >>> card = "Words.\n\n<!-- skdc card: facts -->\nold\n<!-- end -->\n\nMore.\n"
     >>> print(refresh_card(card, {"facts": "new"}))
     Words.

@@ -1,6 +1,6 @@
 """Recordings that are read when they are used: how to tell them, and checks of their headers.
 
-What is lazy here is a sequence with a method ``headers()``, such as `skdc.datasets.AudioFiles`.
+What is lazy here is a sequence with a method ``headers()``, such as `skdc.audio.AudioFiles`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from numpy.typing import NDArray
 
-from skdc.checks import check_duration
-from skdc.signal import Framing
+from skdc.inputs.format import AudioFormat
 
 __all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
 
@@ -24,9 +23,9 @@ class Header(NamedTuple):
     name : str
         What errors call it.
     shape : tuple of int
-        Of the array that reading it gives.
+        Shape of the array that reading it gives.
     sample_rate : int
-        Of that array, Hz.
+        Rate of that array, Hz.
     """
 
     name: str
@@ -83,16 +82,15 @@ def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> lis
     return headers
 
 
-def check_mixture_headers(
-    X: Any, framing: Framing, sample_rate: int, input_rate: int | None, *, name: str = "X"
-) -> list[Header]:
+def check_mixture_headers(X: Any, audio: AudioFormat, *, name: str = "X") -> list[Header]:
     """Check lazy mixtures before they are read.
 
     Parameters
     ----------
     X : sequence with a method ``headers()``
-    framing, sample_rate, input_rate, name
-        As for `skdc.validation.check_mixtures`.
+    audio : AudioFormat
+    name : str, default="X"
+        What errors call it.
 
     Returns
     -------
@@ -103,21 +101,15 @@ def check_mixture_headers(
     FileNotFoundError, ValueError
         As `check_headers` does, or if a mixture is too short.
     """
-    headers = check_headers(X, name, input_rate or sample_rate)
+    headers = check_headers(X, name, audio.rate)
     for index, header in enumerate(headers):
         label = f"{name}[{index}] ({header.name})"
-        check_duration(label, header.shape[0], framing, sample_rate, input_rate)
+        audio.check_duration(label, header.shape[0])
     return headers
 
 
 def check_pair_headers(
-    X: Any,
-    y: Any,
-    framing: Framing,
-    sample_rate: int,
-    input_rate: int | None,
-    *,
-    names: tuple[str, str] = ("X", "y"),
+    X: Any, y: Any, audio: AudioFormat, *, names: tuple[str, str] = ("X", "y")
 ) -> None:
     """Check mixtures and sources before they are read, as far as they are lazy.
 
@@ -125,17 +117,17 @@ def check_pair_headers(
     ----------
     X, y : sequences
         Mixtures and sources; one or both may be lazy.
-    framing, sample_rate, input_rate, names
-        As for `skdc.validation.check_pairs`.
+    audio : AudioFormat
+    names : tuple of two str, default=("X", "y")
+        What errors call them.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As `check_mixture_headers` does, or if an item of `y` is not as long as that of `X`.
     """
-    how = framing, sample_rate, input_rate
-    mixtures = check_mixture_headers(X, *how, name=names[0]) if is_lazy(X) else []
-    sources = check_headers(y, names[1], input_rate or sample_rate, 2) if is_lazy(y) else []
+    mixtures = check_mixture_headers(X, audio, name=names[0]) if is_lazy(X) else []
+    sources = check_headers(y, names[1], audio.rate, 2) if is_lazy(y) else []
     # That there are as many of each is checked where one of them may not be lazy.
     for index, (mixture, item) in enumerate(zip(mixtures, sources, strict=False)):
         if item.shape[1] != mixture.shape[0]:

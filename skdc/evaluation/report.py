@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from skdc.datasets.protocols import PROTOCOLS
-from skdc.evaluation import Row
-from skdc.results import count_sources, group_by_sexes, score_values
+from skdc.evaluation.run import Row
+from skdc.evaluation.tables import count_sources, group_by_sexes, score_values
+from skdc.protocols import PROTOCOLS
 
 __all__ = [
     "PUBLISHED",
@@ -94,7 +94,7 @@ def make_page(
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.results.read_rows`: one evaluation each, at least one.
+        Of `skdc.evaluation.tables.read_rows`: one evaluation each, at least one.
     pictures : mapping of str to str, optional
         Where, from the page, the training curve of a model is, by the model's name.
 
@@ -127,7 +127,7 @@ def figures_tables(tables: Sequence[Sequence[Row]]) -> str:
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.results.read_rows`, at least one.
+        Of `skdc.evaluation.tables.read_rows`, at least one.
 
     Returns
     -------

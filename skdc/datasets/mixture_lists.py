@@ -1,8 +1,7 @@
-"""Corpora on disk: utterances by split, and fixed lists of mixtures, both as csv files.
+"""Fixed lists of mixtures, as csv files.
 
-A corpus is a folder with ``utterances.csv`` (at least the columns ``split, speaker, path``) and
-lists such as ``mixtures/NAME.csv`` (``mixture_id, n_samples, source_1, gain_1, source_2, ...``).
-All paths in them are relative to that folder.
+A list has the columns ``mixture_id, n_samples, source_1, gain_1, source_2, gain_2, ...``. Its
+paths are relative to a folder, by default the one above the folder that holds the list.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.datasets.audio import read_audio
-from skdc.datasets.files import AudioFiles
+from skdc.audio import read_at_rate, read_rate
 from skdc.datasets.tables import check_columns, read_number, read_table
 
-__all__ = ["ListedMixture", "load_corpus", "load_mixture_list", "open_corpus"]
+__all__ = ["ListedMixture", "load_mixture_list"]
 
 FloatArray = NDArray[np.float32]
 
@@ -67,13 +65,12 @@ class ListedMixture:
         """
         sources = np.empty((len(self.paths), self.n_samples), dtype=np.float32)
         for source, path, gain in zip(sources, self.paths, self.gains, strict=True):
-            recording, rate = read_audio(path)
-            if rate != self.sample_rate:
-                raise ValueError(
-                    f"{self.mixture_id}: {str(path)!r} is at {rate} Hz, but the list counts "
-                    f"samples at {self.sample_rate} Hz; give sample_rate={rate} or resample the "
-                    "files"
-                )
+            recording = read_at_rate(
+                path,
+                self.sample_rate,
+                "give the rate of the list as sample_rate, or make all its recordings of one rate",
+                item=self.mixture_id,
+            )
             if len(recording) < self.n_samples:
                 raise ValueError(
                     f"{self.mixture_id}: {str(path)!r} has {len(recording)} samples, but the "
@@ -87,7 +84,7 @@ def load_mixture_list(
     path: str | os.PathLike[str],
     root: str | os.PathLike[str] | None = None,
     *,
-    sample_rate: int = 8000,
+    sample_rate: int | None = 8000,
 ) -> list[ListedMixture]:
     r"""Read a fixed list of mixtures; no audio is read yet.
 
@@ -98,8 +95,9 @@ def load_mixture_list(
     root : path-like, optional
         Folder that the paths in the list are relative to; by default the folder above the one that
         holds the list.
-    sample_rate : int, default=8000
-        Rate of the recordings, Hz.
+    sample_rate : int or None, default=8000
+        Rate of the recordings, Hz, in which `n_samples` counts; None takes that of the first
+        recording, whose header is read.
 
     Returns
     -------
@@ -144,6 +142,8 @@ def load_mixture_list(
         numbers.append(number)
     gains = [f"gain_{number}" for number in numbers]
     check_columns(path, columns, gains)
+    if sample_rate is None:
+        sample_rate = read_rate(folder / rows[0][1]["source_1"]) if rows else 8000
     mixtures = []
     for line, row in rows:
         sources = [row[f"source_{number}"] for number in numbers]
@@ -157,89 +157,3 @@ def load_mixture_list(
             )
         )
     return mixtures
-
-
-def load_corpus(
-    root: str | os.PathLike[str], split: str, *, sample_rate: int = 8000
-) -> tuple[list[FloatArray], list[str]]:
-    r"""Read the recordings of one split of a corpus into memory.
-
-    An hour at 8 kHz takes 115 MB.
-
-    Parameters
-    ----------
-    root : path-like
-        Folder of the corpus, with an ``utterances.csv`` whose columns are at least
-        ``split, speaker, path``.
-    split : str
-        Which utterances, by their column ``split``.
-    sample_rate : int, default=8000
-        Rate of what is given back, Hz; files at another rate are resampled.
-
-    Returns
-    -------
-    recordings : list of float32 arrays of shape (n_samples_i,)
-        In the order of the file.
-    speakers : list of str
-        Speaker of each.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no ``utterances.csv``, or audio files that it lists are missing.
-    ValueError
-        If columns are missing, or there is no such split. The message names those there are.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> from skdc.datasets import load_corpus, write_audio
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> root = Path(folder.name)
-    >>> write_audio(root / "train" / "ann.flac", np.zeros(16000), 16000)
-    >>> table = "split,speaker,path\ntrain,ann,train/ann.flac\n"
-    >>> _ = (root / "utterances.csv").write_text(table)
-    >>> recordings, speakers = load_corpus(root, "train")
-    >>> recordings[0].shape, speakers
-    ((8000,), ['ann'])
-    >>> folder.cleanup()
-    """
-    recordings, speakers = open_corpus(root, split, sample_rate=sample_rate)
-    return recordings.load(), speakers
-
-
-def open_corpus(
-    root: str | os.PathLike[str], split: str, *, sample_rate: int = 8000
-) -> tuple[AudioFiles, list[str]]:
-    """Find the recordings of one split of a corpus; no audio is read yet.
-
-    Parameters
-    ----------
-    root, split, sample_rate
-        As for `load_corpus`, with the same errors.
-
-    Returns
-    -------
-    recordings : AudioFiles
-        In the order of the file.
-    speakers : list of str
-        Speaker of each.
-    """
-    table = Path(root) / "utterances.csv"
-    _, rows = read_table(table, ("split", "speaker", "path"))
-    chosen = [row for _, row in rows if row["split"] == split]
-    if not chosen:
-        there = ", ".join(sorted({repr(row["split"]) for _, row in rows})) or "none"
-        raise ValueError(f"{str(table)!r} has no split {split!r}; it has {there}")
-    paths = [Path(root) / row["path"] for row in chosen]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(paths)} audio files of split {split!r} are missing, the "
-            f"first {str(missing[0])!r}; give the folder that the paths in utterances.csv are "
-            "relative to"
-        )
-    recordings = AudioFiles(paths, sample_rate=sample_rate)
-    return recordings, [row["speaker"] for row in chosen]

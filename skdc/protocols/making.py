@@ -1,42 +1,45 @@
-"""How mixtures are made of recordings, and the job that makes the files of many of them.
+"""Protocols whose mixtures are made of a corpus: recipes, and the job that makes the files.
 
-Lists become recipes in `skdc.datasets.plans`; what follows is here.
+Each family of protocols turns its lists into recipes and says what becomes of the recordings.
 """
 
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from skdc.datasets.audio import read_audio, write_audio
-from skdc.signal import active_speech_level, resample
+from skdc.audio import AudioFiles, check_files, read_at_rate
+from skdc.protocols.folders import FolderMixture, MixtureFolder, Waveform
+from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
+from skdc.signal import active_speech_level
 
 __all__ = [
-    "MixtureFolder",
+    "CORPUS_RATE",
+    "FolderProtocol",
     "MixtureJob",
+    "PathLike",
     "Recipe",
     "RecipeSource",
-    "clip_sources",
-    "librimix_sources",
+    "Talkers",
+    "active_gain",
+    "fit_lengths",
     "read_recording",
-    "wsj0_sources",
+    "share_peak",
 ]
 
-Waveform = NDArray[np.floating]
+PathLike = str | os.PathLike[str]
+# Speakers and utterances, as the name of a mixture tells them; both empty where it does not.
+Talkers = tuple[tuple[str, ...], tuple[str, ...]]
 
+CORPUS_RATE = 16000
 _PEAK = 0.9
-_CORPUS_RATE = 16000
-_LEVEL_RATE = 8000
-# Missing files that an error names.
-_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -82,56 +85,6 @@ class Recipe:
 
 # What becomes of a recipe: for each of some rates, the sources as they are to be written.
 Render = Callable[[Recipe, Sequence[int]], list[list[Waveform]]]
-
-
-@dataclass(frozen=True)
-class MixtureFolder:
-    """The folder of a subset at one rate: ``mix/NAME.wav``, ``s1/NAME.wav``, ``s2/NAME.wav``, ...
-
-    Parameters
-    ----------
-    folder : Path
-        Such as ``wav8k/min/tr``.
-    sample_rate : int
-        Hz.
-    n_sources : int
-        Of each mixture.
-    mixture_folder : str, default="mix"
-        Name of the folder of the mixtures.
-    """
-
-    folder: Path
-    sample_rate: int
-    n_sources: int
-    mixture_folder: str = "mix"
-
-    def paths(self, name: str) -> list[Path]:
-        """Give the files of the sources and, last, that of the mixture."""
-        kinds = [*(f"s{i + 1}" for i in range(self.n_sources)), self.mixture_folder]
-        return [self.folder / kind / f"{name}.wav" for kind in kinds]
-
-    def is_complete(self, name: str) -> bool:
-        """Tell whether all files are there, at this rate and of one length."""
-        paths = self.paths(name)
-        if not all(path.is_file() for path in paths):
-            return False
-        try:
-            infos = [soundfile.info(path) for path in paths]
-        except soundfile.LibsndfileError:
-            return False
-        rates, lengths = ({getattr(i, a) for i in infos} for a in ("samplerate", "frames"))
-        return rates == {self.sample_rate} and len(lengths) == 1
-
-    def write(self, name: str, sources: Sequence[Waveform]) -> None:
-        """Write sources and their sum."""
-        mixture = np.sum(sources, axis=0)
-        for path, waveform in zip(self.paths(name), [*sources, mixture], strict=True):
-            write_audio(path, waveform, self.sample_rate)
-
-    def remove_leftovers(self) -> None:
-        """Remove what a run that was killed was just writing."""
-        for path in self.folder.glob("*/.*.wav"):
-            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -213,14 +166,12 @@ def _check_recipes(recipes: Sequence[Recipe], list_path: str) -> None:
             )
         for source in recipe.sources:
             first_lines.setdefault(source.path, recipe.line)
-    missing = [path for path in first_lines if not path.is_file()]
-    if missing:
-        named = [f"{str(path)!r} (line {first_lines[path]})" for path in missing[:_MAX_NAMED]]
-        others = ["..."] if len(missing) > _MAX_NAMED else []
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(first_lines)} recordings in {list_path!r} are missing: "
-            f"{', '.join(named + others)}; give the folder that its paths are relative to"
-        )
+    check_files(
+        first_lines,
+        f"recordings in {list_path!r}",
+        "give the folder that its paths are relative to",
+        note=lambda path: f" (line {first_lines[path]})",
+    )
 
 
 def _make(recipe: Recipe, folders: Sequence[MixtureFolder], render: Render) -> bool:
@@ -229,64 +180,97 @@ def _make(recipe: Recipe, folders: Sequence[MixtureFolder], render: Render) -> b
         return False
     rendered = render(recipe, [folder.sample_rate for folder in wanted])
     for folder, sources in zip(wanted, rendered, strict=True):
-        if _peak(sources) > 1:
+        if _largest_sample(sources) > 1:
             raise ValueError(
                 f"line {recipe.line}: mixture {recipe.name!r} exceeds full scale, with a peak of "
-                f"{_peak(sources):.3g}; list and recordings do not belong together"
+                f"{_largest_sample(sources):.3g}; list and recordings do not belong together"
             )
         folder.write(recipe.name, sources)
     return True
 
 
-# What becomes of recordings
+class FolderProtocol(PublishedProtocol):
+    """A protocol of mixtures in folders, which are made of a corpus and its lists.
 
+    Attributes
+    ----------
+    mixture_folder : str
+        Folder of the mixtures, beside ``s1``, ``s2``, ...
+    """
 
-def wsj0_sources(
-    recipe: Recipe, sample_rates: Sequence[int], *, mode: str
-) -> list[list[Waveform]]:
-    """Bring recordings to their levels and all to a peak of 0.9; fit their lengths by `mode`."""
-    recordings = [read_recording(source.path, _CORPUS_RATE) for source in recipe.sources]
-    # The published mixtures have these levels at 8 kHz, those at 16 kHz too.
-    gains = [
-        _gain(resample(recording, _CORPUS_RATE, _LEVEL_RATE), _LEVEL_RATE, source)
-        for source, recording in zip(recipe.sources, recordings, strict=True)
-    ]
-    rendered = []
-    for rate in sample_rates:
-        scaled = [
-            gain * resample(recording, _CORPUS_RATE, rate)
-            for gain, recording in zip(gains, recordings, strict=True)
-        ]
-        rendered.append(_normalised(_fitted(scaled, mode)))
-    return rendered
+    n_sources: int
+    mixture_folder = "mix"
 
+    @abstractmethod
+    def talkers(self, mixture_id: str) -> Talkers:
+        """Tell speakers and utterances by the name of a mixture."""
 
-def librimix_sources(
-    recipe: Recipe, sample_rates: Sequence[int], *, mode: str
-) -> list[list[Waveform]]:
-    """Multiply recordings by their gains and resample them; fit their lengths by `mode`."""
-    scaled = [source.gain * read_recording(source.path, _CORPUS_RATE) for source in recipe.sources]
-    return [
-        _fitted([resample(source, _CORPUS_RATE, rate) for source in scaled], mode)
-        for rate in sample_rates
-    ]
+    @abstractmethod
+    def list_name(self, subset: str) -> str:
+        """Give the published name of the list of a subset."""
 
+    @abstractmethod
+    def plan(
+        self,
+        root: PathLike,
+        list_path: PathLike,
+        output_root: PathLike,
+        subset: str,
+        mode: str,
+        sample_rates: Sequence[int],
+    ) -> MixtureJob:
+        """Read and check a list; nothing is made yet. See `skdc.protocols.plan_protocol`."""
 
-def clip_sources(recipe: Recipe, sample_rates: Sequence[int]) -> list[list[Waveform]]:
-    """Bring stretches of recordings to their levels and all to a peak of 0.9; one rate alone."""
-    (rate,) = sample_rates
-    clips = []
-    for source in recipe.sources:
-        recording = read_recording(source.path, rate)
-        stop = source.start + recipe.n_samples
-        if not 0 <= source.start < stop <= len(recording):
-            raise ValueError(
-                f"line {recipe.line}: {str(source.path)!r} has {len(recording)} samples, but the "
-                f"list takes {source.start} to {stop}; list and recordings do not belong together"
+    def folders(
+        self, root: PathLike, subset: str, mode: str, sample_rates: Sequence[int]
+    ) -> list[MixtureFolder]:
+        """Give the folders of a subset, one for each rate."""
+        check_choice("mode", mode, ("min", "max"))
+        return [
+            MixtureFolder(
+                Path(root) / f"wav{rate // 1000}k" / mode / subset,
+                rate,
+                self.n_sources,
+                self.mixture_folder,
             )
-        clip = recording[source.start : stop]
-        clips.append(_gain(clip, rate, source) * clip)
-    return [_normalised(clips)]
+            for rate in sorted(set(sample_rates))
+        ]
+
+    def open_subset(
+        self, root: Path, subset: str, sample_rate: int, mode: str
+    ) -> list[ProtocolMixture]:
+        """Find the mixtures of a folder; see `skdc.protocols.open_protocol`."""
+        check_choice(f"subset of {self.name!r}", subset, self.subsets)
+        (folder,) = self.folders(root, subset, mode, [sample_rate])
+        mixtures = []
+        for mixture_id in folder.names():
+            speakers, utterances = self.talkers(mixture_id)
+            audio, conditions = folder.mixture(mixture_id), self.subsets[subset]
+            mixtures.append(ProtocolMixture(audio, conditions, speakers, utterances=utterances))
+        return mixtures
+
+    def open_recordings(
+        self, root: Path, subset: str, sample_rate: int
+    ) -> tuple[AudioFiles, list[str]]:
+        """Find the sources of mixtures; see `skdc.protocols.open_protocol_recordings`."""
+        rate = self.choose_rate(sample_rate)
+        longest: dict[tuple[str, str], Path] = {}
+        for item in self.open_subset(root, subset, rate, "min"):
+            if not item.speakers:
+                raise ValueError(
+                    f"{item.mixture_id!r} of {self.name!r} does not tell who speaks, and nobody "
+                    "may be mixed with themselves; name mixtures as the published lists do"
+                )
+            if isinstance(item.audio, FolderMixture):
+                paths = item.audio.source_paths
+                utterances = item.utterances or map(str, paths)
+                for speaker, utterance, path in zip(item.speakers, utterances, paths, strict=True):
+                    known = longest.setdefault((speaker, utterance), path)
+                    # WAV files of one kind: the larger one is the longer one.
+                    if path.stat().st_size > known.stat().st_size:
+                        longest[speaker, utterance] = path
+        recordings = AudioFiles(longest.values(), sample_rate=sample_rate)
+        return recordings, [speaker for speaker, _ in longest]
 
 
 def read_recording(path: Path, sample_rate: int) -> Waveform:
@@ -315,33 +299,31 @@ def read_recording(path: Path, sample_rate: int) -> Waveform:
             f"{str(path)!r} is NIST SPHERE compressed with shorten, which cannot be read here; "
             "decompress the corpus to WAV or plain SPHERE first, with sph2pipe or w_decode"
         )
-    waveform, rate = read_audio(path)
-    if rate != sample_rate:
-        raise ValueError(
-            f"{str(path)!r} is at {rate} Hz, but the mixtures are made of recordings at "
-            f"{sample_rate} Hz; give the corpus as it was published"
-        )
+    waveform = read_at_rate(path, sample_rate, "give the corpus as it was published")
     return waveform.astype(np.float64)
 
 
-def _gain(waveform: Waveform, sample_rate: int, source: RecipeSource) -> float:
+def active_gain(waveform: Waveform, sample_rate: int, source: RecipeSource) -> float:
+    """Give the factor that brings a recording to the active speech level of its recipe."""
     level = active_speech_level(waveform, sample_rate)
     if level == 0:
         raise ValueError(f"{str(source.path)!r} is silent there: it has no level to be brought to")
     return source.gain / level
 
 
-def _fitted(sources: Sequence[Waveform], mode: str) -> list[Waveform]:
+def fit_lengths(sources: Sequence[Waveform], mode: str) -> list[Waveform]:
+    """Cut sources to the shortest (``"min"``), or pad them to the longest (``"max"``)."""
     lengths = [len(source) for source in sources]
     if mode == "min":
         return [source[: min(lengths)] for source in sources]
     return [np.pad(source, (0, max(lengths) - len(source))) for source in sources]
 
 
-def _normalised(sources: Sequence[Waveform]) -> list[Waveform]:
-    gain = _PEAK / _peak(sources)
+def share_peak(sources: Sequence[Waveform]) -> list[Waveform]:
+    """Scale sources by one gain that brings them and their mixture to a peak of 0.9."""
+    gain = _PEAK / _largest_sample(sources)
     return [gain * source for source in sources]
 
 
-def _peak(sources: Sequence[Waveform]) -> float:
+def _largest_sample(sources: Sequence[Waveform]) -> float:
     return float(max(np.abs(waveform).max() for waveform in [*sources, np.sum(sources, axis=0)]))

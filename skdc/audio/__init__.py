@@ -1,0 +1,23 @@
+"""Audio files: one by one, or as sequences of recordings that are read when they are used."""
+
+from skdc.audio.files import AudioFiles, AudioSources, check_files
+from skdc.audio.io import (
+    check_rate,
+    read_at_rate,
+    read_audio,
+    read_header,
+    read_rate,
+    write_audio,
+)
+
+__all__ = [
+    "AudioFiles",
+    "AudioSources",
+    "check_files",
+    "check_rate",
+    "read_at_rate",
+    "read_audio",
+    "read_header",
+    "read_rate",
+    "write_audio",
+]

@@ -1,0 +1,36 @@
+"""Figures of matplotlib as files, for ``--plot`` and its like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["save_picture"]
+
+
+def save_picture(draw: Callable[[], Any], path: Path) -> None:
+    """Draw a figure of matplotlib into a file, atomically.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the figure.
+    path : Path
+        File to write; its suffix names the format.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    from skdc.model_file import atomic_path
+    from skdc.display import import_pyplot
+
+    pyplot = import_pyplot()
+    # A picture for a file needs no window, nor a screen.
+    pyplot.switch_backend("agg")
+    figure = draw()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)

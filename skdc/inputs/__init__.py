@@ -1,0 +1,38 @@
+"""What users may pass: containers, waveforms, pairs of mixtures and sources, files.
+
+Everything is checked here, once, before any work starts. What leaves this package is float32, has
+a peak of 1 and the sample rate of the network.
+"""
+
+from skdc.inputs.containers import (
+    Container,
+    Waveforms,
+    as_items,
+    as_reference_items,
+    collect,
+)
+from skdc.inputs.format import AudioFormat
+from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
+from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
+from skdc.inputs.recordings import CheckedRecordings, check_recordings
+from skdc.inputs.waveforms import Mixtures, check_mixtures, read_samples
+
+__all__ = [
+    "AudioFormat",
+    "CheckedPairs",
+    "CheckedRecordings",
+    "Container",
+    "Header",
+    "Mixtures",
+    "Waveforms",
+    "as_items",
+    "as_reference_items",
+    "check_mixture_headers",
+    "check_mixtures",
+    "check_pairs",
+    "check_recordings",
+    "collect",
+    "hold_out",
+    "is_lazy",
+    "read_samples",
+]

@@ -1,0 +1,138 @@
+"""What recordings may come in: an array, a list, one recording, or a sequence of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.utils import check_array
+
+from skdc.inputs.lazy import is_lazy
+
+__all__ = ["Container", "Waveforms", "as_items", "as_reference_items", "collect"]
+
+Container = Literal["array", "list", "single"]
+Waveforms = ArrayLike | Sequence[ArrayLike]
+
+
+def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
+    """Give mixtures one by one, and the container that they came in.
+
+    Parameters
+    ----------
+    X : array-like
+        Array ``(n_mixtures, n_samples)``, list of arrays ``(n_samples_i,)``, one array
+        ``(n_samples,)``, or a lazy sequence.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    items : sequence
+        One item a mixture; not looked at yet.
+    container : {"array", "list", "single"}
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `X` is empty, sparse, of more than two dimensions, or no array or list.
+    """
+    if sparse.issparse(X):
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
+            f"use {name}.toarray()"
+        )
+    if is_lazy(X):
+        return X, "list"
+    if isinstance(X, list | tuple):
+        if not len(X):
+            raise ValueError(f"{name} is empty; give at least one mixture")
+        # Rows of numbers of equal length are an array written as lists; arrays are recordings.
+        is_array = isinstance(X[0], list | tuple) and len({np.size(row) for row in X}) == 1
+        if not is_array and not np.isscalar(X[0]):
+            return X, "list"
+    array = np.asarray(X)
+    if array.ndim == 0:
+        raise TypeError(
+            f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "
+            "of arrays (n_samples_i,), or one such array"
+        )
+    if array.dtype == object and array.ndim == 1 and len(array) and not np.isscalar(array[0]):
+        return list(array), "list"
+    if array.ndim == 1:
+        return [array], "single"
+    if array.ndim == 3:
+        raise ValueError(
+            f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "
+            "mixtures are (n_mixtures, n_samples), one channel each; mix stereo down to mono first"
+        )
+    # scikit-learn's own texts for what is left: empty, complex, not numeric, of more dimensions.
+    dtype = "numeric" if array.dtype.kind not in "iub" else None
+    return check_array(X, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
+
+
+def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]:
+    """Give references one by one.
+
+    Parameters
+    ----------
+    y : array-like
+        One item a mixture; or what belongs to a single mixture.
+    container : {"array", "list", "single"}
+        What the mixtures came in.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    sequence
+        Items that are not looked at yet.
+
+    Raises
+    ------
+    TypeError
+        If `y` is no array or list.
+    """
+    if is_lazy(y):
+        return y
+    try:
+        items = list(y)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is of type {type(y).__name__}; give an array (n_mixtures, n_sources, "
+            "n_samples) or a list of arrays (n_sources, n_samples_i)"
+        ) from error
+    # One mixture may come without a list around it, and then so may its references.
+    if container == "single" and items and np.ndim(items[0]) == 1:
+        return [y]
+    return items
+
+
+def collect(results: list[NDArray[Any]], container: Container) -> Any:
+    """Put one result a mixture into what the mixtures came in.
+
+    Parameters
+    ----------
+    results : list of arrays
+    container : {"array", "list", "single"}
+
+    Returns
+    -------
+    array, list of arrays, or the only array
+        Results of different shapes stay a list.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.inputs import collect
+    >>> collect([np.zeros((2, 3))] * 5, "array").shape
+    (5, 2, 3)
+    """
+    if container == "single":
+        return results[0]
+    if container == "array" and len({result.shape for result in results}) == 1:
+        return np.stack(results)
+    return results

@@ -1,0 +1,68 @@
+"""What the network works on, and what is passed in: framing and sample rates as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc.signal import Framing, resample
+
+__all__ = ["AudioFormat"]
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """How audio comes in, and what it is brought to.
+
+    Parameters
+    ----------
+    framing : Framing, default=Framing()
+        How waveforms are cut into frames; a mixture must last at least one window.
+    sample_rate : int, default=8000
+        Rate that the network works at, Hz.
+    input_rate : int or None, default=None
+        Rate of what is passed in, Hz; None where it is that of the network.
+
+    Examples
+    --------
+    >>> from skdc.inputs import AudioFormat
+    >>> audio = AudioFormat(sample_rate=8000, input_rate=44100)
+    >>> audio.rate, audio.network_length(44100)
+    (44100, 8000)
+    """
+
+    framing: Framing = field(default_factory=Framing)
+    sample_rate: int = 8000
+    input_rate: int | None = None
+
+    @property
+    def rate(self) -> int:
+        """Rate of what is passed in, Hz."""
+        return self.input_rate or self.sample_rate
+
+    def network_length(self, n_samples: int) -> int:
+        """Give the length at the network's rate of what comes in with `n_samples`."""
+        return -(-n_samples * self.sample_rate // self.rate)
+
+    def to_network(self, waveforms: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Bring waveforms ``(..., n_samples)`` to the network's rate."""
+        return resample(waveforms, self.rate, self.sample_rate)
+
+    def from_network(
+        self, waveforms: NDArray[np.floating], n_samples: int
+    ) -> NDArray[np.floating]:
+        """Bring waveforms back to the rate that they came at, cut to `n_samples`."""
+        return resample(waveforms, self.sample_rate, self.rate)[..., :n_samples]
+
+    def check_duration(self, name: str, n_samples: int) -> None:
+        """Raise a ValueError that names the item if it is shorter than a window."""
+        if self.network_length(n_samples) < self.framing.win_length:
+            # A whole window at the rate of what is passed in.
+            needed = -(-self.framing.win_length * self.rate // self.sample_rate)
+            raise ValueError(
+                f"{name} has {n_samples} samples; at least {needed} (one window, "
+                f"{1000 * self.framing.win_length / self.sample_rate:g} ms) are needed: leave it "
+                "out or pad it with zeros"
+            )

@@ -1,0 +1,198 @@
+"""Mixtures to learn from or to score with, and their sources or labels, in step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc.inputs.containers import as_reference_items
+from skdc.inputs.format import AudioFormat
+from skdc.inputs.lazy import check_pair_headers, is_lazy
+from skdc.inputs.waveforms import (
+    Mixtures,
+    as_samples,
+    check_mixtures,
+    find_peak,
+    scale_samples,
+)
+from skdc.storage import ArrayStore
+
+__all__ = ["CheckedPairs", "check_pairs", "check_references", "hold_out"]
+
+
+class CheckedPairs(NamedTuple):
+    """Mixtures and what belongs to them.
+
+    Attributes
+    ----------
+    mixtures : Mixtures
+    references : list of arrays
+        float32 ``(n_sources, n_samples)`` or int64 ``(n_frames, n_bins)``, one a mixture.
+    on_disk : bool
+        Whether they came from files, and so may be more than memory holds.
+    """
+
+    mixtures: Mixtures
+    references: list[NDArray[Any]]
+    on_disk: bool = False
+
+
+def check_references(
+    y: Any, mixtures: Mixtures, audio: AudioFormat, *, name: str = "y"
+) -> list[NDArray[Any]]:
+    """Check the labels that belong to mixtures.
+
+    Parameters
+    ----------
+    y : array-like
+        For each mixture its reference sources ``(n_sources, n_samples)``, or its label map,
+        integer ``(n_frames, n_bins)`` with -1 for bins of no source. One form for all.
+    mixtures : Mixtures
+        What `check_mixtures` gave.
+    audio : AudioFormat
+    name : str, default="y"
+        What errors call it.
+
+    Returns
+    -------
+    list of arrays
+        float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
+        ``(n_frames, n_bins)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no `y`, or an item's shape does not fit its mixture, it holds NaN or infinity,
+        all its sources are silent or no bin is labelled. The message names the item.
+    TypeError
+        If `y` or an item is not numeric.
+    """
+    n_mixtures = len(mixtures.waveforms)
+    if y is None:
+        raise ValueError(
+            f"requires {name} to be passed, but the target {name} is None: give reference sources "
+            "(n_mixtures, n_sources, n_samples) or label maps (n_mixtures, n_frames, n_bins)"
+        )
+    items = as_reference_items(y, mixtures.container, name)
+    if len(items) != n_mixtures:
+        raise ValueError(
+            f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
+        )
+    with ArrayStore(on_disk=is_lazy(y)) as store:
+        for index, item in enumerate(items):
+            length, peak = mixtures.lengths[index], mixtures.peaks[index]
+            store.append(_check_reference(item, f"{name}[{index}]", length, peak, audio))
+        references = store.arrays()
+    kinds = {array.dtype.kind for array in references}
+    if len(kinds) > 1:
+        raise ValueError(f"{name} mixes reference sources and label maps; give one form for all")
+    return references
+
+
+def _check_reference(
+    item: Any, label: str, n_samples: int, peak: float, audio: AudioFormat
+) -> NDArray[Any]:
+    """Check what belongs to one mixture, which came in with `n_samples` and this peak."""
+    n_frames = audio.framing.frame_count(audio.network_length(n_samples))
+    shape = n_frames, audio.framing.n_bins
+    array = as_samples(item, label, label_shape=shape)
+    if array.shape == shape and array.dtype.kind in "iu":
+        return _check_label_map(array, label)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
+            f"or an integer label map {shape} (n_frames, n_bins)"
+        )
+    if array.shape[0] < 1:
+        raise ValueError(f"{label} has no sources")
+    if array.shape[1] != n_samples:
+        raise ValueError(
+            f"{label} has {array.shape[1]} samples but its mixture has {n_samples}; sources "
+            f"must be as long as their mixture (label maps are integer, {shape} here)"
+        )
+    if not find_peak(array) > 0:
+        raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
+    return scale_samples(array, peak, audio)
+
+
+def _check_label_map(array: NDArray[np.integer], label: str) -> NDArray[np.int64]:
+    """Check the labels of one mixture's bins, and number them from 0."""
+    if array.min() < -1:
+        raise ValueError(
+            f"{label} holds the label {array.min()}; labels are 0, 1, ... and -1 for none"
+        )
+    # Labels have no identity beyond their mixture, so any numbers become 0, 1, ...
+    present, labels = np.unique(array, return_inverse=True)
+    if present[-1] < 0:
+        raise ValueError(f"{label} labels no bin: all are -1; leave the mixture out")
+    # The inverse is flat in some versions of NumPy: (n_frames * n_bins,) -> (n_frames, n_bins)
+    return labels.reshape(array.shape).astype(np.int64) - int(present[0] < 0)
+
+
+def check_pairs(
+    X: Any, y: Any, audio: AudioFormat, *, names: tuple[str, str] = ("X", "y")
+) -> CheckedPairs:
+    """Check mixtures to learn from or to score with, and their labels.
+
+    Parameters
+    ----------
+    X, y
+        As for `check_mixtures` and `check_references`; a silent mixture is refused.
+    audio : AudioFormat
+    names : tuple of two str, default=("X", "y")
+        What errors call them.
+
+    Returns
+    -------
+    CheckedPairs
+
+    Raises
+    ------
+    ValueError, TypeError
+        As those do.
+    """
+    on_disk = is_lazy(X) or is_lazy(y)
+    if on_disk:
+        check_pair_headers(X, y, audio, names=names)
+    mixtures = check_mixtures(X, audio, name=names[0], allow_silence=False)
+    references = check_references(y, mixtures, audio, name=names[1])
+    return CheckedPairs(mixtures, references, on_disk)
+
+
+def hold_out(
+    pairs: CheckedPairs, random_state: np.random.RandomState
+) -> tuple[CheckedPairs, CheckedPairs]:
+    """Set a tenth of the mixtures aside, at least one.
+
+    Parameters
+    ----------
+    pairs : CheckedPairs
+    random_state : RandomState
+
+    Returns
+    -------
+    kept, held_out : CheckedPairs
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two mixtures.
+    """
+    n_mixtures = len(pairs.references)
+    if n_mixtures < 2:
+        raise ValueError(
+            "early_stopping sets a tenth of the mixtures aside, but there is only 1; give more, "
+            "or X_val and y_val"
+        )
+    order = random_state.permutation(n_mixtures)
+    n_held_out = max(1, n_mixtures // 10)
+
+    kept, held_out = (
+        CheckedPairs(
+            pairs.mixtures.take(chosen), [pairs.references[i] for i in chosen], pairs.on_disk
+        )
+        for chosen in (order[n_held_out:], order[:n_held_out])
+    )
+    return kept, held_out

@@ -1,0 +1,78 @@
+"""Recordings of single speakers, to be mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc.inputs.format import AudioFormat
+from skdc.inputs.lazy import check_headers, is_lazy
+from skdc.inputs.waveforms import as_samples, find_peak, scale_samples
+
+__all__ = ["CheckedRecordings", "check_recordings"]
+
+
+class CheckedRecordings(Sequence[NDArray[np.float32]]):
+    """Recordings of single speakers, each checked when it is used.
+
+    Parameters
+    ----------
+    recordings : sequence of arrays of shape (n_samples_i,)
+    audio : AudioFormat
+        Rates that they come at and are brought to.
+    """
+
+    def __init__(self, recordings: Any, audio: AudioFormat) -> None:
+        self._recordings = recordings
+        self._audio = audio
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[NDArray[np.float32]]: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Give a recording scaled to a peak of 1, so that no level over- or underflows."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
+        return scale_samples(waveform, find_peak(waveform) or 1.0, self._audio)
+
+
+def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> CheckedRecordings:
+    """Check recordings of single speakers, as far as they need not be read for that.
+
+    Parameters
+    ----------
+    recordings : sequence of arrays of shape (n_samples_i,)
+    speakers : sequence or None
+        One a recording, if given.
+    audio : AudioFormat
+        Rates that they come at and are brought to.
+
+    Returns
+    -------
+    CheckedRecordings
+        Float32 arrays scaled to a peak of 1. Taking one out of it raises a ValueError if it is
+        empty, not one-dimensional, or holds NaN or infinity.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or speakers of another number, or if the header of a file tells that it
+        cannot be used.
+    """
+    if not len(recordings):
+        raise ValueError("recordings is empty; give at least one recording a speaker")
+    if speakers is not None and len(speakers) != len(recordings):
+        raise ValueError(
+            f"got {len(speakers)} speakers for {len(recordings)} recordings: one each"
+        )
+    if is_lazy(recordings):
+        check_headers(recordings, "recordings", audio.rate)
+    return CheckedRecordings(recordings, audio)

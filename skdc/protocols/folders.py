@@ -1,0 +1,163 @@
+"""Mixtures in folders of the published layout: ``wav8k/min/tr/{mix,s1,s2}/NAME.wav``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from skdc.audio import check_files, read_at_rate, write_audio
+
+__all__ = ["FolderMixture", "MixtureFolder", "Waveform"]
+
+FloatArray = NDArray[np.float32]
+Waveform = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class FolderMixture:
+    """One mixture whose mixture and sources are files; they are read by `load` alone.
+
+    Parameters
+    ----------
+    mixture_id : str
+        Name of its files.
+    mixture_path : Path
+        File of the mixture.
+    source_paths : tuple of Path
+        File of each source.
+    sample_rate : int
+        Rate that the files must have, Hz.
+    """
+
+    mixture_id: str
+    mixture_path: Path
+    source_paths: tuple[Path, ...]
+    sample_rate: int
+
+    def load(self) -> tuple[FloatArray, FloatArray]:
+        """Read the files.
+
+        Returns
+        -------
+        mixture : float32 array of shape (n_samples,)
+            As it is in its file: within rounding, the sum of the sources.
+        sources : float32 array of shape (n_sources, n_samples)
+            References.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+        ValueError
+            If a file is not audio, has another rate, or another length than the mixture.
+        """
+        mixture = self._read(self.mixture_path)
+        sources = [self._read(path) for path in self.source_paths]
+        for path, source in zip(self.source_paths, sources, strict=True):
+            if len(source) != len(mixture):
+                raise ValueError(
+                    f"{self.mixture_id}: {str(path)!r} has {len(source)} samples, but the mixture "
+                    f"has {len(mixture)}; make both anew"
+                )
+        return mixture, np.stack(sources)
+
+    def _read(self, path: Path) -> FloatArray:
+        return read_at_rate(
+            path, self.sample_rate, "make the mixtures anew at that rate", item=self.mixture_id
+        )
+
+
+@dataclass(frozen=True)
+class MixtureFolder:
+    """The folder of a subset at one rate: ``mix/NAME.wav``, ``s1/NAME.wav``, ``s2/NAME.wav``, ...
+
+    Parameters
+    ----------
+    folder : Path
+        Such as ``wav8k/min/tr``.
+    sample_rate : int
+        Hz.
+    n_sources : int
+        Number of speakers in each mixture.
+    mixture_folder : str, default="mix"
+        Name of the folder of the mixtures.
+    """
+
+    folder: Path
+    sample_rate: int
+    n_sources: int
+    mixture_folder: str = "mix"
+
+    @property
+    def kinds(self) -> list[str]:
+        """Names of the folders of the sources and, last, of the mixtures."""
+        return [*(f"s{i + 1}" for i in range(self.n_sources)), self.mixture_folder]
+
+    def paths(self, name: str) -> list[Path]:
+        """Give the files of the sources and, last, that of the mixture."""
+        return [self.folder / kind / f"{name}.wav" for kind in self.kinds]
+
+    def names(self) -> list[str]:
+        """Give the names of the mixtures, each of which must have a file of every kind.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder, or a mixture lacks a file.
+        ValueError
+            If there are no mixtures.
+        """
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"no folder at {str(self.folder)!r}; make the mixtures first, or give the root "
+                f"that holds {self.folder.parent.parent.name!r}"
+            )
+        # Hidden files are what a maker that was killed was writing.
+        names = {
+            path.stem
+            for kind in self.kinds
+            for path in (self.folder / kind).glob("*.wav")
+            if path.name[0] != "."
+        }
+        if not names:
+            kinds = self.kinds[-1:] + self.kinds[:-1]
+            raise ValueError(
+                f"{str(self.folder)!r} has no mixtures; expected WAV files in its folders "
+                f"{', '.join(map(repr, kinds))}"
+            )
+        files = [path for name in sorted(names) for path in self.paths(name)]
+        check_files(files, "files", "run the maker again, which makes what is missing")
+        return sorted(names)
+
+    def mixture(self, name: str) -> FolderMixture:
+        """Give the mixture of a name; its files are not read yet."""
+        *sources, mixture = self.paths(name)
+        return FolderMixture(name, mixture, tuple(sources), self.sample_rate)
+
+    def is_complete(self, name: str) -> bool:
+        """Tell whether all files are there, at this rate and of one length."""
+        paths = self.paths(name)
+        if not all(path.is_file() for path in paths):
+            return False
+        try:
+            infos = [soundfile.info(path) for path in paths]
+        except soundfile.LibsndfileError:
+            return False
+        rates, lengths = ({getattr(i, a) for i in infos} for a in ("samplerate", "frames"))
+        return rates == {self.sample_rate} and len(lengths) == 1
+
+    def write(self, name: str, sources: Sequence[Waveform]) -> None:
+        """Write sources and their sum."""
+        mixture = np.sum(sources, axis=0)
+        for path, waveform in zip(self.paths(name), [*sources, mixture], strict=True):
+            write_audio(path, waveform, self.sample_rate)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a run that was killed was just writing."""
+        for path in self.folder.glob("*/.*.wav"):
+            path.unlink()

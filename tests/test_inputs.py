@@ -1,0 +1,193 @@
+"""What users pass goes through few hands, is checked once, and takes little memory meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_separator
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+import skdc
+from skdc import DeepClusteringSeparator
+from skdc.datasets import AudioFiles, AudioSources, write_audio
+from skdc.inputs import AudioFormat, check_mixtures, check_pairs, check_recordings, read_samples
+from skdc.preprocessing import PreEmphasis
+
+Array = NDArray[Any]
+
+PACKAGE = str(Path(skdc.__file__).parent)
+SOURCES = np.random.default_rng(0).standard_normal((4, 2, 640))
+MIXTURES = SOURCES.sum(axis=1)
+
+
+class Stopped(Exception):  # noqa: N818
+    """Training would begin here."""
+
+
+@contextmanager
+def traced(recording: Array) -> Iterator[list[str]]:
+    """Functions of the package that get a recording, at any scale, in the order of their calls."""
+    calls: list[str] = []
+
+    def holds_it(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return any(holds_it(item) for item in value)
+        if not isinstance(value, np.ndarray) or value.shape[-1:] != recording.shape:
+            return False
+        rows = value.reshape(-1, len(recording)).astype(np.float64)
+        cosines = rows @ recording / np.linalg.norm(rows, axis=1) / np.linalg.norm(recording)
+        return bool((cosines > 0.999).any())
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name[0] != "<":
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            if any(holds_it(frame.f_locals.get(name)) for name in names):
+                calls.append(code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("what", ["mixture", "source"])
+@pytest.mark.parametrize("kind", ["array", "list", "files"])
+def test_a_recording_passes_few_functions_and_is_checked_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    what: str,
+) -> None:
+    X: Any = MIXTURES if kind == "array" else list(MIXTURES)
+    y: Any = SOURCES if kind == "array" else list(SOURCES)
+    if kind == "files":
+        for i, sources in enumerate(SOURCES / 10):
+            write_audio(tmp_path / f"mix-{i}.wav", sources.sum(axis=0), 8000)
+            for j, source in enumerate(sources):
+                write_audio(tmp_path / f"{i}-{j}.wav", source, 8000)
+        X = AudioFiles([tmp_path / f"mix-{i}.wav" for i in range(4)])
+        y = AudioSources([[tmp_path / f"{i}-{j}.wav" for j in range(2)] for i in range(4)])
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("skdc.separator.train", stop)
+    recording = MIXTURES[2] if what == "mixture" else SOURCES[2, 1]
+    with traced(recording) as calls, pytest.raises(Stopped):
+        make_separator().fit(X, y)
+    names = dict.fromkeys(calls)
+    with capsys.disabled():
+        print(f"\n{what} in {kind}: {len(names)} functions: {', '.join(names)} ", end="")  # noqa: T201
+    assert len(names) <= 14
+    assert calls.count("as_samples") == 1
+
+
+PEAKS: dict[str, Callable[[Array], Any]] = {
+    "mixtures": lambda x: check_mixtures(x, AudioFormat()),
+    "references": lambda x: check_pairs(x, [x[np.newaxis]], AudioFormat()),
+    "recordings": lambda x: check_recordings([x], None, AudioFormat())[0],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("what", PEAKS)
+def test_checks_take_little_memory(what: str, dtype: Any) -> None:
+    """At most 8 bytes for each sample, of which 4 are what comes out."""
+    n_samples = 3_000_000
+    noise = np.random.default_rng(0).uniform(-1, 1, n_samples)
+    waveform = (noise * (32767 if dtype is np.int16 else 0.9)).astype(dtype)
+    del noise
+    tracemalloc.start()
+    try:
+        kept = PEAKS[what](waveform)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept is not None
+    n_given = 2 * n_samples if what == "references" else n_samples
+    assert peak <= 8 * n_given + 4_000_000
+
+
+# -- types of samples -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "full_scale", "silence"),
+    [(np.int8, 128, 0), (np.int16, 2**15, 0), (np.int32, 2**31, 0), (np.uint8, 128, 128)],
+)
+def test_pcm_is_scaled_by_its_type(dtype: Any, full_scale: int, silence: int) -> None:
+    samples = np.array([-full_scale, 0, full_scale // 2, full_scale - 1]) + silence
+    expected = np.array([-1, 0, 0.5, (full_scale - 1) / full_scale])
+    assert_array_equal(read_samples(samples.astype(dtype), "X"), expected)
+    pcm = np.full(800, silence, dtype)
+    pcm[:4] = samples
+    (waveform,) = check_mixtures(pcm, AudioFormat()).waveforms
+    assert_array_equal(waveform[:4], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float32, np.float64, np.longdouble])
+def test_numbers_stay_what_they_are(dtype: Any) -> None:
+    samples = np.zeros(800, dtype)
+    samples[:4] = [-2, 0, 1, 2]
+    checked = check_mixtures(samples, AudioFormat())
+    assert checked.peaks == [2.0]
+    assert_array_equal(checked.waveforms[0][:4], np.array([-1, 0, 0.5, 1], np.float32))
+    assert_array_equal(read_samples(samples, "X")[:4], [-2, 0, 1, 2])
+
+
+REFUSED = [np.uint16, np.uint32, np.uint64, np.bool_]
+
+
+@pytest.mark.parametrize("dtype", REFUSED)
+@pytest.mark.parametrize("in_list", [False, True])
+def test_types_that_audio_does_not_come_in_are_refused(dtype: Any, in_list: bool) -> None:
+    X: Any = np.ones((4, 640), dtype)
+    y = np.ones((4, 2, 640), dtype)
+    name = np.dtype(dtype).name
+    fitted = make_separator().fit(MIXTURES, SOURCES)
+    message = rf"X(\[0\])? has dtype {name}; PCM is int8, int16, int32 or uint8: convert"
+    X = list(X) if in_list else X
+    for use in (fitted.predict, fitted.transform, PreEmphasis().transform):
+        with pytest.raises(TypeError, match=message):
+            use(X)
+    for learn in (fitted.fit, fitted.score):
+        with pytest.raises(TypeError, match=message):
+            learn(X, SOURCES)
+        with pytest.raises(TypeError, match=message.replace("X", "y")):
+            learn(MIXTURES, y)
+    with pytest.raises(TypeError, match=rf"recordings\[0\] has dtype {name}"):
+        fitted.fit_recordings(X)
+
+
+def test_unsigned_label_maps_are_taken() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (4, 41, 33)).astype(np.uint16)
+    separator: DeepClusteringSeparator = make_separator().fit(MIXTURES, labels)
+    assert separator.n_iter_ == 1
+
+
+# -- AudioFormat ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("input_rate", [None, 8000, 16000, 44100, 11025])
+def test_lengths_of_a_format_are_those_of_its_audio(input_rate: int | None) -> None:
+    audio = AudioFormat(sample_rate=8000, input_rate=input_rate)
+    for n_samples in (300, 1411, 5000):
+        at_network = audio.to_network(np.zeros((2, n_samples)))
+        assert at_network.shape == (2, audio.network_length(n_samples))
+        assert audio.from_network(at_network, n_samples).shape == (2, n_samples)
+    shortest = next(n for n in range(5000) if audio.network_length(n) == audio.framing.win_length)
+    audio.check_duration("X", shortest)
+    with pytest.raises(ValueError, match=rf"X has {shortest - 1} samples; at least \d+ \(one win"):
+        audio.check_duration("X", shortest - 1)

@@ -1,0 +1,61 @@
+"""How the package is laid out: floors, entries, lengths of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAX_LINES = 700
+MAX_FLOORS = 9
+MAX_ENTRIES = 28
+
+
+def rooms() -> dict[str, set[str]]:
+    """What each module or package at the top of the package imports of the others."""
+    graph = grimp.build_graph("skdc", exclude_type_checking_imports=True, cache_dir=None)
+    children = graph.find_children("skdc")
+    for child in children:
+        graph.squash_module(child)
+    return {
+        child: (graph.find_modules_directly_imported_by(child) & children) - {child}
+        for child in children
+    }
+
+
+def test_floors_from_the_command_line_down(capsys: pytest.CaptureFixture[str]) -> None:
+    imported = rooms()
+    floor, floors = {"skdc.cli"}, []
+    while floor:
+        floors.append(sorted(floor))
+        assert len(floors) <= len(imported), "imports go round in a circle"
+        floor = set().union(*(imported[room] for room in floor))
+    # A room stands on the lowest floor that it is needed on.
+    lowest = {room: number for number, names in enumerate(floors, 1) for room in names}
+    with capsys.disabled():
+        for number in range(1, len(floors) + 1):
+            names = [room.removeprefix("skdc.") for room in lowest if lowest[room] == number]
+            print(f"\n{number}: {', '.join(names)}", end="")  # noqa: T201
+        print()  # noqa: T201
+    assert len(floors) <= MAX_FLOORS
+
+
+def test_entries_at_the_top() -> None:
+    entries = [p.name for p in (ROOT / "skdc").iterdir() if not p.name.startswith("__pyc")]
+    assert len(entries) <= MAX_ENTRIES, sorted(entries)
+
+
+@pytest.mark.parametrize("folder", ["skdc", "tests", "examples"])
+def test_no_file_is_too_long(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {path: n for path, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_every_test_file_is_collected() -> None:
+    names = {path.name for path in (ROOT / "tests").glob("*.py")} - {"conftest.py"}
+    assert [name for name in sorted(names) if not name.startswith("test_")] == []
