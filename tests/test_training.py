@@ -327,7 +327,7 @@ def test_without_validation_the_averaged_weights_are_left():
     train(network, make_bank(), replace(CONFIG, max_epochs=1))
     # The same five steps, with the average written out.
     with torch.random.fork_rng(devices=[]):
-        training.trainer._take_statistics(run)
+        training.trainer.take_statistics(run)
         average = {name: p.detach().double() for name, p in run.network.named_parameters()}
         run.network.train()
         for step in range(5):

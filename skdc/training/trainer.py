@@ -29,7 +29,7 @@ from skdc.training.checkpoint import RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
 from skdc.training.config import TrainingConfig
 
-__all__ = ["Trainer", "batch_loss", "train"]
+__all__ = ["Trainer", "batch_loss", "take_statistics", "train"]
 
 logger = logging.getLogger("skdc")
 
@@ -195,8 +195,13 @@ class Trainer:
         done = self.epoch + (self.epoch_step - back) / self.epoch_steps()
         return self.config.rate(done / self.config.max_epochs, self.step - back)
 
-    def train_step(self) -> None:
+    def train_step(self) -> float:
         """Make a batch and step once.
+
+        Returns
+        -------
+        float
+            The loss before the step.
 
         Raises
         ------
@@ -247,6 +252,7 @@ class Trainer:
             self.samples += len(batch.features) * frames * self.data.framing.hop_length
             self.step += 1
             self.epoch_step += 1
+        return loss_value
 
     def report(self, validate: Validate | None, sample_rate: int) -> dict[str, float]:
         """Measure the present epoch: one row of the history."""
@@ -418,7 +424,7 @@ def train(
         if path is not None and path.is_file() and not _continues(run, path):
             run.restore(path)
         elif not warm_start:
-            _take_statistics(run)
+            take_statistics(run)
         with tqdm(
             total=config.max_epochs, initial=run.epoch, unit="epoch", disable=not progress
         ) as bar:
@@ -447,7 +453,13 @@ def _continues(run: Trainer, path: Path) -> bool:
     return earlier.is_finished and earlier.result_digest() == run.start
 
 
-def _take_statistics(run: Trainer) -> None:
+def take_statistics(run: Trainer) -> None:
+    """Take the network's input statistics from batches that are not trained on.
+
+    Parameters
+    ----------
+    run : Trainer
+    """
     frames = run.config.segment_frames[0]
     size = run.config.batch_size
     # Batches of another seed: those of this one are for training.
