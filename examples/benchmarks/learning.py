@@ -1,7 +1,6 @@
 """What teaches a network most in an hour of a core: decibels against core-minutes, by recipe.
 
-Run: python examples/benchmarks/learning.py run SPEECH [--minutes 40] [--candidates NAME ...]
-     python examples/benchmarks/learning.py report [--page docs/learning.md]
+Run: python examples/benchmarks/learning.py SPEECH [--minutes 40] [--candidates NAME ...]
 
 SPEECH is a folder of recordings with `utterances.csv` and `mixtures/2spk-valid.csv`. Each
 candidate trains on one core; what counts is the time that the process had of it, without that of
@@ -15,7 +14,7 @@ import argparse
 import json
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,8 +48,8 @@ class Candidate:
     embedding_dim: int = 20
     hidden_size: int = 300
     n_layers: int = 2
-    trunk: Trunk = BLSTM()
-    mixing: DynamicMixing = DynamicMixing()
+    trunk: Trunk = field(default_factory=BLSTM)
+    mixing: DynamicMixing = field(default_factory=DynamicMixing)
     precision: str = "auto"
 
 
