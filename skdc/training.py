@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from skdc.checkpoint import read_tensors, write_tensors
 from skdc.mixing import Batch, BatchSource, step_seed
 from skdc.network import EmbeddingNetwork
-from skdc.objectives import OBJECTIVES, one_hot_labels
+from skdc.objectives import Outputs, Targets, one_hot_labels, resolve_objective
 
 __all__ = ["Trainer", "TrainingConfig", "batch_loss", "train"]
 
@@ -108,7 +108,7 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tenso
     network : EmbeddingNetwork
     batch : Batch
     objective : str
-        A key of `skdc.objectives.OBJECTIVES`.
+        As `skdc.objectives.resolve_objective` takes it.
 
     Returns
     -------
@@ -126,15 +126,15 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tenso
     >>> 0 < loss.item() < 1
     True
     """
-    loss, labels = OBJECTIVES[objective], one_hot_labels(batch.labels, batch.n_sources)
+    loss, labels = resolve_objective(objective), one_hot_labels(batch.labels, batch.n_sources)
     if batch.features.device.type == "cpu":
         # Only bins that count, which differ in number from mixture to mixture.
         active = batch.weights > 0
         vectors = network.project_active(batch.features, active)
         targets = (x[active].split([len(v) for v in vectors]) for x in (labels, batch.weights))
-        return torch.stack([loss(*own) for own in zip(vectors, *targets, strict=True)]).mean()
-    embeddings = network.project(batch.features).flatten(1, 2)  # (mixtures, bins, embedding)
-    return loss(embeddings, labels.flatten(1, 2), batch.weights.flatten(1)).mean()
+        return torch.stack(list(map(loss, map(Outputs, vectors), map(Targets, *targets)))).mean()
+    outputs = Outputs(network.project(batch.features).flatten(1, 2))  # (mixtures, bins, embedding)
+    return loss(outputs, Targets(labels.flatten(1, 2), batch.weights.flatten(1))).mean()
 
 
 def _score(row: dict[str, float]) -> float:
