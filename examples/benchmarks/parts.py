@@ -13,7 +13,7 @@ from measure import alternate
 
 from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.objectives import OBJECTIVES, one_hot_labels
+from skdc.objectives import BalancedAffinity, Outputs, Targets, one_hot_labels
 from skdc.network.kernels.projection import project_active
 from skdc.training import Trainer, TrainingConfig
 
@@ -51,7 +51,8 @@ def main() -> None:
             trainer.optimizer.step()
 
         def objective(vectors=vectors, labels=labels, batch=batch) -> list[torch.Tensor]:
-            return [OBJECTIVES["balanced_affinity"](vectors, labels, batch.weights.flatten(1))]
+            targets = Targets(labels, batch.weights.flatten(1))
+            return [BalancedAffinity()(Outputs(vectors), targets)]
 
         def active(precision, layer=network.embed, batch=batch, states=hidden_states):
             states = states.to(getattr(torch, precision))

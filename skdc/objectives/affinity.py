@@ -211,22 +211,23 @@ def partition_weights(labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _pair_error(
-    gram: Tensor, cross: Tensor, sizes: Tensor, total: Tensor, apart: Tensor | float = 0.0
+    gram: Tensor, cross: Tensor, sizes: Tensor, total: Tensor, apart: Tensor | None = None
 ) -> Tensor:
     """Mean squared error over weighted pairs of unit vectors, one a mixture.
 
     The first three are what `weighted_products` gives, `total` is the sum of weights. The target
-    is 1 for two points of one source and `apart` for two of different sources. Unless that is 0,
-    all points must have a source.
+    is 1 for two points of one source, and `apart`, a number for each mixture, for two of different
+    sources; then all points must have a source. None means 0.
     """
-    same = sizes.square().sum(-1)  # all weighted pairs of one source
-    different = sizes.sum(-1).square() - same
-    agreement = _energy(cross)
-    disagreement = cross.sum(-2).square().sum(-1) - agreement
-    error = _energy(gram) - 2 * (agreement + apart * disagreement) + same + apart**2 * different
+    # Sums over pairs of weights times target times inner product, and times target squared.
+    agreement, squares = _energy(cross), sizes.square().sum(-1)
+    if apart is not None:
+        agreement = agreement + apart * (cross.sum(-2).square().sum(-1) - agreement)
+        squares = squares + apart.square() * (sizes.sum(-1).square() - squares)
     # So large that its inverse is finite, also where nothing counts.
     n_pairs = total.square().clamp_min(16 * torch.finfo(total.dtype).tiny)
-    return (error / n_pairs).clamp_min(0.0)  # below zero by rounding only
+    # Below zero by rounding only.
+    return ((_energy(gram) - 2 * agreement + squares) / n_pairs).clamp_min(0.0)
 
 
 def _energy(matrices: Tensor) -> Tensor:

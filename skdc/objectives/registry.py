@@ -124,20 +124,17 @@ def _terms(node: ast.expr, text: str) -> list[tuple[float, Objective]]:
             return _terms(left, text) + _terms(right, text)
         case ast.BinOp(ast.Constant(int() | float() as factor), ast.Mult(), term) | ast.BinOp(
             term, ast.Mult(), ast.Constant(int() | float() as factor)
-        ):
+        ) if not isinstance(factor, bool):
             return [(float(factor) * weight, part) for weight, part in _terms(term, text)]
         case ast.Name(name):
             return [(1.0, _make(name, {}))]
-        case ast.Call(ast.Name(name), [], keywords):
-            return [(1.0, _make(name, _literals(keywords, text)))]
+        case ast.Call(ast.Name(name), [], keywords) if all(word.arg for word in keywords):
+            try:
+                params = {str(word.arg): ast.literal_eval(word.value) for word in keywords}
+            except ValueError:
+                raise _not_understood(text) from None
+            return [(1.0, _make(name, params))]
     raise _not_understood(text)
-
-
-def _literals(keywords: list[ast.keyword], text: str) -> dict[str, Any]:
-    try:
-        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
-    except ValueError:
-        raise _not_understood(text) from None
 
 
 def _make(name: str, params: dict[str, Any]) -> Objective:

@@ -85,8 +85,10 @@ class WeightedSum(Objective):
         for index, (weight, objective) in enumerate(zip(weights, self.objectives, strict=True)):
             check_objective(objective, f"objectives[{index}]")
             if not 0 <= weight < math.inf:
-                raise ValueError(f"weights[{index}] is {weight}, expected a number of at least 0")
-        return list(zip(weights, self.objectives, strict=True))
+                raise ValueError(
+                    f"weights[{index}] is {weight}, expected a finite number of at least 0"
+                )
+        return list(zip(map(float, weights), self.objectives, strict=True))
 
     def __call__(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Give one loss a mixture, the weighted sum of all losses.

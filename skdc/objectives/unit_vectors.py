@@ -7,9 +7,8 @@ the choice of points and the unit norm.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from operator import itemgetter
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -106,36 +105,39 @@ def on_unit_vectors(
     dtype = torch.promote_types(embeddings.dtype, torch.float32)
     with torch.autocast(embeddings.device.type, enabled=False):
         # (..., n_points, embedding_dim) -> (n_mixtures, n_points, embedding_dim)
-        vectors = embeddings.flatten(0, -3) if leading else embeddings[None]
+        flat = embeddings.flatten(0, -3) if leading else embeddings[None]
         targets = _map(targets, lambda x: x.flatten(0, len(leading) - 1) if leading else x[None])
         targets = _map(targets, lambda x: x.to(dtype))
-        parts = [
-            losses(_unit_vectors(own, active), own_targets)
-            for own, active, own_targets in _parts(vectors, targets)
+        parts = _parts(targets.weights)
+        vectors = _UnitVectors.apply(flat, parts)  # type: ignore[no-untyped-call]
+        found = [
+            losses(own, _map(targets, part.take)) for own, part in zip(vectors, parts, strict=True)
         ]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(leading)
+        return (found[0] if len(found) == 1 else torch.cat(found)).reshape(leading)
 
 
-def _parts(
-    embeddings: Tensor, targets: Targets
-) -> Iterator[tuple[Tensor, Tensor | None, Targets]]:
-    """Give embeddings, the indices of the points that count (None for all), and their targets."""
-    if embeddings.device.type != "cpu" or not len(embeddings):
-        yield embeddings, None, targets
-        return
-    # A single mixture as it is: splitting would cost a copy of the gradient.
-    items = embeddings.split(1) if len(embeddings) > 1 else [embeddings]
-    for item, own in enumerate(items):
-        active = (targets.weights[item] > 0).nonzero().squeeze(-1)
-        if len(active) == own.shape[1]:
-            yield own, None, _map(targets, itemgetter(slice(item, item + 1)))
-        else:
-            yield own, active, _chosen(targets, item, active)
+class _Part(NamedTuple):
+    """Some mixtures with all their points (None), or one mixture with those of some indices."""
+
+    mixtures: slice
+    active: Tensor | None
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Give the part of a tensor of shape (n_mixtures, n_points, ...)."""
+        own = tensor[self.mixtures]
+        # By rows of matrices: several times faster than along a middle axis.
+        return own if self.active is None else own[0].index_select(0, self.active)[None]
 
 
-def _chosen(targets: Targets, item: int, active: Tensor) -> Targets:
-    # By rows of matrices: several times faster than along a middle axis.
-    return _map(targets, lambda x: x[item].index_select(0, active)[None])
+def _parts(weights: Tensor) -> list[_Part]:
+    """Divide a batch of weights (n_mixtures, n_points) into what is computed at once."""
+    if weights.device.type != "cpu" or not len(weights):
+        return [_Part(slice(None), None)]
+    parts = []
+    for item, own in enumerate(weights):
+        active = (own > 0).nonzero().squeeze(-1)
+        parts.append(_Part(slice(item, item + 1), active if len(active) < len(own) else None))
+    return parts
 
 
 def _map(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
@@ -143,46 +145,49 @@ def _map(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
     return Targets(change(targets.labels), change(targets.weights), mixture, sources)
 
 
-def _unit_vectors(embeddings: Tensor, active: Tensor | None) -> Tensor:
-    unit: Tensor = _UnitVectors.apply(embeddings, active)  # type: ignore[no-untyped-call]
-    return unit
-
-
 class _UnitVectors(torch.autograd.Function):
-    """Unit vectors along some rows, with the gradient in closed form.
+    """Unit vectors along the embeddings of each part, with the gradient in closed form.
 
     Autograd would keep more copies and pass over them more often. Results are written over what is
     no longer needed: fresh memory would take as long as the arithmetic.
     """
 
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, active: Tensor | None) -> Tensor:
-        rows = embeddings
-        if active is not None:
-            rows = embeddings[0].index_select(0, active)[None]
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        unit = rows.square()
-        norm = unit.sum(-1, keepdim=True).sqrt_()
-        # A vector of no length has no direction: it stays zero, and gets no gradient.
-        inverse = torch.where(norm > _SMALLEST_NORM, norm.reciprocal(), torch.zeros_like(norm))
-        torch.mul(rows, inverse, out=unit)
-        ctx.save_for_backward(unit, inverse, active)
-        ctx.shape, ctx.dtype = embeddings.shape, embeddings.dtype
-        return unit
+    def forward(ctx: Any, embeddings: Tensor, parts: list[_Part]) -> tuple[Tensor, ...]:
+        dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        units, inverses = [], []
+        for part in parts:
+            rows = part.take(embeddings).to(dtype)
+            unit = rows.square()
+            norm = unit.sum(-1, keepdim=True).sqrt_()
+            # A vector of no length has no direction: it stays zero, and gets no gradient.
+            inverse = torch.where(norm > _SMALLEST_NORM, norm.reciprocal(), 0.0)
+            units.append(torch.mul(rows, inverse, out=unit))
+            inverses.append(inverse)
+        ctx.save_for_backward(*units, *inverses)
+        ctx.parts, ctx.shape, ctx.dtype = parts, embeddings.shape, embeddings.dtype
+        return tuple(units)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        unit, inverse, active = ctx.saved_tensors
-        # Only the part across the unit vector comes back, divided by the norm.
-        slope = unit * gradient
-        along = slope.sum(-1, keepdim=True)
-        torch.addcmul(gradient, unit, along, value=-1, out=slope)
-        slope = slope.mul_(inverse).to(ctx.dtype)
-        if active is None:
-            return slope, None
-        whole = torch.zeros(ctx.shape, dtype=ctx.dtype, device=slope.device)
-        whole[0].index_copy_(0, active, slope[0])
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        n_parts = len(gradients)
+        units, inverses = ctx.saved_tensors[:n_parts], ctx.saved_tensors[n_parts:]
+        # Where every part is whole, all of it is written.
+        make = torch.empty if all(part.active is None for part in ctx.parts) else torch.zeros
+        whole = make(ctx.shape, dtype=ctx.dtype, device=gradients[0].device)
+        for part, unit, inverse, gradient in zip(
+            ctx.parts, units, inverses, gradients, strict=True
+        ):
+            # Only the part across the unit vector comes back, divided by the norm.
+            slope = unit * gradient
+            along = slope.sum(-1, keepdim=True)
+            torch.addcmul(gradient, unit, along, value=-1, out=slope)
+            own = whole[part.mixtures]
+            if part.active is None:
+                torch.mul(slope, inverse, out=own)
+            else:
+                own[0].index_copy_(0, part.active, slope.mul_(inverse)[0].to(ctx.dtype))
         return whole, None
 
 
