@@ -16,15 +16,20 @@ from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.parameters import check_parameters, resolve_device
 from skdc.training import History
 
-__all__ = ["PersistenceMixin", "continue_history"]
+__all__ = [
+    "LOCAL_PARAMETERS",
+    "SEPARATION_PARAMETERS",
+    "PersistenceMixin",
+    "continue_history",
+]
 
 _FORMAT = 1
 # What a model file leaves to the place where it is loaded.
-_LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
-
-
+LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
 # What the weights of a network are good for.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
+# What a separation depends on besides the weights and the number of sources.
+SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer", "mask")
 
 
 class PersistenceMixin(BaseEstimator):
@@ -80,7 +85,7 @@ class PersistenceMixin(BaseEstimator):
             "parameters": {
                 name: np.asarray(value).tolist() if value is not None else None
                 for name, value in parameters.items()
-                if name not in _LOCAL_PARAMETERS
+                if name not in LOCAL_PARAMETERS
             },
             "network": self.network_.config.as_dict(),
             "history": self.history_,
