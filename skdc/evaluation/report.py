@@ -95,7 +95,7 @@ def make_page(
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.evaluation.tables.read_rows`: one evaluation each, at least one.
+        Rows as `skdc.evaluation.tables.read_rows` gives them, for each of one or more evaluations.
     pictures : mapping of str to str, optional
         Where, from the page, the training curve of a model is, by the model's name.
 
@@ -128,7 +128,7 @@ def figures_tables(tables: Sequence[Sequence[Row]]) -> str:
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.evaluation.tables.read_rows`, at least one.
+        Rows as `skdc.evaluation.tables.read_rows` gives them, for each of one or more evaluations.
 
     Returns
     -------
