@@ -55,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
         module.add_arguments(command)
+        command.add_argument(
+            "--debug", action="store_true", help="show where in the program an error comes from"
+        )
         command.set_defaults(run=module.run)
     return parser
 
@@ -71,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0, 1 where some of several files could not be done, 2 for what the user can put
-        right (said in one line on the standard error), 130 when interrupted.
+        right (said in one line on the standard error; ``--debug`` raises it instead), 130 when
+        interrupted.
 
     Raises
     ------
@@ -98,7 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, such as `head`, has had enough: nothing more may be written, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
+    # What the user can put right; any other error is a defect of the package and shows its trace.
+    except (FloatingPointError, ImportError, OSError, ValueError) as error:
+        if args.debug:
+            raise
         print(f"skdc: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return code

@@ -348,6 +348,7 @@ def _mean_improvement(
 
 
 def _matched_si_sdr(reference: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # (n_sources, 1, n_samples) and (n_estimates + 1, n_samples) -> (n_sources, n_estimates + 1)
     return _match(_scale_coherence(_centre(reference)[:, np.newaxis], _centre(signals)))
 
 
@@ -386,6 +387,7 @@ def _filter_coherence(
         auto = scipy.fft.irfft(np.abs(spectrum) ** 2, n_fft)[:filter_length]
         cross = scipy.fft.irfft(spectrum.conj() * spectra, n_fft)[:, :filter_length]
         # With R = L L^T, x^T R^-1 x is |L^-1 x|^2: half the work, and never negative.
+        # Solved for all estimates at once: (filter_length, n_estimates).
         whitened = scipy.linalg.solve_triangular(_factorise(auto), cross.T, lower=True)
         row[:] = np.square(whitened).sum(axis=0)
     return coherence

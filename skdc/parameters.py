@@ -18,6 +18,7 @@ from skdc.objectives import objective_spec, resolve_objective
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
+    "LOCAL_PARAMETERS",
     "PARAMETER_CONSTRAINTS",
     "check_parameters",
     "check_resumable",
@@ -185,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 # What a model file leaves to the place where it is loaded.
-_LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
+LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
 
 
 def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
     parameters["objective"] = objective_spec(parameters["objective"]) or default
     if isinstance(mixing := parameters["remix"], DynamicMixing):
         parameters["remix"] = {k: _listed(v) for k, v in mixing.get_params().items()}
-    return {k: _listed(v) for k, v in parameters.items() if k not in _LOCAL_PARAMETERS}
+    return {k: _listed(v) for k, v in parameters.items() if k not in LOCAL_PARAMETERS}
 
 
 def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
@@ -19,13 +20,19 @@ from skdc.parameters import (
     stored_parameters,
 )
 from skdc.training import History
+from skdc.training.checkpoint import history_from_json, history_to_json
 
-__all__ = ["PersistenceMixin", "continue_history"]
+__all__ = [
+    "SEPARATION_PARAMETERS",
+    "PersistenceMixin",
+    "continue_history",
+]
 
 _FORMAT = 1
-
 # What the weights of a network are good for.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
+# What a separation depends on besides the weights and the number of sources.
+SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer", "mask")
 
 
 class PersistenceMixin(BaseEstimator):
@@ -75,7 +82,7 @@ class PersistenceMixin(BaseEstimator):
             "format": _FORMAT,
             "parameters": stored_parameters(self),
             "network": self.network_.config.as_dict(),
-            "history": self.history_,
+            "history": history_to_json(self.history_),
             "seed": self._seed,
         }
         tensors = self.network_.state_dict()
@@ -117,9 +124,12 @@ class PersistenceMixin(BaseEstimator):
             parameters = restored_parameters(header["parameters"])
             separator = cls().set_params(**parameters, device=device)
             check_parameters(separator)
-            network = EmbeddingNetwork(NetworkConfig.from_dict(header["network"]))
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-            separator._adopt(network.to(resolved), header["history"], header["seed"])
+            network = _make_network(
+                NetworkConfig.from_dict(header["network"]),
+                {name: tensor.float() for name, tensor in tensors.items()},
+            )
+            history = history_from_json(header["history"])
+            separator._adopt(network.to(resolved), history, header["seed"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} is damaged or of another version: {error}") from error
         return separator
@@ -137,8 +147,9 @@ class PersistenceMixin(BaseEstimator):
         if "network_" not in state:
             return
         config, arrays = state["network_"]
-        network = EmbeddingNetwork(config)
-        network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
+        network = _make_network(
+            config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()}
+        )
         try:
             device = resolve_device(self.device)
         except ValueError:
@@ -148,6 +159,14 @@ class PersistenceMixin(BaseEstimator):
             self.device: Any = "cpu"
             device = torch.device("cpu")
         self.network_ = network.to(device).eval()
+
+
+def _make_network(config: NetworkConfig, tensors: dict[str, Tensor]) -> EmbeddingNetwork:
+    """Make a network of given weights. Torch's global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        network = EmbeddingNetwork(config)
+    network.load_state_dict(tensors)
+    return network
 
 
 def continue_history(earlier: History, history: History) -> History:

@@ -427,7 +427,8 @@ class HighPass(WaveformTransformer):
     cutoff_hz : float, default=50.0
         Below the deepest voices, above rumble; less than half of `sample_rate`.
     order : int, default=2
-        Of one of the two runs; 12 dB an octave for each unit, both runs together.
+        Order of the filter in one of the two runs. Each unit adds 12 dB an octave, both runs
+        together.
     sample_rate : int, default=8000
         Rate of X, Hz.
 
@@ -542,6 +543,7 @@ class TrimSilence(WaveformTransformer):
     def _kept(self, mixture: FloatArray) -> tuple[int, int]:
         n = max(1, self.sample_rate // 50)
         padded = np.pad(mixture, (0, -len(mixture) % n))
+        # (n_samples + padding,) -> (n_frames, n)
         power = np.square(padded.reshape(-1, n)).mean(axis=1)
         loud = np.flatnonzero(power >= power.max() * 10 ** (-self.threshold_db / 10))
         margin = round(self.margin_s * self.sample_rate)

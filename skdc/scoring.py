@@ -37,7 +37,7 @@ def score_pairs(
     Yields
     ------
     list of float
-        Of one mixture: SI-SDR improvement of every source, dB; for label maps, the agreement.
+        SI-SDR improvement of every source of one mixture, dB; for label maps, the agreement.
 
     Raises
     ------

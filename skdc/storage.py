@@ -82,8 +82,8 @@ class ArrayStore:
             return flat
         with _naming_the_folder(), self._file:
             self._file.flush()
-            # Writable, because torch warns of what is not; nobody writes. The mapping outlives
-            # the file object.
+            # Writable, because torch warns of arrays that are not; nobody writes. The mapping
+            # outlives the file object.
             return np.memmap(self._file, np.float32, "r+").view(np.ndarray)
 
     def arrays(self) -> list[NDArray[Any]]:

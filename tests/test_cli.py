@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 import skdc
 from skdc import DeepClusteringSeparator, pretrained
 from skdc.cli import main
-from skdc.commands import common, demo, info
+from skdc.commands import demo, info, options
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
 
@@ -147,6 +147,25 @@ def test_interruptions_and_errors_take_one_line(
     assert capsys.readouterr().err == "skdc: interrupted\n"
     monkeypatch.setattr(info, "run", raising(OSError("no space\n  left")))
     assert error_of(["info"], capsys) == "skdc: error: no space left\n"
+    with pytest.raises(OSError, match="no space"):
+        main(["info", "--debug"])
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError, ZeroDivisionError])
+def test_defects_of_the_package_show_their_trace(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(info, "run", raising(error("internal")))
+    with pytest.raises(error, match="internal"):
+        main(["info"])
+
+
+def test_debug_shows_the_trace_of_a_file_that_cannot_be_separated(model: str) -> None:
+    Path("text.wav").write_text("no audio")
+    command = ["separate", "text.wav", "-o", "out", "--model", model]
+    assert main(command) != 0
+    with pytest.raises(ValueError, match=r"cannot read 'text\.wav' as audio"):
+        main([*command, "--debug"])
 
 
 def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +369,7 @@ def test_models_by_name(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pretrained, "_FOLDER", Path(model).parent)
-    assert common.load_model("tiny", device="cpu").hidden_size == 8
+    assert options.load_model("tiny", device="cpu").hidden_size == 8
     assert "bundled model (tiny)" in error_of(["info", "none"], capsys)
 
 

@@ -199,11 +199,16 @@ def test_list_and_protocol_are_one(
     assert "f+m (2)" in first
     before = Path("out/s.csv").read_bytes()
     # All is there already: nothing is computed, and the same is said.
-    protocol = ["--protocol", "speech", "--root", str(speech), "--subset", "2spk-open"]
-    assert main(["evaluate", *protocol, "--model", model, "--csv", "out/s.csv"]) == 0
-    assert capsys.readouterr().out == f"speech {first}"
+    assert main(["evaluate", *lists, "--model", model, "--csv", "out/s.csv"]) == 0
+    assert capsys.readouterr().out == first
     assert Path("out/s.csv").read_bytes() == before
+    protocol = ["--protocol", "speech", "--root", str(speech), "--subset", "2spk-open"]
+    assert main(["evaluate", *protocol, "--model", model, "--csv", "out/p.csv"]) == 0
+    assert capsys.readouterr().out == f"speech {first}"
     rows = rows_in("out/s.csv")
+    # Only the name differs: a list of one's own is no benchmark of ours.
+    assert {row["protocol"] for row in rows} == {"list"}
+    assert [row | {"protocol": "speech"} for row in rows] == rows_in("out/p.csv")
     assert [row["conditions"] for row in rows] == ["open", "mixed"]
     table = {line[:20].strip(): line[20:].split() for line in first.splitlines()[4:8]}
     assert list(table) == ["SDR improvement", "SI-SDR improvement", "SDR", "SI-SDR"]
@@ -216,6 +221,54 @@ def test_list_and_protocol_are_one(
             expected += [np.mean(values), np.median(values)]
         assert [float(cell) for cell in cells] == pytest.approx(expected, abs=0.006)
     assert [len(cells) for cells in table.values()] == [6, 6, 8, 8]
+
+
+def test_no_aim_stands_beside_a_list_of_ones_own(
+    speech: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = str(speech / "mixtures" / "2spk-open.csv")
+    command = ["evaluate", "--list", pairs, "--model", model, "--csv", "s.csv", "--limit", "1"]
+    assert main(command) == 0
+    assert [row["conditions"] for row in rows_in("s.csv")] == ["open"]
+    assert main(["report", "s.csv", "-o", "page.md"]) == 0
+    page = Path("page.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("| list 2spk-open"))
+    assert line.endswith("| none |")
+    assert "speech 2spk-open" not in page
+
+
+@pytest.mark.parametrize("rate", [16000, 11025])
+def test_lists_at_another_rate(
+    tmp_path: Path, model: str, rate: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are resampled, for evaluation and for validation alike."""
+    rng = np.random.default_rng(0)
+    names = [f"{number}.wav" for number in range(3)]
+    for name in names:
+        write_audio(tmp_path / "train" / name, 0.1 * rng.standard_normal(rate), rate)
+    rows = "".join(f"train,{name},train/{name}\n" for name in names)
+    (tmp_path / "utterances.csv").write_text("split,speaker,path\n" + rows)
+    (tmp_path / "mixtures").mkdir()
+    pairs = str(tmp_path / "mixtures" / "pairs.csv")
+    Path(pairs).write_text(
+        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+        f"a,{rate},train/0.wav,1,train/1.wav,1\n"
+    )
+    assert main(["evaluate", "--list", pairs, "--model", model, "--csv", "s.csv"]) == 0
+    (row,) = rows_in("s.csv")
+    assert (row["sample_rate"], row["n_samples"]) == (str(rate), str(rate))
+    command = ["train", "--data", str(tmp_path), "--valid", pairs, "--set", *TINY, "max_epochs=1"]
+    assert main(command) == 0
+    assert "validation: SI-SDR improvement" in capsys.readouterr().out
+    # One at yet another rate is refused, and what is advised can be done.
+    write_audio(tmp_path / "train" / "1.wav", 0.1 * rng.standard_normal(8000), 8000)
+    for command in (
+        ["evaluate", "--list", pairs, "--model", model],
+        ["train", "--data", str(tmp_path), "--valid", pairs, "--set", *TINY],
+    ):
+        said = error_of(command, capsys)
+        assert f"1.wav' is at 8000 Hz, but is expected at {rate} Hz" in said
+        assert "sample_rate" not in said
 
 
 def test_evaluate_in_processes(

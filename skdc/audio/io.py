@@ -224,6 +224,7 @@ def write_audio(
         samples = _quantise(samples, _PCM_BITS[subtype])
     with atomic_path(path) as temporary:
         try:
+            # (n_channels, n_samples) -> (n_samples, n_channels)
             soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
         except soundfile.LibsndfileError as error:
             # libsndfile does not tell a full disk from, say, a rate that MP3 does not have.

@@ -132,8 +132,9 @@ def _open(args: argparse.Namespace, sample_rate: int) -> Benchmark:
     if args.list is not None:
         if args.subset is not None:
             raise ValueError("--subset goes with --protocol; a list is used as a whole")
-        items = open_mixture_list(args.list, args.root, sample_rate=sample_rate)
-        return Benchmark("speech", args.list.stem, items)
+        # At the rate of its recordings, whatever that is.
+        items = open_mixture_list(args.list, args.root, sample_rate=None)
+        return Benchmark("list", args.list.stem, items)
     if args.root is None:
         raise ValueError("--protocol needs --root, the folder of its mixtures")
     rate = choose_rate(args.protocol, sample_rate)

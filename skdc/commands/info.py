@@ -49,6 +49,8 @@ def _installation() -> list[tuple[str, object]]:
 
 
 def _model(name: str) -> list[tuple[str, object]]:
+    from skdc.parameters import LOCAL_PARAMETERS
+
     model = load_model(name, device="cpu")
     rows: list[tuple[str, object]] = [
         ("model", name),
@@ -63,7 +65,5 @@ def _model(name: str) -> list[tuple[str, object]]:
             for key, value in last.items()
             if key == "loss" or key.startswith("validation_")
         ]
-    # A model file leaves some parameters to the place where it is loaded.
-    local = {"checkpoint", "device", "input_rate", "random_state", "verbose"}
     parameters = model.get_params(deep=False)
-    return [*rows, *((key, parameters[key]) for key in parameters if key not in local)]
+    return [*rows, *((key, parameters[key]) for key in parameters if key not in LOCAL_PARAMETERS)]

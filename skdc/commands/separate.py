@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
     # Processes of joblib share the cores: each computes in its part of the threads.
     results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
-        delayed(_separate)(model, job, _SUBTYPES[args.subtype], Path.cwd()) for job in jobs
+        delayed(_separate)(model, job, _SUBTYPES[args.subtype], Path.cwd(), args.debug)
+        for job in jobs
     )
     failed = 0
     for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
@@ -189,7 +190,7 @@ def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool
 
 
 def _separate(
-    model: DeepClusteringSeparator, job: Job, subtype: str, folder: Path
+    model: DeepClusteringSeparator, job: Job, subtype: str, folder: Path, debug: bool
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
     from skdc.datasets import read_audio
@@ -213,7 +214,9 @@ def _separate(
             done["n_sources"] = len(estimates)
             for target in _write(job, estimates, rate, subtype):
                 outputs.append(str(target))
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, ValueError) as error:
+            if debug:
+                raise
             done["error"] = _one_line(error)
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
 

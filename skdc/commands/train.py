@@ -283,7 +283,7 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
 def _load_validation(
     args: argparse.Namespace, separator: DeepClusteringSeparator
 ) -> tuple[list[Any] | None, list[Any] | None]:
-    from skdc.datasets import load_mixture_list
+    from skdc.datasets.mixture_lists import load_mixture_list, load_mixtures
     from skdc.protocols import load_protocol_validation
 
     rate = separator.input_rate or separator.sample_rate
@@ -293,11 +293,11 @@ def _load_validation(
         return load_protocol_validation(
             args.protocol, args.root, n_mixtures=args.valid_count, sample_rate=rate
         )
-    listed = load_mixture_list(args.valid, sample_rate=rate)[: args.valid_count]
+    # At the rate of its recordings, whatever that is.
+    listed = load_mixture_list(args.valid, sample_rate=None)[: args.valid_count]
     if not listed:
         raise ValueError(f"{str(args.valid)!r} lists no mixtures")
-    pairs = [item.load() for item in listed]
-    return [mixture for mixture, _ in pairs], [sources for _, sources in pairs]
+    return load_mixtures(listed, rate)
 
 
 @contextmanager

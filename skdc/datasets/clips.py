@@ -32,7 +32,7 @@ class SampleClip:
     speaker : str
         Who speaks.
     sex : {"f", "m"}
-        Of the speaker.
+        Sex of the speaker.
     language : str
         ISO 639-1 code: ``"en"``, ``"fr"``, ``"it"``, ``"ru"``.
     text : str

@@ -7,19 +7,37 @@ paths are relative to a folder, by default the one above the folder that holds t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.audio import read_at_rate, read_rate
+from skdc.audio import check_files, read_at_rate, read_rate
 from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.signal import resample
 
-__all__ = ["ListedMixture", "load_mixture_list"]
+__all__ = ["ListedMixture", "StoredMixture", "load_mixture_list", "load_mixtures"]
 
 FloatArray = NDArray[np.float32]
+
+
+class StoredMixture(Protocol):
+    """A mixture with its sources that is read by `load` alone."""
+
+    @property
+    def mixture_id(self) -> str:
+        """Its name, unique within its list or subset."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the waveforms, Hz."""
+
+    def load(self) -> tuple[FloatArray, FloatArray]:
+        """Give the mixture, shape ``(n_samples,)``, and its sources ``(n_sources, n_samples)``."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class ListedMixture:
             recording = read_at_rate(
                 path,
                 self.sample_rate,
-                "give the rate of the list as sample_rate, or make all its recordings of one rate",
+                "a list counts samples at one rate: bring all its recordings to that",
                 item=self.mixture_id,
             )
             if len(recording) < self.n_samples:
@@ -78,6 +96,35 @@ class ListedMixture:
                 )
             source[:] = gain * recording[: self.n_samples]
         return sources.sum(axis=0), sources
+
+
+def load_mixtures(
+    items: Iterable[StoredMixture], sample_rate: int
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Read mixtures and their sources, and bring them to a rate.
+
+    Parameters
+    ----------
+    items : iterable of ListedMixture, or of others with `load` and `sample_rate`
+    sample_rate : int
+        Rate of what is given back, Hz.
+
+    Returns
+    -------
+    mixtures : list of float32 arrays of shape (n_samples_i,)
+    references : list of float32 arrays of shape (n_sources, n_samples_i)
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `ListedMixture.load` does.
+    """
+    mixtures: list[FloatArray] = []
+    references: list[FloatArray] = []
+    for item in items:
+        for found, parts in zip(item.load(), (mixtures, references), strict=True):
+            parts.append(resample(found, item.sample_rate, sample_rate).astype(np.float32))
+    return mixtures, references
 
 
 def load_mixture_list(
@@ -107,7 +154,7 @@ def load_mixture_list(
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or with ``sample_rate=None`` recordings are missing.
     ValueError
         If columns are missing or a row cannot be understood. The message names them.
 
@@ -143,7 +190,11 @@ def load_mixture_list(
     gains = [f"gain_{number}" for number in numbers]
     check_columns(path, columns, gains)
     if sample_rate is None:
-        sample_rate = read_rate(folder / rows[0][1]["source_1"]) if rows else 8000
+        paths = [folder / row[f"source_{number}"] for _, row in rows for number in numbers]
+        check_files(
+            dict.fromkeys(paths), "recordings of the list", "give the folder that its paths are in"
+        )
+        sample_rate = read_rate(paths[0]) if paths else 8000
     mixtures = []
     for line, row in rows:
         sources = [row[f"source_{number}"] for number in numbers]

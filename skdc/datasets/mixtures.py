@@ -121,7 +121,7 @@ def make_mixtures(
         Length of all mixtures: random stretches of the recordings. By default each mixture begins
         where its recordings do and is as long as the shortest of them.
     sample_rate : int, default=8000
-        Of the recordings, Hz; used for measuring levels only.
+        Sample rate of the recordings, Hz; used for measuring levels only.
     random_state : int, RandomState or None, default=None
         An int makes the mixtures reproducible.
 

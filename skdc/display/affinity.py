@@ -35,7 +35,7 @@ class AffinityDisplay:
     ----------
     figure_ : matplotlib Figure
     axes_ : array of 2 matplotlib Axes
-        Of the estimated and the ideal affinity.
+        Images of the estimated and the ideal affinity.
 
     See Also
     --------
@@ -161,7 +161,7 @@ class AffinityDisplay:
         max_bins : int, default=500
             How many bins to draw, at most; more are subsampled.
         random_state : int, RandomState or None, default=0
-            Of the subsampling.
+            Seed of the subsampling.
         ax : matplotlib Axes or sequence of 2, optional
             As for `plot`.
 

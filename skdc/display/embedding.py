@@ -32,7 +32,7 @@ class EmbeddingDisplay:
     labels : int array of shape (n_bins,)
         Source of each bin.
     axis_names : list of str, optional
-        Of the dimensions.
+        Names of the dimensions.
     label_name : str, default="source"
         What the legend calls a label.
 
@@ -167,7 +167,7 @@ class EmbeddingDisplay:
         max_bins : int, default=2000
             How many bins to draw, at most; more are subsampled.
         random_state : int, RandomState or None, default=0
-            Of the subsampling and of the default projection.
+            Seed of the subsampling and of the default projection.
         ax : matplotlib Axes, optional
             As for `plot`.
 

@@ -176,7 +176,7 @@ def separate_once(
     Returns
     -------
     estimates : array of shape (n_sources, n_samples)
-        Of the mixture's dtype.
+        In the dtype of the mixture.
     masks : float32 array of shape (n_sources, n_frames, n_bins)
     """
     masks = separator.predict_masks(mixture)
@@ -260,4 +260,5 @@ def choose_bins(
     if len(candidates) > max_bins:
         drawn = check_random_state(random_state).permutation(len(candidates))[:max_bins]
         candidates = candidates[np.sort(drawn)]
+    # (n_frames, n_bins, embedding_dim) -> (n_frames * n_bins, embedding_dim) -> chosen bins
     return vectors.reshape(-1, vectors.shape[-1])[candidates], sources.ravel()[candidates]

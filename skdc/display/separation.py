@@ -84,7 +84,7 @@ class SeparationDisplay:
     references : array of shape (n_sources, n_samples), optional
         The true sources, in the order of the estimates.
     sample_rate : int, default=8000
-        Of all waveforms, Hz.
+        Sample rate of all waveforms, Hz.
 
     Attributes
     ----------
@@ -204,7 +204,7 @@ class SeparationDisplay:
         references : array of shape (n_sources, n_samples), optional
             The true sources. Estimates are put in their order, by `match_estimates`.
         sample_rate : int, default=8000
-            Of all waveforms, Hz.
+            Sample rate of all waveforms, Hz.
         ax : sequence of matplotlib Axes, optional
             As for `plot`.
 

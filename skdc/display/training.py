@@ -38,7 +38,7 @@ class TrainingDisplay:
     ----------
     figure_ : matplotlib Figure
     axes_ : array of matplotlib Axes
-        Of the loss, and of the score where there is one.
+        Axes of the loss, and of the score where there is one.
 
     See Also
     --------

@@ -75,7 +75,7 @@ def check_model(evaluations: Sequence[Sequence[Row]], model_id: str) -> None:
     Parameters
     ----------
     evaluations : sequence of sequences of dict of str to str
-        Of `skdc.evaluation.tables.read_rows`.
+        Rows as `skdc.evaluation.tables.read_rows` gives them, for each evaluation.
     model_id : str
         The model's `skdc.evaluation.run.model_fingerprint`.
 

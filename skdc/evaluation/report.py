@@ -76,6 +76,7 @@ the same test only with the mixtures of their authors. A model for 8000 Hz gives
 - All other rows: another test. Levels and lengths of `speech` follow WSJ0-2mix; speakers, rooms, \
 microphones and codecs do not, and there is less to train on. The figure of 2015 beside such rows \
 is an aim, and passing it shows nothing about WSJ0.
+- Rows of `list`: mixtures of whoever measured them. Nothing published is comparable.
 - The three-speaker figures of 2015 are those of a model that was trained on mixtures of two; 7.1 \
 is not.
 - SDR is that of BSS-eval version 3 (a filter of 512 taps), SI-SDR allows a factor alone. Figures \
@@ -94,7 +95,7 @@ def make_page(
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.evaluation.tables.read_rows`: one evaluation each, at least one.
+        Rows as `skdc.evaluation.tables.read_rows` gives them, for each of one or more evaluations.
     pictures : mapping of str to str, optional
         Where, from the page, the training curve of a model is, by the model's name.
 
@@ -127,7 +128,7 @@ def figures_tables(tables: Sequence[Sequence[Row]]) -> str:
     Parameters
     ----------
     tables : sequence of sequences of dict of str to str
-        Of `skdc.evaluation.tables.read_rows`, at least one.
+        Rows as `skdc.evaluation.tables.read_rows` gives them, for each of one or more evaluations.
 
     Returns
     -------
@@ -196,10 +197,13 @@ def _published_table() -> str:
 
 
 def _beside(rows: Sequence[Row]) -> str:
-    # What to set the row beside: what is published for the same test, or else the aim.
+    # What to set the row beside: what is published for the same test, or else the aim; nothing
+    # beside a list of the user's own, which may be of any difficulty.
     same = [figure for figure in PUBLISHED if f"{figure.protocol} {figure.subset}" == _name(rows)]
     if same:
         return "; ".join(f"{figure.measure} {_figure(figure)}" for figure in same)
+    if rows[0]["protocol"] not in PROTOCOLS:
+        return "none"
     conditions = {row["conditions"] for row in rows}
     subset = _WSJ0_SUBSETS.get(conditions.pop()) if len(conditions) == 1 else None
     aim = f"wsj0-{count_sources(rows[0])}mix", subset

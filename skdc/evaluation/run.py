@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from skdc import signal
 from skdc.metrics import evaluate_separation
+from skdc.persistence import SEPARATION_PARAMETERS
 from skdc.protocols import ProtocolMixture
 
 if TYPE_CHECKING:
@@ -59,15 +60,6 @@ IDENTITY_COLUMNS = (
     "n_estimates",
 )
 _MIXTURE_COLUMNS = ("mixture_id", "sample_rate", "n_samples", "conditions", "sexes")
-# What a separation depends on besides the weights and the number of sources.
-_PARAMETERS = (
-    "sample_rate",
-    "win_length",
-    "hop_length",
-    "activity_threshold_db",
-    "clusterer",
-    "mask",
-)
 
 
 @dataclass(frozen=True)
@@ -219,7 +211,7 @@ def model_fingerprint(model: DeepClusteringSeparator) -> str:
     >>> model_fingerprint(model) == model_fingerprint(model.set_params(mask="binary"))
     False
     """
-    parameters = {name: str(getattr(model, name)) for name in _PARAMETERS}
+    parameters = {name: str(getattr(model, name)) for name in SEPARATION_PARAMETERS}
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for name, tensor in sorted(model.network_.state_dict().items()):
         digest.update(name.encode())

@@ -115,13 +115,13 @@ def draw_mixture_list(
     n_sources : int, default=2
         Speakers of each mixture, 2 or more.
     duration_s : float, default=2.0
-        Of each mixture; shorter recordings are not used.
+        Length of each mixture in seconds; shorter recordings are not used.
     level_range_db : float, default=5.0
         Largest difference between the active speech levels of two sources of a mixture, dB.
     speakers : iterable of str, optional
         Folders to draw from; all by default. Sets that share none make an open-speaker benchmark.
     sample_rate : int, default=16000
-        Of the recordings, Hz.
+        Sample rate of the recordings, Hz.
     random_state : int, RandomState or None, default=None
         An int makes the list reproducible.
 
@@ -212,7 +212,7 @@ def make_speaker_mixtures(
     subset : str
         Folder of the mixtures: ``"tr"``, ``"cv"`` or ``"tt"``.
     sample_rate : int, default=16000
-        Of the recordings and the mixtures, Hz.
+        Sample rate of the recordings and the mixtures, Hz.
     n_jobs : int, optional
         Processes, as in joblib: -1 for one a core; 1 by default.
 

@@ -7,31 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import AudioFiles
+from skdc.datasets.mixture_lists import StoredMixture
 
-__all__ = ["Mixture", "ProtocolMixture", "PublishedProtocol", "check_choice"]
+__all__ = ["ProtocolMixture", "PublishedProtocol", "check_choice"]
 
 FloatArray = NDArray[np.float32]
-
-
-class Mixture(Protocol):
-    """What every mixture of every protocol has, those of a list included."""
-
-    @property
-    def mixture_id(self) -> str:
-        """Its name, unique within the protocol's subset."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, Hz."""
-
-    def load(self) -> tuple[FloatArray, FloatArray]:
-        """Give the mixture, shape ``(n_samples,)``, and its sources ``(n_sources, n_samples)``."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +25,8 @@ class ProtocolMixture:
 
     Parameters
     ----------
-    audio : Mixture
-        Where `load` reads.
+    audio : StoredMixture
+        What `load` reads.
     conditions : {"training", "closed", "open", "mixed", "unknown"}
         Whether its speakers are to be trained on (these very recordings: ``"training"``; others of
         the same speakers: ``"closed"``) or in no way (``"open"``), some each (``"mixed"``), or
@@ -54,7 +39,7 @@ class ProtocolMixture:
         Recording that each source begins with; empty where neither a table nor the name tells.
     """
 
-    audio: Mixture
+    audio: StoredMixture
     conditions: str
     speakers: tuple[str, ...] = ()
     sexes: tuple[str, ...] = ()
@@ -67,7 +52,7 @@ class ProtocolMixture:
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms, Hz."""
+        """Sample rate of the waveforms, Hz."""
         return self.audio.sample_rate
 
     def load(self) -> tuple[FloatArray, FloatArray]:

@@ -68,7 +68,7 @@ class Recipe:
     Parameters
     ----------
     name : str
-        Of its files.
+        Name of its files, without the suffix.
     line : int
         Where it is in its list.
     sources : tuple of RecipeSource

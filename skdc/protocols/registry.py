@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import AudioFiles
+from skdc.datasets.mixture_lists import load_mixtures
 from skdc.protocols.clips import ClipMix
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 from skdc.protocols.librimix import LibriMix
 from skdc.protocols.making import FolderProtocol, MixtureJob
 from skdc.protocols.speech import SpeechLists
 from skdc.protocols.wsj0 import WSJ0Mix
-from skdc.signal import resample
 
 __all__ = [
     "PROTOCOLS",
@@ -346,12 +346,7 @@ def load_protocol_validation(
     items = open_protocol(name, root, subset=PROTOCOLS[name].validation, sample_rate=rate)
     # Neighbours in the order of names share speakers.
     chosen = np.linspace(0, len(items), min(n_mixtures, len(items)), endpoint=False).astype(int)
-    pairs = [items[index].load() for index in chosen]
-    mixtures, references = (
-        [resample(part, rate, sample_rate).astype(np.float32) for part in parts]
-        for parts in zip(*pairs, strict=True)
-    )
-    return mixtures, references
+    return load_mixtures((items[index] for index in chosen), sample_rate)
 
 
 def _known(name: str) -> PublishedProtocol:

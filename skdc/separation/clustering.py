@@ -160,7 +160,7 @@ def assign(embeddings: Tensor, centroids: Tensor) -> Tensor:
     Parameters
     ----------
     embeddings : Tensor of float, shape (..., embedding_dim)
-        Of any length: only their directions count.
+        Vectors of any length: only their directions count.
     centroids : Tensor of float32, shape (n_clusters, embedding_dim)
         The centroids.
 
@@ -183,7 +183,7 @@ def soft_assign(embeddings: Tensor, centroids: Tensor, sharpness: float) -> Tens
     Parameters
     ----------
     embeddings : Tensor of float, shape (..., embedding_dim)
-        Of any length: the unit vector u along each is what counts.
+        Vectors of any length: the unit vector u along each is what counts.
     centroids : Tensor of float32, shape (n_clusters, embedding_dim)
         The centroids.
     sharpness : float
@@ -206,9 +206,11 @@ def _nearness(vectors: Tensor, centroids: Tensor) -> Tensor:
     """``1 - |u - c|^2`` of the unit vectors u along `vectors`: ``(n_clusters, ...)``, float32."""
     # The vectors, of which there are many, are never copied; and with clusters first, what
     # follows runs along memory.
+    # (n_clusters, embedding_dim) @ (embedding_dim, n_points) -> (n_clusters, n_points)
     dots = centroids.to(vectors.dtype) @ vectors.flatten(0, -2).T
     norms = torch.linalg.vector_norm(vectors, dim=-1).float().clamp(min=_SMALLEST_NORM)
-    cosines = dots.float().view(len(centroids), *norms.shape) / norms
+    cosines = dots.float().view(len(centroids), *norms.shape) / norms  # (n_clusters, ...)
+    # (n_clusters,) -> (n_clusters, 1, ...), one axis for each of those of the vectors
     return 2 * cosines - centroids.square().sum(1).view(-1, *[1] * norms.dim())
 
 
@@ -300,7 +302,7 @@ def find_centroids(
     Parameters
     ----------
     embeddings : Tensor of float, shape (n_frames, n_bins, embedding_dim)
-        Of any length: the unit vector along each is what is clustered.
+        Vectors of any length: the unit vector along each is what is clustered.
     active : Tensor of bool, shape (n_frames, n_bins)
         The bins to fit on.
     n_clusters : int or None
@@ -336,11 +338,12 @@ def find_centroids(
     tensor([[0., 1.],
             [1., 0.]])
     """
-    bins = active.flatten().nonzero().squeeze(1)
+    bins = active.flatten().nonzero().squeeze(1)  # (n_active,), indices into the flattened map
     if clusterer is None:
         bins, _ = _sample(bins, bins, max_bins, torch.Generator().manual_seed(seed))
+    # (n_frames, n_bins, embedding_dim) -> (n_fitted, embedding_dim)
     points = embeddings.detach().flatten(0, 1).index_select(0, bins)
-    points = torch.nn.functional.normalize(points.float(), dim=1)  # (n_fitted, embedding_dim)
+    points = torch.nn.functional.normalize(points.float(), dim=1)
     masses = points.new_ones(len(points)) if weights is None else weights.flatten()[bins].float()
     if len(points) <= (n_clusters or 1):
         centroids = points.new_zeros(n_clusters or 1, points.shape[1])
@@ -358,6 +361,7 @@ def find_centroids(
                 f"n_clusters={n_clusters}; set its own parameters to find that many"
             )
         members = torch.from_numpy(found[:, None] == names).to(points)  # (n_active, n_clusters)
+        # (n_clusters, n_active) @ (n_active, embedding_dim), by the sizes (n_clusters, 1)
         centroids = members.T @ points / members.sum(0)[:, None]
     # The order that k-means leaves hangs on the last digits of its input; this one does not.
     held = torch.bincount(assign(points, centroids), masses.double(), minlength=len(centroids))
@@ -417,10 +421,12 @@ def _lloyd(
             labels, distances = _nearest_of_runs(x, centroids)  # (n_runs, n_chunk)
             inertia += distances @ w
             # Sums over clusters as a matrix product, faster than scattered additions.
+            # (n_runs, 1, n_chunk) == (n_clusters, 1) -> (n_runs * n_clusters, n_chunk)
             member = ((labels[:, None] == clusters[:, None]) * w).flatten(0, 1)
             sums += long_product(member, x)
             sizes += member.sum(1)
         means = torch.where(sizes[:, None] > 0, sums / sizes[:, None], flat)
+        # (n_runs * n_clusters, embedding_dim) -> (n_runs, n_clusters, embedding_dim)
         centroids, sizes = means.view_as(centroids), sizes.view(n_runs, n_clusters)
         # One transfer to the host for each iteration. A NaN compares false and ends the run.
         checks = [(previous - inertia > tol * inertia).any(), (sizes == 0).any()]
@@ -445,9 +451,10 @@ def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
 
 def _nearest_of_runs(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Labels and squared distances `(n_runs, n_points)` of the nearest centroids of each run."""
-    flat = centroids.flatten(0, 1)
+    flat = centroids.flatten(0, 1)  # (n_runs * n_clusters, embedding_dim)
     # |x - c|^2 = |c|^2 - 2 x.c + |x|^2, where |x|^2 does not change which is nearest.
     scores = torch.addmm(flat.square().sum(1, keepdim=True), flat, points.T, alpha=-2)
+    # (n_runs * n_clusters, n_points) -> (n_runs, n_clusters, n_points), least over the clusters
     nearest, labels = scores.view(*centroids.shape[:2], -1).min(dim=1)
     squared_norms = torch.linalg.vector_norm(points, dim=1).square()
     return labels, (nearest + squared_norms).clamp_(min=0)

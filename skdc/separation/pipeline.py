@@ -39,11 +39,11 @@ class Separator:
     framing : Framing
         What the network was trained with.
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the network's arithmetic.
+        Precision of the network's arithmetic.
     mask : {"soft", "binary"}, default="soft"
         Each bin shared by how near each cluster is, or to its nearest cluster alone.
     seed : int, default=0
-        Of the clustering, the same for every mixture.
+        Seed of the clustering, the same for every mixture.
     clusterer : scikit-learn clusterer, optional
         What groups the embeddings instead of k-means; cloned for each mixture. Where it has a
         `random_state` of None, `seed` takes its place.

@@ -35,7 +35,7 @@ class Window(NamedTuple):
     masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
     centroids : float32 Tensor of shape (n_sources, embedding_dim)
     spectrogram : complex64 Tensor of shape (n_frames, n_bins)
-        Of the mixture.
+        Spectrogram of the mixture.
     """
 
     start: int
@@ -93,6 +93,7 @@ def link(previous: Window, current: Window) -> Window:
     after = current.masks[:, :overlap]
     energy = current.spectrogram[:overlap].abs().square()
     energy = energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
+    # Energy that sources i and j share, over frames f and bins b: (n_sources, n_sources)
     shared = torch.einsum("ifb,jfb,fb->ij", before, after, energy)
     directions = [
         torch.nn.functional.normalize(window.centroids, dim=-1) for window in (previous, current)

@@ -50,6 +50,7 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     0.5
     """
     n = max(1, min(len(waveform), sample_rate // 50))
+    # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
     frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
     power = np.square(frames).mean(axis=1)
     return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))

@@ -36,5 +36,6 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
     whole = n_blocks * _BLOCK
     # (..., n_rows, n_points) -> (..., n_blocks, n_rows, block)
     blocks = left[..., :whole].unflatten(-1, (n_blocks, _BLOCK)).movedim(-2, -3)
+    # (..., n_points, n_columns) -> (..., n_blocks, block, n_columns)
     blocks = blocks @ right[..., :whole, :].unflatten(-2, (n_blocks, _BLOCK))
     return left[..., whole:] @ right[..., whole:, :] + blocks.sum(-3)

@@ -24,7 +24,7 @@ def resample(waveform: NDArray[np.floating], from_rate: int, to_rate: int) -> ND
     Returns
     -------
     array of shape (..., ceil(n_samples * to_rate / from_rate))
-        Of the same dtype; the waveform itself where the rates are equal.
+        The dtype stays. Where the rates are equal, this is the waveform itself.
 
     Examples
     --------

@@ -84,9 +84,10 @@ def stft(waveform: Tensor, *, win_length: int = 256, hop_length: int = 64) -> Te
     """
     n_samples = waveform.shape[-1]
     leading = waveform.shape[:-1]
-    # Up to a multiple of the hop, so that the last samples do not lie under the vanishing skirt of
-    # the last window, where dividing by its envelope would magnify whatever masking left there.
+    # Up to a multiple of the hop, so that the last samples do not lie where the last window is
+    # nearly 0: dividing by its envelope there would magnify whatever masking left.
     padding = -n_samples % hop_length
+    # (..., n_samples) -> (n_items, n_samples + padding)
     flat = functional.pad(waveform.reshape(-1, n_samples), (0, padding))
     spectrogram = torch.stft(
         flat,
@@ -96,9 +97,9 @@ def stft(waveform: Tensor, *, win_length: int = 256, hop_length: int = 64) -> Te
         center=True,
         pad_mode="constant",
         return_complex=True,
-    )  # (items, bins, frames)
-    spectrogram = spectrogram.transpose(-1, -2)
-    return spectrogram.reshape(*leading, *spectrogram.shape[-2:])
+    )  # (n_items, n_bins, n_frames)
+    spectrogram = spectrogram.transpose(-1, -2)  # (n_items, n_frames, n_bins)
+    return spectrogram.reshape(*leading, *spectrogram.shape[-2:])  # (..., n_frames, n_bins)
 
 
 def istft(
@@ -129,6 +130,7 @@ def istft(
     True
     """
     leading = spectrogram.shape[:-2]
+    # (..., n_frames, n_bins) -> (n_items, n_bins, n_frames)
     flat = spectrogram.reshape(-1, *spectrogram.shape[-2:]).transpose(-1, -2)
     waveform = torch.istft(
         flat,
@@ -138,7 +140,7 @@ def istft(
         center=True,
         length=n_samples,
     )
-    return waveform.reshape(*leading, n_samples)
+    return waveform.reshape(*leading, n_samples)  # (n_items, n_samples) -> (..., n_samples)
 
 
 def dominant_source(sources: Tensor) -> Tensor:
@@ -196,7 +198,8 @@ def binary_masks(labels: Tensor, n_sources: int) -> Tensor:
     <BLANKLINE>
             [[0., 1., 0.]]])
     """
-    sources = torch.arange(n_sources, device=labels.device)[:, None, None]
+    sources = torch.arange(n_sources, device=labels.device)[:, None, None]  # (n_sources, 1, 1)
+    # (..., 1, n_frames, n_bins) == (n_sources, 1, 1) -> (..., n_sources, n_frames, n_bins)
     return (labels.unsqueeze(-3) == sources).to(torch.float32)
 
 
@@ -228,7 +231,7 @@ def phase_sensitive_masks(sources: Tensor, mixture: Tensor) -> Tensor:
     >>> phase_sensitive_masks(sources, sources.sum(0)).flatten()
     tensor([0.5000, 0.5000])
     """
-    mixture = mixture.unsqueeze(-3)
+    mixture = mixture.unsqueeze(-3)  # (..., 1, n_frames, n_bins)
     ratio = (sources / mixture).real.clamp(0.0, 1.0)
     return torch.where(mixture == 0, 0.0, ratio)
 
@@ -255,4 +258,4 @@ def apply_masks(masks: Tensor, spectrogram: Tensor) -> Tensor:
     >>> apply_masks(torch.ones(2, 5, 3), torch.ones(5, 3, dtype=torch.complex64)).shape
     torch.Size([2, 5, 3])
     """
-    return masks * spectrogram.unsqueeze(-3)
+    return masks * spectrogram.unsqueeze(-3)  # (..., n_sources, n_frames, n_bins)

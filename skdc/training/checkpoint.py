@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skdc.model_file import read_tensors, write_tensors
 
-__all__ = ["RunFile", "weights_digest"]
+__all__ = ["RunFile", "history_from_json", "history_to_json", "weights_digest"]
 
 _LACKING = object()
 
@@ -45,6 +45,46 @@ def weights_digest(network: nn.Module | Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def history_to_json(history: list[dict[str, float]]) -> list[dict[str, float | str]]:
+    """Write a history so that JSON can hold it.
+
+    Parameters
+    ----------
+    history : list of dict
+
+    Returns
+    -------
+    list of dict
+        With texts for what is not finite, for which JSON has no word.
+
+    Examples
+    --------
+    >>> from skdc.training.checkpoint import history_from_json, history_to_json
+    >>> history_to_json([{"loss": float("nan")}])
+    [{'loss': 'nan'}]
+    >>> history_from_json([{"loss": "nan"}, {"loss": 0.5}])
+    [{'loss': nan}, {'loss': 0.5}]
+    """
+    return [
+        {k: float(v) if math.isfinite(v) else str(float(v)) for k, v in row.items()}
+        for row in history
+    ]
+
+
+def history_from_json(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Read what `history_to_json` wrote.
+
+    Parameters
+    ----------
+    rows : list of dict
+
+    Returns
+    -------
+    list of dict of str to float
+    """
+    return [{k: float(v) for k, v in row.items()} for row in rows]
 
 
 @dataclass
@@ -104,11 +144,7 @@ class RunFile:
             "identity": self.identity,
             **self.counters,
             "best_score": None if self.best is None else self.best_score,
-            # JSON has no word for what is not finite; float() reads these.
-            "history": [
-                {k: v if math.isfinite(v) else str(v) for k, v in row.items()}
-                for row in self.history
-            ],
+            "history": history_to_json(self.history),
             "is_finished": self.is_finished,
         }
         write_tensors(path, tensors, header)
@@ -159,7 +195,7 @@ class RunFile:
                 norms=parts["norms"][""],
                 epoch_loss=parts["epoch_loss"][""],
                 counters={name: header[name] for name in cls.COUNTERS},
-                history=[{k: float(v) for k, v in row.items()} for row in header["history"]],
+                history=history_from_json(header["history"]),
                 is_finished=bool(header["is_finished"]),
                 path=Path(path),
             )
@@ -189,10 +225,11 @@ class RunFile:
             If anything differs; the message says what.
         """
         ours, theirs = _flat(identity), _flat(self.identity)
+        changed = [k for k in ours if k in theirs and _json(theirs[k]) != _json(ours[k])]
+        # Digests say nothing to a reader.
+        digests = {"data": "the data differs", "start": "it began with other weights"}
         differences = [
-            f"{name} is {value!r} here but {theirs[name]!r} there"
-            for name, value in ours.items()
-            if name in theirs and _json(theirs[name]) != _json(value)
+            digests.get(k) or f"{k} is {ours[k]!r} here but {theirs[k]!r} there" for k in changed
         ]
         if differences:
             raise ValueError(

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
 from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
 from skdc.training.banks import Batch, BatchSource, step_seed
@@ -357,6 +359,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 120.0,
     progress: bool = False,
+    ends_when_interrupted: bool = False,
 ) -> History:
     """Train a network in place.
 
@@ -386,6 +389,9 @@ def train(
         Seconds from one save to the next within an epoch.
     progress : bool, default=False
         Show a progress bar.
+    ends_when_interrupted : bool, default=False
+        Whether Ctrl-C, after the first step, ends the training with an `InterruptedWarning` and
+        the weights so far, instead of raising KeyboardInterrupt.
 
     Returns
     -------
@@ -430,6 +436,15 @@ def train(
         ) as bar:
             try:
                 _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
+            except KeyboardInterrupt:
+                if not ends_when_interrupted or run.step == 0:
+                    raise
+                warnings.warn(
+                    f"training was interrupted after {run.step} steps; the weights are those of "
+                    "the best epoch so far, or the present ones where there is none",
+                    InterruptedWarning,
+                    stacklevel=2,
+                )
             finally:
                 # An interrupted run leaves the user its averaged weights and its checkpoint.
                 try:
