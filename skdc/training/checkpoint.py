@@ -293,7 +293,7 @@ def _from_first_format(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Bring a file written by version 0.1, which clipped at a fixed norm, to the present form."""
     config = header.get("config", {})
-    names = ("objective", "seed", "segment_frames", "batch_size", "learning_rate", "decay_fraction")
+    names = ("objective", "seed", "segment_frames", "batch_size", "learning_rate")
     identity = {name: config[name] for name in names if name in config}
     network = dict(header.get("network", {}))
     # Its one trunk had the dropout among the sizes.

@@ -305,7 +305,6 @@ class Trainer:
             "segment_frames": list(config.segment_frames),
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
-            "decay_fraction": config.decay_fraction,
             "clip_percentile": config.clip_percentile,
             "framing": asdict(self.data.framing),
             "start": self.start,
