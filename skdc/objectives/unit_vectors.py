@@ -23,7 +23,7 @@ _SMALLEST_NORM = 1e-12
 
 
 class EmbeddingObjective(Objective):
-    """An objective of embeddings alone, which depends on their directions only.
+    """An objective that sees of the outputs only the directions of the embeddings.
 
     A subclass gives its losses as a function of unit vectors. Where several such objectives are
     summed, the unit vectors are made once.
