@@ -147,9 +147,7 @@ class PersistenceMixin(BaseEstimator):
         if "network_" not in state:
             return
         config, arrays = state["network_"]
-        network = _make_network(
-            config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()}
-        )
+        network = _make_network(config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
         try:
             device = resolve_device(self.device)
         except ValueError:

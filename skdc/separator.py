@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from skdc.datasets.mixtures import make_mixtures
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
@@ -31,7 +32,6 @@ from skdc.inputs import (
     hold_out_speakers,
     is_lazy,
 )
-from skdc.datasets.mixtures import make_mixtures
 from skdc.network import EmbeddingNetwork, Trunk
 from skdc.objectives import Objective
 from skdc.parameters import (

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skdc import signal
+from skdc.signal import Framing, active_level
 from skdc.training.banks import (
     DynamicMixing,
     MixtureBank,
@@ -15,7 +16,6 @@ from skdc.training.banks import (
     make_targets,
     step_seed,
 )
-from skdc.signal import Framing, active_level
 
 FRAMING = Framing(win_length=16, hop_length=4)
 

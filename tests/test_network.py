@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skdc.network import blstm
-
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig, blstm
 from skdc.network.kernels.lstm import train_lstm
-from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 
 
 def small_network(seed=0, **changes):

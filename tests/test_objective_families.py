@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from skdc.clustering import soft_assign
+
 from skdc.objectives import (
     Affinity,
     AttractorMasks,

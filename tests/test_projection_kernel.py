@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.objectives import OBJECTIVES, Outputs, Targets, one_hot_labels, resolve_objective
 from skdc.network.kernels.projection import project_active
+from skdc.objectives import OBJECTIVES, Outputs, Targets, one_hot_labels, resolve_objective
 from skdc.signal import Framing
 from skdc.training import batch_loss
 from skdc.training.banks import Batch, make_targets
@@ -77,7 +77,9 @@ def test_half_precision_is_no_worse_than_the_whole_layer():
 
     def whole(states, weight, bias, active, _):
         with torch.autocast("cpu", torch.bfloat16):
-            vectors = nn.functional.linear(states.squeeze(2), weight, bias).unflatten(-1, (129, -1))
+            vectors = nn.functional.linear(states.squeeze(2), weight, bias).unflatten(
+                -1, (129, -1)
+            )
         return [own[bins] for own, bins in zip(vectors, active, strict=True)]
 
     def some(states, *others):
@@ -100,7 +102,9 @@ def test_loss_of_a_batch_is_that_of_all_bins(objective):
     sources[1] = 0.0  # a mixture of silence has no bin that counts
     batch = make_targets(sources.sum(1), sources, framing, with_spectrograms=True)
     network = EmbeddingNetwork(NetworkConfig(33, 5, 8, n_masks=2)).double()
-    batch = Batch(*(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in batch))
+    batch = Batch(
+        *(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in batch)
+    )
     assert 0 < (batch.weights > 0).double().mean() < 1
     objective = resolve_objective(objective)
     states = network.states(batch.features)

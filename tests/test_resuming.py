@@ -20,10 +20,10 @@ from test_training import (
 )
 
 from skdc.model_file import read_tensors, write_tensors
-from skdc.training.banks import MixtureBank
 from skdc.network import BLSTM
 from skdc.objectives import WhitenedKMeans
 from skdc.training import train
+from skdc.training.banks import MixtureBank
 
 N_STEPS = 5 + 5 + 3 + 3
 
@@ -334,7 +334,9 @@ def test_a_checkpoint_that_lacks_something_is_refused(name, damage, path):
     assert_same_weights(network, start)
 
 
-@pytest.mark.parametrize("name", ["step", "epoch_step", "seconds", "history", "best_score", "is_finished"])
+@pytest.mark.parametrize(
+    "name", ["step", "epoch_step", "seconds", "history", "best_score", "is_finished"]
+)
 def test_a_checkpoint_whose_header_lacks_something_is_refused(name, path):
     tensors, header = finished_checkpoint(path)
     write_tensors(path, tensors, {k: v for k, v in header.items() if k != name})

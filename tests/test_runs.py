@@ -109,7 +109,7 @@ def test_a_warm_start_goes_on_from_a_finished_run_in_its_file(path):
 def test_a_warm_start_refuses_the_file_of_a_run_from_other_weights(path):
     make_separator(checkpoint=path, max_epochs=2).fit(MIXTURES, SOURCES)
     other = make_separator(warm_start=True).fit(MIXTURES, SOURCES).set_params(checkpoint=path)
-    with pytest.raises(ValueError, match="it began with other weights|seed is"):
+    with pytest.raises(ValueError, match=r"it began with other weights|seed is"):
         other.fit(MIXTURES, SOURCES)
 
 

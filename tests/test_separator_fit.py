@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
-from skdc.signal import dominant_source, stft
 from skdc.exceptions import InterruptedWarning
 from skdc.network import BLSTM
+from skdc.signal import dominant_source, stft
 from skdc.training import batch_loss, train
 
 Array = NDArray[Any]
@@ -48,11 +48,15 @@ def weights(separator: DeepClusteringSeparator) -> Array:
 
 def test_same_seed_gives_the_same_network() -> None:
     first = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2).fit(MIXTURES, SOURCES)
-    second = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2).fit(list(MIXTURES), list(SOURCES))
+    second = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2).fit(
+        list(MIXTURES), list(SOURCES)
+    )
     assert_array_equal(weights(first), weights(second))
     assert_array_equal(weights(first.fit(MIXTURES, SOURCES)), weights(second))
     assert_array_equal(first.predict(MIXTURES), second.predict(MIXTURES))
-    other = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2, random_state=1).fit(MIXTURES, SOURCES)
+    other = make_separator(trunk=BLSTM(dropout=0.3), n_layers=2, random_state=1).fit(
+        MIXTURES, SOURCES
+    )
     assert np.abs(weights(first) - weights(other)).max() > 0
 
 

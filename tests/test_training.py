@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from skdc import training
-from skdc.training.banks import SourceBank
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.objectives import Affinity, resolve_objective
 from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss, train
+from skdc.training.banks import SourceBank
 
 FRAMING = Framing(win_length=16, hop_length=4)
 
@@ -210,7 +210,9 @@ def test_batch_loss_is_the_mean_objective_of_the_batch():
     batch = make_bank().batch(4, 10, seed=0, step=0)
     losses = []
     for item in range(4):
-        part = training.banks.Batch(*(tensor[item : item + 1] for tensor in batch[:3]), batch.n_sources)
+        part = training.banks.Batch(
+            *(tensor[item : item + 1] for tensor in batch[:3]), batch.n_sources
+        )
         losses.append(batch_loss(network, part, Affinity()).item())
     assert batch_loss(network, batch, Affinity()).item() == pytest.approx(np.mean(losses))
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from skdc.datasets import load_corpus
+from skdc.metrics import si_sdr_improvement
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.interface import Trunk
 from skdc.objectives import resolve_objective
@@ -30,7 +31,6 @@ from skdc.parameters import resolve_precision
 from skdc.protocols import open_mixture_list
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.metrics import si_sdr_improvement
 from skdc.training import DynamicMixing, SourceBank, Trainer, TrainingConfig
 from skdc.training.trainer import take_statistics
 
@@ -54,9 +54,7 @@ class Candidate:
 
 
 BEST = Candidate()
-SHIPPED = replace(
-    BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0
-)
+SHIPPED = replace(BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0)
 CANDIDATES = {
     # From the recipe of version 0.1 to the present one, one change after the other.
     "recipe of 0.1": SHIPPED,
@@ -107,9 +105,7 @@ class Study:
     def run(self, name: str, candidate: Candidate, seed: int, minutes: float, out: Path) -> None:
         """Train a candidate until it had so many minutes of a core; measure as it goes."""
         framing = Framing(512, candidate.hop_length)
-        bank = SourceBank(
-            self.recordings, self.speakers, mixing=candidate.mixing, framing=framing
-        )
+        bank = SourceBank(self.recordings, self.speakers, mixing=candidate.mixing, framing=framing)
         objective = resolve_objective(candidate.objective)
         torch.manual_seed(seed)
         network = EmbeddingNetwork(

@@ -11,11 +11,11 @@ import torch
 from cases import speakers
 from measure import alternate
 
-from skdc.training.banks import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.objectives import BalancedAffinity, Outputs, Targets, one_hot_labels
 from skdc.network.kernels.projection import project_active
+from skdc.objectives import BalancedAffinity, Outputs, Targets, one_hot_labels
 from skdc.training import Trainer, TrainingConfig
+from skdc.training.banks import SourceBank
 
 
 def main() -> None:

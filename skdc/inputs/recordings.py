@@ -43,7 +43,6 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
         return scale_samples(waveform, find_peak(waveform) or 1.0, self._audio)
 
-
     def take(self, indices: Sequence[int]) -> CheckedRecordings:
         """Give some of the recordings.
 
@@ -109,11 +108,14 @@ def hold_out_speakers(
         )
     order = random_state.permutation(len(different))
     chosen = {different[i] for i in order[:n_held_out]}
-    parts: list[Any] = []
-    for is_held_out in (False, True):
-        indices = [i for i, name in enumerate(names) if (name in chosen) == is_held_out]
-        parts += [recordings.take(indices), [names[i] for i in indices]]
-    return tuple(parts)  # type: ignore[return-value]
+    kept = [i for i, name in enumerate(names) if name not in chosen]
+    others = [i for i, name in enumerate(names) if name in chosen]
+    return (
+        recordings.take(kept),
+        [names[i] for i in kept],
+        recordings.take(others),
+        [names[i] for i in others],
+    )
 
 
 def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> CheckedRecordings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,12 @@ class BLSTM(Trunk):
             raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
         n_stacked = min(2, n_layers) if self.residual else n_layers
         return _LSTMStack(
-            n_bins, hidden_size, n_stacked, n_layers - n_stacked, bidirectional, float(self.dropout)
+            n_bins,
+            hidden_size,
+            n_stacked,
+            n_layers - n_stacked,
+            bidirectional,
+            float(self.dropout),
         )
 
 
@@ -108,7 +113,7 @@ class _LSTMStack(nn.LSTM, TrunkModule):
         layers = zip(self.adding, self.norms, self.gates, before[1:], strict=True)
         for lstm, norm, gate, own in layers:
             inputs = functional.dropout(norm(states), self.dropout, self.training)
-            change, own = run_lstm(lstm, lstm, inputs, own)
+            change, own = run_lstm(cast(nn.LSTM, lstm), lstm, inputs, own)
             states = states + gate * change
             after.append(own)
         return single_band(states), None if self.bidirectional else after

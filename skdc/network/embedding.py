@@ -17,6 +17,7 @@ from skdc.network.registry import trunk_from_dict, trunk_to_dict
 
 __all__ = ["EmbeddingNetwork", "NetworkConfig"]
 
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """What an `EmbeddingNetwork` is made of.

@@ -75,7 +75,7 @@ class Trunk(BaseEstimator, ABC):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return bool(self.get_params() == other.get_params())  # type: ignore[attr-defined]
+        return bool(self.get_params() == other.get_params())
 
     __hash__ = None  # type: ignore[assignment]
 

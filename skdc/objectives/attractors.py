@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdc.signal import long_product
 from skdc.objectives.interface import Outputs, Targets
 from skdc.objectives.unit_vectors import EmbeddingObjective
+from skdc.signal import long_product
 
 __all__ = ["AttractorMasks"]
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdc.signal import long_product
 from skdc.objectives.interface import Objective, Outputs, Targets
+from skdc.signal import long_product
 
 __all__ = ["EmbeddingObjective", "on_unit_vectors", "weighted_products"]
 

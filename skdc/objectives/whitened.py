@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skdc.signal import long_product
 from skdc.objectives.interface import Outputs, Targets
 from skdc.objectives.unit_vectors import EmbeddingObjective, weighted_products
+from skdc.signal import long_product
 
 __all__ = ["DeepLDA", "WhitenedKMeans", "whitened_kmeans_loss"]
 

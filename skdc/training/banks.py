@@ -133,11 +133,15 @@ class DynamicMixing(BaseEstimator):
         if not 0 <= self.similar_share <= 1:
             raise ValueError(f"similar_share={self.similar_share!r} must lie between 0 and 1")
         if not 0 <= self.level_range_db < np.inf:
-            raise ValueError(f"level_range_db={self.level_range_db!r} must be finite and not negative")
+            raise ValueError(
+                f"level_range_db={self.level_range_db!r} must be finite and not negative"
+            )
         if self.n_sources is not None:
             counts = np.atleast_1d(np.asarray(self.n_sources))
             if not counts.size or counts.dtype.kind not in "iu" or counts.min() < 1:
-                raise ValueError(f"n_sources={self.n_sources!r} must be one or several ints from 1")
+                raise ValueError(
+                    f"n_sources={self.n_sources!r} must be one or several ints from 1"
+                )
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -317,9 +321,7 @@ class SourceBank:
         self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
 
     @staticmethod
-    def _levelled(
-        source: NDArray[np.floating], sample_rate: int
-    ) -> NDArray[np.float32] | None:
+    def _levelled(source: NDArray[np.floating], sample_rate: int) -> NDArray[np.float32] | None:
         """Bring a recording to the common level; None for a silent one."""
         level = active_level(source, sample_rate)
         if level == 0:
@@ -423,9 +425,7 @@ class SourceBank:
         """
         n_samples = self.framing.segment_samples(n_frames)
         mixtures, sources = self.mixtures(n_mixtures, n_samples, _generator(seed, step))
-        return make_targets(
-            mixtures, sources, self.framing, with_spectrograms=with_spectrograms
-        )
+        return make_targets(mixtures, sources, self.framing, with_spectrograms=with_spectrograms)
 
 
 def _played_faster(waveforms: Tensor, n_samples: int) -> Tensor:

@@ -261,8 +261,12 @@ class RunFile:
                 for index, p in enumerate(parameters)
             }
         fits &= self.epoch_loss.shape == () and self.norms.dim() == 1
-        tensors = [v for state in [*states, *self.optimizer.values()] for v in (state or {}).values()]
-        if not fits or not all(bool(v.isfinite().all()) for v in [*tensors, self.epoch_loss, self.norms]):
+        tensors = [
+            v for state in [*states, *self.optimizer.values()] for v in (state or {}).values()
+        ]
+        if not fits or not all(
+            bool(v.isfinite().all()) for v in [*tensors, self.epoch_loss, self.norms]
+        ):
             raise _damaged(self.path)
 
 

@@ -71,41 +71,42 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
     >>> 0 < loss.item() < 1
     True
     """
-    heads = [
-        network.embed if "embeddings" in objective.needs else None,
-        network.mask_head if "masks" in objective.needs else None,
-    ]
     states = network.states(batch.features)
+    embed = network.embed if "embeddings" in objective.needs else None
+    mask_head = network.mask_head if "masks" in objective.needs else None
     labels = one_hot_labels(batch.labels, batch.n_sources)
     # (mixtures, sources, frames, bins) -> (mixtures, frames, bins, sources)
     sources = None if batch.sources is None else batch.sources.movedim(1, -1)
     if batch.features.device.type != "cpu":
         # (mixtures, frames, bins, ...) -> (mixtures, bins of all frames, ...)
-        outputs = Outputs(*(head and head(states).flatten(1, 2) for head in heads))
+        outputs = Outputs(
+            None if embed is None else embed(states).flatten(1, 2),
+            None if mask_head is None else mask_head(states).flatten(1, 2),
+        )
         targets = Targets(
-            *(
-                None if x is None else x.flatten(1, 2)
-                for x in (labels, batch.weights, batch.mixture, sources)
-            )
+            labels.flatten(1, 2),
+            batch.weights.flatten(1, 2),
+            None if batch.mixture is None else batch.mixture.flatten(1, 2),
+            None if sources is None else sources.flatten(1, 2),
         )
         return objective(outputs, targets).mean()
     # Only bins that count, which differ in number from mixture to mixture.
     active = batch.weights > 0
     counts = active.sum((1, 2)).tolist()
-    parts = [
-        [None] * len(counts) if head is None else head.active(states, active) for head in heads
-    ]
-    known = [
-        [None] * len(counts) if x is None else x[active].split(counts)
-        for x in (labels, batch.weights, batch.mixture, sources)
-    ]
-    losses = [
-        objective(Outputs(*own), Targets(*own_targets))
-        for own, own_targets in zip(
-            zip(*parts, strict=True), zip(*known, strict=True), strict=True
-        )
-    ]
-    return torch.stack(losses).mean()
+    nothing = [None] * len(counts)
+    outputs_of_each = map(
+        Outputs,
+        nothing if embed is None else embed.active(states, active),
+        nothing if mask_head is None else mask_head.active(states, active),
+    )
+    targets_of_each = map(
+        Targets,
+        labels[active].split(counts),
+        batch.weights[active].split(counts),
+        nothing if batch.mixture is None else batch.mixture[active].split(counts),
+        nothing if sources is None else sources[active].split(counts),
+    )
+    return torch.stack(list(map(objective, outputs_of_each, targets_of_each))).mean()
 
 
 def _score(row: dict[str, float]) -> float:
@@ -295,7 +296,7 @@ class Trainer:
         return max(scores[-patience:]) < max(scores[:-patience]) + tol
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run another one than others; see `RunFile.check_identity`."""
+        """Say what makes this run another one than others; see `RunFile.check_identity`."""
         config = self.config
         return {
             "data": self.data.digest,
