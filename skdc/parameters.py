@@ -56,7 +56,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "n_iter_no_change": [_COUNT],
     "remix": ["boolean", DynamicMixing],
     "clusterer": [StrOptions({"kmeans"}), HasMethods(["fit_predict", "get_params"])],
-    "mask": [StrOptions({"binary", "soft"})],
+    "mask": [StrOptions({"binary", "head", "soft"})],
     "output": [StrOptions({"sources", "masks", "labels"})],
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],

@@ -121,8 +121,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. Label maps are never remixed.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
         What groups the embeddings.
-    mask : {"soft", "binary"}, default="soft"
-        Each bin shared between the sources, or given to one, as in the paper. Both sum to 1.
+    mask : {"soft", "binary", "head"}, default="soft"
+        Each bin shared between the sources by how near their clusters are, or given to one, as in
+        the paper, or shared as a mask head says, which objectives with ``mask_inference`` train
+        for `n_sources` sources. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives.
     device : str or torch.device, default="auto"
