@@ -28,7 +28,7 @@ def save_picture(draw: Callable[[], Any], path: Path) -> None:
     from skdc.display import import_pyplot
 
     pyplot = import_pyplot()
-    # A picture for a file needs no window, nor a screen.
+    # This backend draws into files and needs no screen.
     pyplot.switch_backend("agg")
     figure = draw()
     with atomic_path(path) as temporary:
