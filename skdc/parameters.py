@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skdc.network import NetworkConfig
-from skdc.objectives import OBJECTIVES
-from skdc.training import TrainingConfig
+from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
+from skdc.network.registry import TRUNKS
+from skdc.objectives import objective_spec, resolve_objective
+from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
+    "LOCAL_PARAMETERS",
     "PARAMETER_CONSTRAINTS",
     "check_parameters",
     "check_resumable",
@@ -24,19 +26,22 @@ __all__ = [
     "network_config",
     "resolve_device",
     "resolve_precision",
+    "restored_parameters",
+    "stored_parameters",
     "training_config",
 ]
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
-PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "n_sources": [_COUNT, None],
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
     "bidirectional": ["boolean"],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
-    "objective": [StrOptions(set(OBJECTIVES))],
+    # What is behind these two may be the caller's own; `check_parameters` resolves them.
+    "trunk": "no_validation",
+    "objective": "no_validation",
     "sample_rate": [_COUNT],
     "input_rate": [_COUNT, None],
     "win_length": [Interval(Integral, 2, None, closed="left")],
@@ -49,7 +54,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "early_stopping": ["boolean"],
     "n_iter_no_change": [_COUNT],
-    "remix": ["boolean"],
+    "remix": ["boolean", DynamicMixing],
     "clusterer": [StrOptions({"kmeans"}), HasMethods(["fit_predict", "get_params"])],
     "mask": [StrOptions({"binary", "soft"})],
     "output": [StrOptions({"sources", "masks", "labels"})],
@@ -74,11 +79,15 @@ def check_parameters(estimator: BaseEstimator) -> None:
     ------
     ValueError
         If one is not what `PARAMETER_CONSTRAINTS` allows; if the window is odd or the hop longer
-        than half of it; or as for `check_segment_frames`.
+        than half of it; if a trunk or an objective is unknown; or as for `check_segment_frames`.
     TypeError
-        If `clusterer` is a class.
+        If `clusterer`, `trunk` or `objective` is a class, or cannot serve as what it is given for.
     """
     estimator._validate_params()
+    resolve_trunk(estimator.trunk)
+    resolve_objective(estimator.objective)
+    if isinstance(estimator.remix, DynamicMixing):
+        estimator.remix.check()
     win_length, hop_length = estimator.win_length, estimator.hop_length
     if win_length % 2 or hop_length > win_length // 2:
         raise ValueError(
@@ -127,9 +136,15 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
     -------
     NetworkConfig
     """
-    names = ("embedding_dim", "hidden_size", "n_layers", "bidirectional", "dropout")
+    names = ("embedding_dim", "hidden_size", "n_layers")
+    has_mask_head = "masks" in resolve_objective(parameters["objective"]).needs
     return NetworkConfig(
-        n_bins=int(parameters["win_length"]) // 2 + 1, **{name: parameters[name] for name in names}
+        n_bins=int(parameters["win_length"]) // 2 + 1,
+        **{name: _plain(parameters[name]) for name in names},
+        bidirectional=bool(parameters["bidirectional"]),
+        # A copy, so that a change to the parameter does not reach the fitted network.
+        trunk=clone(resolve_trunk(parameters["trunk"])),
+        n_masks=(_plain(parameters["n_sources"]) or 2) if has_mask_head else 0,
     )
 
 
@@ -152,10 +167,11 @@ def training_config(
         Where there is only one epoch, its learning rate does not fall: `partial_fit` and
         `warm_start` go on.
     """
-    names = ("objective", "batch_size", "learning_rate", "max_epochs", "time_limit")
+    names = ("batch_size", "learning_rate", "max_epochs", "time_limit")
     patience = _plain(parameters["n_iter_no_change"])
     return TrainingConfig(
         **{name: _plain(parameters[name]) for name in names},
+        objective=resolve_objective(parameters["objective"]),
         segment_frames=check_segment_frames(parameters["segment_frames"]),
         decay_fraction=0.0 if parameters["max_epochs"] == 1 else 0.3,
         n_iter_no_change=patience if parameters["early_stopping"] else None,
@@ -167,6 +183,84 @@ def training_config(
 def _plain(value: Any) -> Any:
     # Searches over parameters give NumPy numbers, which files of the run cannot hold.
     return value.item() if isinstance(value, np.generic) else value
+
+
+# What a model file leaves to the place where it is loaded.
+LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
+
+
+def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
+    """Give the parameters of a separator as plain values, ready for JSON.
+
+    Parameters
+    ----------
+    estimator : DeepClusteringSeparator
+
+    Returns
+    -------
+    dict
+        ``restored_parameters`` reads it back. An objective of the caller's own, which separation
+        does without, is replaced by the default one.
+
+    Raises
+    ------
+    TypeError
+        If `clusterer`, or the class of `trunk`, is the caller's own.
+    """
+    parameters = estimator.get_params(deep=False)
+    if not isinstance(parameters["clusterer"], str):
+        raise TypeError(
+            f"clusterer={parameters['clusterer']!r} cannot be stored: model files hold no code; "
+            "set clusterer='kmeans' to save, and set it again after loading"
+        )
+    trunk = resolve_trunk(parameters["trunk"])
+    if type(trunk) not in TRUNKS.values():
+        name = type(trunk).__name__
+        raise TypeError(
+            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
+            f"skdc.network.TRUNKS['my_trunk'] = {name}, here and wherever the file is loaded"
+        )
+    if not isinstance(parameters["trunk"], str):
+        parameters["trunk"] = trunk_to_dict(trunk)
+    default = type(estimator)().objective
+    parameters["objective"] = objective_spec(parameters["objective"]) or default
+    if isinstance(mixing := parameters["remix"], DynamicMixing):
+        parameters["remix"] = {k: _listed(v) for k, v in mixing.get_params().items()}
+    return {k: _listed(v) for k, v in parameters.items() if k not in LOCAL_PARAMETERS}
+
+
+def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parameters that `stored_parameters` described.
+
+    Parameters
+    ----------
+    stored : mapping
+        Also as version 0.1 wrote it.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If the trunk is unknown.
+    """
+    parameters = dict(stored)
+    # Version 0.1 had the dropout of its one trunk among the parameters.
+    dropout = parameters.pop("dropout", 0.0)
+    if dropout:
+        parameters["trunk"] = {"name": "blstm", "dropout": dropout}
+    if isinstance(trunk := parameters.get("trunk"), Mapping):
+        parameters["trunk"] = trunk_from_dict(trunk)
+    if isinstance(mixing := parameters.get("remix"), Mapping):
+        parameters["remix"] = DynamicMixing(**mixing)
+    return parameters
+
+
+def _listed(value: Any) -> Any:
+    """Turn NumPy's numbers and arrays, and tuples, into what JSON has."""
+    return value if value is None or isinstance(value, Mapping) else np.asarray(value).tolist()
 
 
 def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
@@ -182,12 +276,13 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     ValueError
         If they differ in more than dropout.
     """
-    now, before = wanted.as_dict(), fitted.as_dict()
-    changed = [name for name in now if now[name] != before[name] and name != "dropout"]
+    now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
+    same = ("dropout", "trunk")
+    changed = [k for k in now if now[k] != before.get(k) and k not in same]
     if changed:
         raise ValueError(
             "cannot train on from the present weights: "
-            + ", ".join(f"{name} is {now[name]} but was {before[name]}" for name in changed)
+            + ", ".join(f"{name} is {now[name]} but was {before.get(name)}" for name in changed)
             + " (n_bins is win_length // 2 + 1); set it back, or fit anew with warm_start=False"
         )
 

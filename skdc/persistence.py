@@ -6,26 +6,29 @@ import os
 import warnings
 from typing import Any, Self
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from skdc.checkpoint import read_tensors, write_tensors
+from skdc.model_file import read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.parameters import check_parameters, resolve_device
+from skdc.parameters import (
+    check_parameters,
+    resolve_device,
+    restored_parameters,
+    stored_parameters,
+)
 from skdc.training import History
+from skdc.training.checkpoint import history_from_json, history_to_json
 
 __all__ = [
-    "LOCAL_PARAMETERS",
     "SEPARATION_PARAMETERS",
     "PersistenceMixin",
     "continue_history",
 ]
 
 _FORMAT = 1
-# What a model file leaves to the place where it is loaded.
-LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
 # What the weights of a network are good for.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
 # What a separation depends on besides the weights and the number of sources.
@@ -70,25 +73,16 @@ class PersistenceMixin(BaseEstimator):
         NotFittedError
             Before `fit`.
         TypeError
-            If `clusterer` is an object: a model file holds no code.
+            If `clusterer`, or the class of `trunk`, is one of your own: a model file holds no
+            code.
         """
         check_is_fitted(self)
-        parameters = self.get_params(deep=False)
-        if not isinstance(parameters["clusterer"], str):
-            raise TypeError(
-                f"clusterer={parameters['clusterer']!r} cannot be stored: model files hold no "
-                "code; set clusterer='kmeans' to save, and set it again after loading"
-            )
         header = {
             "kind": "separator",
             "format": _FORMAT,
-            "parameters": {
-                name: np.asarray(value).tolist() if value is not None else None
-                for name, value in parameters.items()
-                if name not in LOCAL_PARAMETERS
-            },
+            "parameters": stored_parameters(self),
             "network": self.network_.config.as_dict(),
-            "history": self.history_,
+            "history": history_to_json(self.history_),
             "seed": self._seed,
         }
         tensors = self.network_.state_dict()
@@ -127,11 +121,15 @@ class PersistenceMixin(BaseEstimator):
             )
         resolved = resolve_device(device)
         try:
-            separator = cls().set_params(**header["parameters"], device=device)
+            parameters = restored_parameters(header["parameters"])
+            separator = cls().set_params(**parameters, device=device)
             check_parameters(separator)
-            network = EmbeddingNetwork(NetworkConfig(**header["network"]))
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-            separator._adopt(network.to(resolved), header["history"], header["seed"])
+            network = _make_network(
+                NetworkConfig.from_dict(header["network"]),
+                {name: tensor.float() for name, tensor in tensors.items()},
+            )
+            history = history_from_json(header["history"])
+            separator._adopt(network.to(resolved), history, header["seed"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} is damaged or of another version: {error}") from error
         return separator
@@ -149,8 +147,7 @@ class PersistenceMixin(BaseEstimator):
         if "network_" not in state:
             return
         config, arrays = state["network_"]
-        network = EmbeddingNetwork(config)
-        network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
+        network = _make_network(config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
         try:
             device = resolve_device(self.device)
         except ValueError:
@@ -160,6 +157,14 @@ class PersistenceMixin(BaseEstimator):
             self.device: Any = "cpu"
             device = torch.device("cpu")
         self.network_ = network.to(device).eval()
+
+
+def _make_network(config: NetworkConfig, tensors: dict[str, Tensor]) -> EmbeddingNetwork:
+    """Make a network of given weights. Torch's global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        network = EmbeddingNetwork(config)
+    network.load_state_dict(tensors)
+    return network
 
 
 def continue_history(earlier: History, history: History) -> History:

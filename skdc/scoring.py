@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from skdc import metrics
 from skdc.inputs import CheckedPairs
-from skdc.mixing import MixtureBank
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import TrainingConfig, batch_loss
+from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
 __all__ = ["label_agreement", "score_pairs", "validate"]
 
@@ -128,7 +127,13 @@ def validate(
     sounding = []
     for waveform, reference in zip(pairs.mixtures.waveforms, pairs.references, strict=True):
         bank = MixtureBank([waveform], [reference], framing=framing, device=device)
-        batch = bank.batch(1, framing.frame_count(len(waveform)), seed=0, step=0)
+        batch = bank.batch(
+            1,
+            framing.frame_count(len(waveform)),
+            seed=0,
+            step=0,
+            with_spectrograms="spectrograms" in config.objective.needs,
+        )
         with torch.no_grad(), separator.autocast():
             losses.append(float(batch_loss(network, batch, config.objective)))
         if reference.dtype.kind == "f":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from skdc.datasets.mixtures import make_mixtures
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
@@ -26,10 +29,11 @@ from skdc.inputs import (
     check_recordings,
     collect,
     hold_out,
+    hold_out_speakers,
     is_lazy,
 )
-from skdc.mixing import BatchSource, SourceBank, make_bank
-from skdc.network import EmbeddingNetwork
+from skdc.network import EmbeddingNetwork, Trunk
+from skdc.objectives import Objective
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
     check_parameters,
@@ -43,9 +47,14 @@ from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import History, train
+from skdc.training import DynamicMixing, History, SourceBank, make_bank, train
+from skdc.training.banks import BatchSource
+from skdc.training.checkpoint import RunFile
 
 __all__ = ["DeepClusteringSeparator"]
+
+# Enough for the mean to differ by little from that of many more.
+_N_HELD_OUT_MIXTURES = 50
 
 Item = TypeVar("Item")
 Work = Callable[[Separator, list[Tensor], Iterable[int | None]], Iterator[Tensor]]
@@ -72,11 +81,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         LSTM layers.
     bidirectional : bool, default=True
         Whether the layers also read backwards in time.
-    dropout : float, default=0.0
-        Dropout probability between layers, 0...1.
-    objective : {"balanced_affinity", "affinity", "whitened_kmeans"}, default="balanced_affinity"
-        What is minimised; see `skdc.objectives`. The default is the affinity objective with the
-        paper's partition-size weights.
+    trunk : str or Trunk, default="blstm"
+        What lies between the features and the embeddings: a name of `skdc.network.TRUNKS`, or an
+        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
+        ``trunk__dropout``. The default is the paper's.
+    objective : str or Objective, default="balanced_affinity"
+        What is minimised: a name of `skdc.objectives.OBJECTIVES`, a sum such as
+        ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
+        objective with the paper's partition-size weights.
     sample_rate : int, default=8000
         Rate the network works at, Hz.
     input_rate : int or None, default=None
@@ -103,9 +115,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         `X_val`, `fit` sets a tenth of the mixtures aside for it.
     n_iter_no_change : int, default=10
         Epochs without a rise to wait for, with `early_stopping`.
-    remix : bool, default=True
+    remix : bool or DynamicMixing, default=True
         Mix the references anew for every training step, at random levels and places, instead of
-        using the mixtures as they are. Label maps are never remixed.
+        using the mixtures as they are: dynamic mixing. An object says how, for instance
+        ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. Label maps are never remixed.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
         What groups the embeddings.
     mask : {"soft", "binary"}, default="soft"
@@ -173,8 +186,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         hidden_size: int = 600,
         n_layers: int = 2,
         bidirectional: bool = True,
-        dropout: float = 0.0,
-        objective: str = "balanced_affinity",
+        trunk: str | Trunk = "blstm",
+        objective: str | Objective = "balanced_affinity",
         sample_rate: int = 8000,
         input_rate: int | None = None,
         win_length: int = 256,
@@ -187,7 +200,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         time_limit: float | None = None,
         early_stopping: bool = False,
         n_iter_no_change: int = 10,
-        remix: bool = True,
+        remix: bool | DynamicMixing = True,
         clusterer: Any = "kmeans",
         mask: str = "soft",
         output: str = "sources",
@@ -203,7 +216,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.bidirectional = bidirectional
-        self.dropout = dropout
+        self.trunk = trunk
         self.objective = objective
         self.sample_rate = sample_rate
         self.input_rate = input_rate
@@ -258,13 +271,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         check_parameters(self)
         pairs = check_pairs(X, y, self._audio)
         held_out = self._check_held_out(X_val, y_val)
+        seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.early_stopping:
-            pairs, held_out = hold_out(pairs, check_random_state(self.random_state))
+            pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
         bank = make_bank(
             pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
         )
         del pairs  # the bank has what it needs
-        return self._fit(bank, held_out, resume=self.warm_start)
+        return self._fit(bank, held_out, seed, resume=self.warm_start)
 
     def fit_recordings(
         self,
@@ -285,7 +299,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             Who speaks in each recording; nobody is mixed with themselves. Without it, every
             recording counts as a speaker of its own.
         X_val, y_val : optional
-            As for `fit`.
+            As for `fit`. With `early_stopping` and without these, a tenth of the speakers is set
+            aside, and mixtures of them take their place.
 
         Returns
         -------
@@ -294,22 +309,38 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If a recording is unusable, or there are fewer speakers than `n_sources`.
+            If a recording is unusable, or there are too few speakers for mixtures of `n_sources`.
         """
         check_parameters(self)
         checked = check_recordings(recordings, speakers, self._audio)
         held_out = self._check_held_out(X_val, y_val)
+        n_sources = self.n_sources or 2
+        seed = self._draw_seed(self.checkpoint)
+        if held_out is None and self.early_stopping:
+            checked, speakers, others, names = hold_out_speakers(
+                checked, speakers, n_sources, np.random.RandomState(seed)
+            )
+            X_val, y_val = make_mixtures(
+                others,
+                names,
+                n_mixtures=_N_HELD_OUT_MIXTURES,
+                n_sources=n_sources,
+                sample_rate=self.sample_rate,
+                random_state=seed,
+            )
+            held_out = check_pairs(X_val, y_val, replace(self._audio, input_rate=None))
         bank = SourceBank(
             checked,
             speakers,
-            n_sources=self.n_sources or 2,
+            n_sources=n_sources,
+            mixing=self.remix if isinstance(self.remix, DynamicMixing) else None,
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),
             on_disk=is_lazy(recordings),
         )
         del checked, recordings  # the bank has what it needs
-        return self._fit(bank, held_out, resume=self.warm_start)
+        return self._fit(bank, held_out, seed, resume=self.warm_start)
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:
         """Train for one more epoch, on this data, from the present weights.
@@ -328,17 +359,33 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         bank = make_bank(
             pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
         )
-        return self._fit(bank, None, resume=True, max_epochs=1, checkpoint=None)
+        seed = self._draw_seed(None)
+        return self._fit(bank, None, seed, resume=True, max_epochs=1, checkpoint=None)
+
+    def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
+        """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""
+        if self.random_state is None and checkpoint is not None and Path(checkpoint).is_file():
+            return int(RunFile.read(checkpoint).identity["seed"]) - self._n_earlier_epochs()
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _n_earlier_epochs(self) -> int:
+        return len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
 
     def _fit(
-        self, bank: BatchSource, held_out: CheckedPairs | None, *, resume: bool, **changes: Any
+        self,
+        bank: BatchSource,
+        held_out: CheckedPairs | None,
+        seed: int,
+        *,
+        resume: bool,
+        **changes: Any,
     ) -> Self:
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         # A network of its own, so that training that breaks off leaves the fitted one as it was.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
+            torch.default_generator.manual_seed(seed)
             network = EmbeddingNetwork(network_config(parameters)).to(device)
         earlier: History = []
         if resume := resume and hasattr(self, "network_"):
@@ -358,6 +405,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             warm_start=resume,
             checkpoint=parameters["checkpoint"],
             progress=self.verbose > 0,
+            ends_when_interrupted=True,
         )
         self._adopt(network, continue_history(earlier, history), seed)
         return self
@@ -486,7 +534,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
 
     def _bank_options(self, on_disk: bool) -> dict[str, Any]:
         return {
-            "remix": bool(self.remix),
+            "remix": self.remix,
             "sample_rate": self.sample_rate,
             "framing": self._framing,
             "device": resolve_device(self.device),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from skdc.mixing import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.training import batch_loss
+from skdc.training.banks import SourceBank
 
 HERE = Path(__file__).parent.parent / "examples" / "benchmarks"
 

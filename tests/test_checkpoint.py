@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from skdc.checkpoint import atomic_path, read_tensors, write_tensors
+from skdc.model_file import atomic_path, read_tensors, write_tensors
 
 
 def example_tensors():

@@ -20,7 +20,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
 from skdc import DeepClusteringSeparator
-from skdc.checkpoint import read_tensors, write_tensors
+from skdc.model_file import read_tensors, write_tensors
 from skdc.parameters import resolve_device
 
 SOURCES = np.random.default_rng(0).standard_normal((3, 2, 640))
@@ -156,7 +156,7 @@ def test_a_save_that_fails_leaves_the_old_file(
         path.write_bytes(b"half of it")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("skdc.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("skdc.model_file.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         fitted.save(model_file)
     assert model_file.read_bytes() == before

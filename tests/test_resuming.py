@@ -19,9 +19,11 @@ from test_training import (
     without_time,
 )
 
-from skdc.checkpoint import read_tensors, write_tensors
-from skdc.mixing import MixtureBank
+from skdc.model_file import read_tensors, write_tensors
+from skdc.network import BLSTM
+from skdc.objectives import WhitenedKMeans
 from skdc.training import train
+from skdc.training.banks import MixtureBank
 
 N_STEPS = 5 + 5 + 3 + 3
 
@@ -156,7 +158,14 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
     assert_resumes_to(uninterrupted, path)
 
 
-@pytest.mark.parametrize("changes", [{"dropout": 0.0, "n_layers": 1}, {"bidirectional": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dropout": 0.0, "n_layers": 1},
+        {"bidirectional": False},
+        {"trunk": BLSTM(residual=True), "n_layers": 3},
+    ],
+)
 def test_resuming_other_networks(changes, path):
     whole = make_network(**changes)
     history = train(whole, make_bank(), CONFIG)
@@ -176,7 +185,7 @@ def test_resuming_other_networks(changes, path):
 def test_resuming_in_bfloat16_on_given_mixtures(path):
     sources = np.random.default_rng(0).standard_normal((3, 2, 200))
     bank = MixtureBank(list(sources.sum(1)), list(sources), framing=FRAMING)
-    config = replace(CONFIG, precision="bfloat16", objective="whitened_kmeans")
+    config = replace(CONFIG, precision="bfloat16", objective=WhitenedKMeans())
     whole = make_network()
     train(whole, bank, config)
     with pytest.raises(Stop):
@@ -274,7 +283,7 @@ def test_the_checkpoint_of_another_network_is_refused(changes, path):
     before = path.read_bytes()
     network = make_network(**changes)
     start = weights_of(network)
-    with pytest.raises(ValueError, match=r"run\.safetensors.*is of a network with"):
+    with pytest.raises(ValueError, match=r"run\.safetensors.*is of another run: network\."):
         train(network, make_bank(), CONFIG, checkpoint=path)
     assert path.read_bytes() == before
     assert_same_weights(network, start)
@@ -305,6 +314,7 @@ def test_a_checkpoint_cut_short_is_refused_and_left(share, path):
         "optimizer.0.exp_avg",
         "optimizer.3.step",
         "epoch_loss",
+        "norms",
     ],
 )
 @pytest.mark.parametrize("damage", ["missing", "shape", "nan"])
@@ -324,7 +334,9 @@ def test_a_checkpoint_that_lacks_something_is_refused(name, damage, path):
     assert_same_weights(network, start)
 
 
-@pytest.mark.parametrize("name", ["step", "epoch_step", "seconds", "history", "best_score"])
+@pytest.mark.parametrize(
+    "name", ["step", "epoch_step", "seconds", "history", "best_score", "is_finished"]
+)
 def test_a_checkpoint_whose_header_lacks_something_is_refused(name, path):
     tensors, header = finished_checkpoint(path)
     write_tensors(path, tensors, {k: v for k, v in header.items() if k != name})

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from skdc import mixing, training
-from skdc.mixing import SourceBank
-from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc import training
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.objectives import Affinity, resolve_objective
 from skdc.signal import Framing
 from skdc.training import TrainingConfig, batch_loss, train
+from skdc.training.banks import SourceBank
 
 FRAMING = Framing(win_length=16, hop_length=4)
 
@@ -23,7 +24,8 @@ CONFIG = TrainingConfig(
 
 
 def make_network(seed=0, **changes):
-    sizes = {"n_bins": 9, "embedding_dim": 3, "hidden_size": 5, "n_layers": 2, "dropout": 0.3}
+    sizes = {"n_bins": 9, "embedding_dim": 3, "hidden_size": 5, "n_layers": 2}
+    sizes |= {"trunk": BLSTM(dropout=changes.pop("dropout", 0.3))}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EmbeddingNetwork(NetworkConfig(**sizes | changes))
@@ -41,11 +43,12 @@ class Watched:
         self.bank = bank
         self.framing = bank.framing
         self.n_mixture_samples = bank.n_mixture_samples
+        self.has_waveforms, self.digest = bank.has_waveforms, bank.digest
         self.before = before
         self.asked = []
 
-    def batch(self, n_mixtures, n_frames, *, seed, step):
-        batch = self.bank.batch(n_mixtures, n_frames, seed=seed, step=step)
+    def batch(self, n_mixtures, n_frames, *, seed, step, **options):
+        batch = self.bank.batch(n_mixtures, n_frames, seed=seed, step=step, **options)
         if seed != CONFIG.seed:  # for the statistics, not for a step
             return batch
         self.asked.append((step, n_frames))
@@ -56,7 +59,7 @@ def held_out_loss(network):
     batch = make_bank().batch(4, 20, seed=99, step=0)
     assert not network.training
     with torch.no_grad():
-        return {"loss": batch_loss(network, batch, "affinity").item()}
+        return {"loss": batch_loss(network, batch, Affinity()).item()}
 
 
 def weights_of(network):
@@ -96,7 +99,7 @@ def test_dropout_differs_between_seeds():
     batch = make_bank().batch(4, 10, seed=0, step=0)
 
     class Same(Watched):
-        def batch(self, n_mixtures, n_frames, *, seed, step):
+        def batch(self, n_mixtures, n_frames, **options):
             return batch
 
     for network, seed in zip(networks, [1, 2], strict=True):
@@ -121,19 +124,30 @@ def two_bands(n_samples=4000):
     return SourceBank(np.fft.irfft(spectra), framing=FRAMING)
 
 
-@pytest.mark.parametrize("objective", ["affinity", "balanced_affinity", "whitened_kmeans"])
-def test_loss_falls_on_an_easy_problem(objective):
+@pytest.mark.parametrize(
+    ("objective", "reached"),
+    [
+        ("affinity", 0.1),
+        ("balanced_affinity", 0.1),
+        ("whitened_kmeans", 0.1),
+        # Masks with the phase of the mixture leave an error, and so do clusters that touch.
+        ("whitened_kmeans + attractor_masks", 0.2),
+    ],
+)
+def test_loss_falls_on_an_easy_problem(objective, reached):
+    objective = resolve_objective(objective)
     config = TrainingConfig(
         objective=objective, segment_frames=(25,), learning_rate=0.02, max_epochs=12, batch_size=4
     )
     network = make_network(hidden_size=16, dropout=0.0)
     history = train(network, two_bands(), config)
     assert history[0]["loss"] > 0.2
-    assert history[-1]["loss"] < 0.1
+    assert history[-1]["loss"] < reached
     with torch.no_grad():
-        loss = batch_loss(network, two_bands().batch(8, 25, seed=7, step=0), objective)
+        batch = two_bands().batch(8, 25, seed=7, step=0, with_spectrograms=True)
+        loss = batch_loss(network, batch, objective)
     # The averaged weights that are left are good as well.
-    assert loss < 0.12
+    assert loss < 1.2 * reached
 
 
 def test_input_statistics_are_taken_from_the_data():
@@ -184,7 +198,7 @@ def test_loss_of_an_epoch_is_the_mean_over_its_steps(monkeypatch):
         losses.append(batch_loss(*args))
         return losses[-1]
 
-    monkeypatch.setattr(training, "batch_loss", noted)
+    monkeypatch.setattr(training.trainer, "batch_loss", noted)
     history = train(make_network(), make_bank(), replace(CONFIG, max_epochs=2))
     values = [loss.item() for loss in losses]
     assert history[0]["loss"] == pytest.approx(np.mean(values[:5]))
@@ -196,9 +210,11 @@ def test_batch_loss_is_the_mean_objective_of_the_batch():
     batch = make_bank().batch(4, 10, seed=0, step=0)
     losses = []
     for item in range(4):
-        part = mixing.Batch(*(tensor[item : item + 1] for tensor in batch[:3]), batch.n_sources)
-        losses.append(batch_loss(network, part, "affinity").item())
-    assert batch_loss(network, batch, "affinity").item() == pytest.approx(np.mean(losses))
+        part = training.banks.Batch(
+            *(tensor[item : item + 1] for tensor in batch[:3]), batch.n_sources
+        )
+        losses.append(batch_loss(network, part, Affinity()).item())
+    assert batch_loss(network, batch, Affinity()).item() == pytest.approx(np.mean(losses))
 
 
 def test_curriculum_divides_the_epochs_between_segment_lengths():
@@ -267,10 +283,10 @@ def test_early_stopping_stops_and_keeps_the_best_weights():
 def test_a_rise_smaller_than_the_tolerance_is_none():
     scores = [1.0, 1.005, 1.009, 1.009]
     validate = scripted([{"si_sdr_improvement": score} for score in scores], [])
-    config = replace(CONFIG, n_iter_no_change=2, tol=0.01)
+    config = replace(CONFIG, n_iter_no_change=2, tol_db=0.01)
     assert len(train(make_network(), make_bank(), config, validate=validate)) == 3
     validate = scripted([{"si_sdr_improvement": score} for score in scores], [])
-    config = replace(CONFIG, n_iter_no_change=2, tol=0.001)
+    config = replace(CONFIG, n_iter_no_change=2, tol_db=0.001)
     assert len(train(make_network(), make_bank(), config, validate=validate)) == 4
 
 
@@ -313,7 +329,7 @@ def test_without_validation_the_averaged_weights_are_left():
     train(network, make_bank(), replace(CONFIG, max_epochs=1))
     # The same five steps, with the average written out.
     with torch.random.fork_rng(devices=[]):
-        training._take_statistics(run)
+        training.trainer.take_statistics(run)
         average = {name: p.detach().double() for name, p in run.network.named_parameters()}
         run.network.train()
         for step in range(5):
@@ -331,7 +347,7 @@ def test_a_gradient_that_is_no_number_is_noticed_before_the_step(monkeypatch):
         loss = batch_loss(network, batch, objective)
         return loss + 0.0 * (network.embed.weight[0, 0] * 0.0).sqrt()
 
-    monkeypatch.setattr(training, "batch_loss", steep)
+    monkeypatch.setattr(training.trainer, "batch_loss", steep)
     network = make_network()
     with pytest.raises(FloatingPointError, match="its gradient nan"):
         train(network, make_bank(), CONFIG)

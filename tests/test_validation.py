@@ -253,7 +253,6 @@ BAD_PARAMETERS: list[tuple[str, Any]] = [
     ("hidden_size", -1),
     ("n_layers", 0),
     ("bidirectional", "yes"),
-    ("dropout", 1.0),
     ("objective", "dpcl"),
     ("sample_rate", 0),
     ("input_rate", 16000.0),

@@ -11,11 +11,11 @@ import torch
 from cases import speakers
 from measure import alternate
 
-from skdc.mixing import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.objectives import OBJECTIVES, one_hot_labels
-from skdc.projection import project_active
+from skdc.network.kernels.projection import project_active
+from skdc.objectives import BalancedAffinity, Outputs, Targets, one_hot_labels
 from skdc.training import Trainer, TrainingConfig
+from skdc.training.banks import SourceBank
 
 
 def main() -> None:
@@ -51,7 +51,8 @@ def main() -> None:
             trainer.optimizer.step()
 
         def objective(vectors=vectors, labels=labels, batch=batch) -> list[torch.Tensor]:
-            return [OBJECTIVES["balanced_affinity"](vectors, labels, batch.weights.flatten(1))]
+            targets = Targets(labels, batch.weights.flatten(1))
+            return [BalancedAffinity()(Outputs(vectors), targets)]
 
         def active(precision, layer=network.embed, batch=batch, states=hidden_states):
             states = states.to(getattr(torch, precision))

@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 from skdc import DeepClusteringSeparator
-from skdc.checkpoint import read_tensors
 from skdc.evaluation.run import Benchmark, evaluate_model
 from skdc.evaluation.tables import score_values
+from skdc.model_file import read_tensors
 from skdc.protocols import open_mixture_list
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from skdc.checkpoint import atomic_path
 from skdc.exceptions import AudioWarning
+from skdc.model_file import atomic_path
 from skdc.signal import resample
 
 __all__ = ["check_rate", "read_at_rate", "read_audio", "read_header", "read_rate", "write_audio"]

@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.checkpoint import atomic_path
     from skdc.evaluation.cards import check_model, curve_table, facts_table, refresh_card
     from skdc.evaluation.report import figures_tables
     from skdc.evaluation.run import model_fingerprint
     from skdc.evaluation.tables import read_rows
+    from skdc.model_file import atomic_path
     from skdc.separator import DeepClusteringSeparator
 
     separator = DeepClusteringSeparator.load(args.model, device="cpu")

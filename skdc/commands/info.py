@@ -49,7 +49,7 @@ def _installation() -> list[tuple[str, object]]:
 
 
 def _model(name: str) -> list[tuple[str, object]]:
-    from skdc.persistence import LOCAL_PARAMETERS
+    from skdc.parameters import LOCAL_PARAMETERS
 
     model = load_model(name, device="cpu")
     rows: list[tuple[str, object]] = [

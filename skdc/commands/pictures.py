@@ -24,8 +24,8 @@ def save_picture(draw: Callable[[], Any], path: Path) -> None:
     ImportError
         If matplotlib is not installed.
     """
-    from skdc.checkpoint import atomic_path
     from skdc.display import import_pyplot
+    from skdc.model_file import atomic_path
 
     pyplot = import_pyplot()
     # This backend draws into files and needs no screen.

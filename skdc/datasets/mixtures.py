@@ -143,7 +143,7 @@ def make_mixtures(
 
     See Also
     --------
-    skdc.mixing.SourceBank : Mixtures made anew for every training batch.
+    skdc.training.banks.SourceBank : Mixtures made anew for every training batch.
 
     Examples
     --------

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.checkpoint import read_tensors
 from skdc.evaluation.report import markdown_table
 from skdc.evaluation.run import Row, model_fingerprint
+from skdc.model_file import read_tensors
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

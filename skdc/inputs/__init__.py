@@ -14,7 +14,7 @@ from skdc.inputs.containers import (
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
-from skdc.inputs.recordings import CheckedRecordings, check_recordings
+from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
 from skdc.inputs.waveforms import Mixtures, check_mixtures, read_samples
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check_recordings",
     "collect",
     "hold_out",
+    "hold_out_speakers",
     "is_lazy",
     "read_samples",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -12,7 +12,7 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
 from skdc.inputs.waveforms import as_samples, find_peak, scale_samples
 
-__all__ = ["CheckedRecordings", "check_recordings"]
+__all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 
 
 class CheckedRecordings(Sequence[NDArray[np.float32]]):
@@ -42,6 +42,80 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
         return scale_samples(waveform, find_peak(waveform) or 1.0, self._audio)
+
+    def take(self, indices: Sequence[int]) -> CheckedRecordings:
+        """Give some of the recordings.
+
+        Parameters
+        ----------
+        indices : sequence of int
+
+        Returns
+        -------
+        CheckedRecordings
+        """
+        return CheckedRecordings(_Chosen(self._recordings, indices), self._audio)
+
+
+class _Chosen(Sequence[Any]):
+    """Some items of a sequence, taken from it when they are used."""
+
+    def __init__(self, items: Any, indices: Sequence[int]) -> None:
+        self._items = items
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[self._indices[index]]
+
+
+def hold_out_speakers(
+    recordings: CheckedRecordings,
+    speakers: Sequence[Hashable] | None,
+    n_sources: int,
+    random_state: np.random.RandomState,
+) -> tuple[CheckedRecordings, list[Hashable], CheckedRecordings, list[Hashable]]:
+    """Set a tenth of the speakers aside, enough for a mixture at least.
+
+    Parameters
+    ----------
+    recordings : CheckedRecordings
+    speakers : sequence of hashables or None
+        One a recording; None makes every recording a speaker.
+    n_sources : int
+        Speakers of a mixture.
+    random_state : RandomState
+
+    Returns
+    -------
+    kept, kept_speakers, held_out, held_out_speakers
+        Recordings and their speakers.
+
+    Raises
+    ------
+    ValueError
+        If there are too few speakers for mixtures of both parts.
+    """
+    names = list(range(len(recordings))) if speakers is None else list(speakers)
+    different = list(dict.fromkeys(names))
+    n_held_out = max(n_sources, len(different) // 10)
+    if len(different) < n_held_out + n_sources:
+        raise ValueError(
+            f"early stopping sets a tenth of the speakers aside, at least {n_sources}, but there "
+            f"are only {len(different)}; give recordings of more speakers, or X_val and y_val"
+        )
+    order = random_state.permutation(len(different))
+    chosen = {different[i] for i in order[:n_held_out]}
+    kept = [i for i, name in enumerate(names) if name not in chosen]
+    others = [i for i, name in enumerate(names) if name in chosen]
+    return (
+        recordings.take(kept),
+        [names[i] for i in kept],
+        recordings.take(others),
+        [names[i] for i in others],
+    )
 
 
 def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> CheckedRecordings:

@@ -13,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skdc.checkpoint import atomic_path
 from skdc.datasets.mixtures import check_count
 from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.model_file import atomic_path
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     FolderProtocol,

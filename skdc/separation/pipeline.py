@@ -216,7 +216,7 @@ class Separator:
                     states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
                     with self.autocast():
-                        vectors = self.network.spread(own_states.contiguous()).squeeze(0)
+                        vectors = self.network.embed(own_states.contiguous()).squeeze(0)
                     yield spectrogram, vectors
 
     def autocast(self) -> torch.autocast:

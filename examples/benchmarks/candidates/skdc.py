@@ -14,13 +14,13 @@ from cases import (
     speakers,
 )
 
-from skdc.mixing import SourceBank
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import affinity_loss, one_hot_labels
 from skdc.parameters import resolve_precision
 from skdc.separation import Separator, kmeans
 from skdc.signal import Framing
 from skdc.training import Trainer, TrainingConfig
+from skdc.training.banks import SourceBank
 
 CPU = torch.device("cpu")
 

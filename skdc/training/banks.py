@@ -1,4 +1,4 @@
-"""Training batches made on the device: random segments, levels and partners, no Python in between.
+"""Training batches, made on the device: segments, levels and partners are random.
 
 A bank holds every recording in one flat tensor; a batch is a handful of random numbers, one gather
 and a short-time Fourier transform. Batch number `step` is a pure function of the seed and the
@@ -7,13 +7,16 @@ step, so a resumed run sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from torch import Tensor
+from torch.nn import functional
 
 from skdc import signal
 from skdc.signal import Framing, active_level
@@ -22,6 +25,7 @@ from skdc.storage import ArrayStore
 __all__ = [
     "Batch",
     "BatchSource",
+    "DynamicMixing",
     "MixtureBank",
     "SourceBank",
     "make_bank",
@@ -42,12 +46,19 @@ class Batch(NamedTuple):
         0 for bins that are inactive or of no source.
     n_sources : int
         Largest number of sources of a mixture.
+    mixture : float32 Tensor of shape (n_mixtures, n_frames, n_bins) or None
+        Magnitude of the mixture, where it was asked for.
+    sources : float32 Tensor of shape (n_mixtures, n_sources, n_frames, n_bins) or None
+        Truncated phase-sensitive targets, where they were asked for: the real part of each
+        source in the direction of the mixture, clipped to 0...magnitude.
     """
 
     features: Tensor
     labels: Tensor
     weights: Tensor
     n_sources: int
+    mixture: Tensor | None = None
+    sources: Tensor | None = None
 
 
 class BatchSource(Protocol):
@@ -55,10 +66,82 @@ class BatchSource(Protocol):
 
     framing: Framing
     n_mixture_samples: int
+    has_waveforms: bool
+    digest: str
 
-    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+    def batch(
+        self,
+        n_mixtures: int,
+        n_frames: int,
+        *,
+        seed: int,
+        step: int,
+        with_spectrograms: bool = False,
+    ) -> Batch:
         """Make batch number `step`."""
         ...
+
+
+class DynamicMixing(BaseEstimator):
+    """How recordings are mixed anew for every training step.
+
+    Parameters
+    ----------
+    level_range_db : float, default=5.0
+        Largest level difference between two sources of a mixture, dB.
+    speeds : tuple of float, default=(1.0,)
+        Each source is played at one of these speeds, drawn at random: 0.9 and 1.1 make other
+        voices of the speakers there are. More voices help where speakers are few.
+    similar_share : float, default=0.0
+        Share of the mixtures, 0...1, whose later sources are drawn from the quarter of the
+        speakers whose average spectrum is nearest to that of the first: the pairs that are hard
+        to tell apart, mostly of one sex.
+    n_sources : tuple of int or None, default=None
+        Numbers of sources of a mixture, one drawn for each; ``(1, 2, 3)`` trains on one to three
+        talkers. None takes those of the mixtures that `fit` was given.
+
+    Examples
+    --------
+    >>> from skdc.training import DynamicMixing
+    >>> DynamicMixing(speeds=(0.9, 1.0, 1.1), similar_share=0.25)
+    DynamicMixing(similar_share=0.25, speeds=(0.9, 1.0, 1.1))
+    """
+
+    def __init__(
+        self,
+        level_range_db: float = 5.0,
+        speeds: Sequence[float] = (1.0,),
+        similar_share: float = 0.0,
+        n_sources: Sequence[int] | None = None,
+    ) -> None:
+        self.level_range_db = level_range_db
+        self.speeds = speeds
+        self.similar_share = similar_share
+        self.n_sources = n_sources
+
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is out of its range.
+        """
+        speeds = np.atleast_1d(np.asarray(self.speeds, dtype=float))
+        if not speeds.size or not np.all((speeds >= 0.5) & (speeds <= 2.0)):
+            raise ValueError(f"speeds={self.speeds!r} must be one or several numbers of 0.5 to 2")
+        if not 0 <= self.similar_share <= 1:
+            raise ValueError(f"similar_share={self.similar_share!r} must lie between 0 and 1")
+        if not 0 <= self.level_range_db < np.inf:
+            raise ValueError(
+                f"level_range_db={self.level_range_db!r} must be finite and not negative"
+            )
+        if self.n_sources is not None:
+            counts = np.atleast_1d(np.asarray(self.n_sources))
+            if not counts.size or counts.dtype.kind not in "iu" or counts.min() < 1:
+                raise ValueError(
+                    f"n_sources={self.n_sources!r} must be one or several ints from 1"
+                )
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -77,7 +160,7 @@ def step_seed(seed: int, step: int) -> int:
 
     Examples
     --------
-    >>> from skdc.mixing import step_seed
+    >>> from skdc.training.banks import step_seed
     >>> step_seed(0, 1) == step_seed(1, 0)
     False
     """
@@ -89,7 +172,9 @@ def _generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(step_seed(seed, step))
 
 
-def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
+def make_targets(
+    mixtures: Tensor, sources: Tensor, framing: Framing, *, with_spectrograms: bool = False
+) -> Batch:
     """Turn waveforms into features, labels and weights.
 
     Parameters
@@ -98,6 +183,8 @@ def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
     sources : Tensor of shape (n_mixtures, n_sources, n_samples)
         Reference sources; silent ones pad mixtures of fewer sources.
     framing : Framing
+    with_spectrograms : bool, default=False
+        Whether to give the magnitude of the mixture and the targets of the sources too.
 
     Returns
     -------
@@ -106,20 +193,29 @@ def make_targets(mixtures: Tensor, sources: Tensor, framing: Framing) -> Batch:
     Examples
     --------
     >>> import torch
-    >>> from skdc.mixing import make_targets
     >>> from skdc.signal import Framing
+    >>> from skdc.training.banks import make_targets
     >>> sources = torch.rand(4, 2, 6336)
     >>> make_targets(sources.sum(1), sources, Framing()).labels.shape
     torch.Size([4, 100, 129])
     """
-    spectrogram = framing.stft(mixtures)
-    labels = signal.dominant_source(framing.stft(sources))
-    weights = framing.activity(spectrogram).float()
-    return Batch(signal.log_magnitude(spectrogram), labels, weights, sources.shape[1])
+    spectrogram = framing.stft(mixtures)  # (mixtures, frames, bins)
+    parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
+    batch = Batch(
+        signal.log_magnitude(spectrogram),
+        signal.dominant_source(parts),
+        framing.activity(spectrogram).float(),
+        sources.shape[1],
+    )
+    if not with_spectrograms:
+        return batch
+    masks = signal.phase_sensitive_masks(parts, spectrogram)
+    magnitude = spectrogram.abs()
+    return batch._replace(mixture=magnitude, sources=masks * magnitude.unsqueeze(1))
 
 
 class SourceBank:
-    """Single-speaker recordings, mixed anew for every batch.
+    """Single-speaker recordings, mixed anew for every batch: dynamic mixing.
 
     Every recording is brought to the same active level and laid end to end with the others of its
     speaker. A mixture takes a random stretch of each of several different speakers, speakers
@@ -133,9 +229,10 @@ class SourceBank:
         Speaker of each recording: nobody is mixed with themselves. Without it, every recording
         counts as a speaker.
     n_sources : int or sequence of int, default=2
-        Sources of a mixture; from a sequence, one is drawn for each mixture.
-    level_range_db : float, default=5.0
-        Largest level difference between two sources of a mixture, dB.
+        Sources of a mixture; from a sequence, one is drawn for each mixture. Those of `mixing`
+        come first.
+    mixing : DynamicMixing, optional
+        Levels, speeds and partners.
     sample_rate : int, default=8000
         Hz; used for measuring levels only.
     framing : Framing, optional
@@ -145,6 +242,11 @@ class SourceBank:
         Whether the bank lives in a temporary file instead, for more than memory holds. Batches
         are the same.
 
+    Attributes
+    ----------
+    digest : str
+        Differs where recordings, speakers or the way of mixing differ.
+
     Raises
     ------
     ValueError
@@ -153,12 +255,14 @@ class SourceBank:
     Examples
     --------
     >>> import numpy as np
-    >>> from skdc.mixing import SourceBank
+    >>> from skdc.training.banks import SourceBank
     >>> rng = np.random.default_rng(0)
     >>> bank = SourceBank(rng.standard_normal((3, 16000)), speakers=["ann", "bob", "cyn"])
     >>> bank.batch(4, 100, seed=0, step=0).features.shape
     torch.Size([4, 100, 129])
     """
+
+    has_waveforms = True
 
     def __init__(
         self,
@@ -166,46 +270,85 @@ class SourceBank:
         speakers: Sequence[Hashable] | None = None,
         *,
         n_sources: int | Sequence[int] = 2,
-        level_range_db: float = 5.0,
+        mixing: DynamicMixing | None = None,
         sample_rate: int = 8000,
         framing: Framing | None = None,
         device: torch.device | None = None,
         on_disk: bool = False,
     ) -> None:
         self.framing = framing or Framing()
-        self.level_range_db = level_range_db
+        self.mixing = mixing or DynamicMixing()
+        self.mixing.check()
+        if self.mixing.n_sources is not None:
+            n_sources = self.mixing.n_sources
         self._counts = torch.as_tensor(np.atleast_1d(np.asarray(n_sources)))
         self._max_sources = int(self._counts.max())
+        self._speeds = torch.as_tensor(np.atleast_1d(np.asarray(self.mixing.speeds, dtype=float)))
         by_speaker: dict[Hashable, list[int]] = {}
         for index in range(len(sources)):
             speaker = index if speakers is None else speakers[index]
             by_speaker.setdefault(speaker, []).append(index)
-        lengths = []
+        lengths, spectra = [], []
+        digest = hashlib.blake2b(repr((self._counts.tolist(), self.mixing)).encode())
         with ArrayStore(on_disk) as store:
             for indices in by_speaker.values():
+                length, power = 0, torch.zeros(self.framing.n_bins, dtype=torch.float64)
                 # Each is taken out once: they may be read from files.
-                length = sum(self._keep(sources[i], sample_rate, store) for i in indices)
+                for recording in (self._levelled(sources[i], sample_rate) for i in indices):
+                    if recording is not None:
+                        store.append(recording)
+                        digest.update(recording.data)
+                        length += len(recording)
+                        if self.mixing.similar_share > 0:
+                            magnitude = self.framing.stft(torch.from_numpy(recording)).abs()
+                            power += magnitude.square().sum(0)
                 lengths += [length] * (length > 0)
+                spectra += [power.clamp_min(1e-12).log()] * (length > 0)
+                digest.update(repr(length).encode())
             if len(lengths) < self._max_sources:
                 raise ValueError(
                     f"got recordings of {len(lengths)} speakers that are not silent; mixtures of "
                     f"{self._max_sources} sources need at least {self._max_sources} different ones"
                 )
             flat = torch.from_numpy(store.flat())
+        self.digest = digest.hexdigest()[:32]
         self._lengths = torch.tensor(lengths)
         self._offsets = self._lengths.cumsum(0) - self._lengths
+        self._chances = self._lengths.double()
+        self._similar = self._near_speakers(spectra) if self.mixing.similar_share > 0 else None
         self._device = device or torch.device("cpu")
         self._flat = flat if on_disk else flat.to(self._device)
         self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
 
     @staticmethod
-    def _keep(source: NDArray[np.floating], sample_rate: int, store: ArrayStore) -> int:
-        """Store a recording at the common level, and give its length; 0 for a silent one."""
+    def _levelled(source: NDArray[np.floating], sample_rate: int) -> NDArray[np.float32] | None:
+        """Bring a recording to the common level; None for a silent one."""
         level = active_level(source, sample_rate)
         if level == 0:
-            return 0
-        store.append((np.asarray(source) * (0.1 / level)).astype(np.float32))
-        return len(source)
+            return None
+        return np.ascontiguousarray(np.asarray(source) * (0.1 / level), dtype=np.float32)
+
+    def _near_speakers(self, spectra: list[Tensor]) -> Tensor:
+        """Which speakers are among the quarter nearest to each: (n_speakers, n_speakers)."""
+        shapes = torch.stack(spectra)  # (n_speakers, n_bins)
+        shapes = shapes - shapes.mean(1, keepdim=True)  # without level and amount of speech
+        distances = torch.cdist(shapes, shapes)
+        distances.fill_diagonal_(torch.inf)
+        n_near = min(len(shapes) - 1, max(self._max_sources - 1, len(shapes) // 4))
+        near = torch.zeros_like(distances, dtype=torch.bool)
+        return near.scatter_(1, distances.argsort(1)[:, :n_near], True)
+
+    def _draw_speakers(self, n_mixtures: int, generator: torch.Generator) -> Tensor:
+        """Draw the speakers of mixtures: (n_mixtures, n_sources), all different in a row."""
+        chances = self._chances.expand(n_mixtures, -1)
+        speakers = torch.multinomial(chances, self._max_sources, generator=generator)
+        if self._similar is None or self._max_sources == 1:
+            return speakers
+        is_similar = torch.rand(n_mixtures, generator=generator) < self.mixing.similar_share
+        near = self._chances * self._similar[speakers[:, 0]]
+        others = torch.multinomial(near, self._max_sources - 1, generator=generator)
+        speakers[:, 1:] = torch.where(is_similar[:, None], others, speakers[:, 1:])
+        return speakers
 
     def mixtures(
         self, n_mixtures: int, n_samples: int, generator: torch.Generator
@@ -225,11 +368,10 @@ class SourceBank:
             Sums to the mixtures.
         """
         shape = (n_mixtures, self._max_sources)
-        chances = self._lengths.double().expand(n_mixtures, -1)
-        speaker = torch.multinomial(chances, self._max_sources, generator=generator)
+        speaker = self._draw_speakers(n_mixtures, generator)
         length = self._lengths[speaker]
         start = (torch.rand(shape, generator=generator, dtype=torch.float64) * length).long()
-        gain_db = (torch.rand(shape, generator=generator) - 0.5) * self.level_range_db
+        gain_db = (torch.rand(shape, generator=generator) - 0.5) * self.mixing.level_range_db
         gain = 10 ** (gain_db / 20)
         count = self._counts[torch.randint(len(self._counts), (n_mixtures,), generator=generator)]
         gain = gain * (torch.arange(self._max_sources) < count[:, None])
@@ -239,12 +381,33 @@ class SourceBank:
             tensor.to(device, non_blocking=True).unsqueeze(-1)
             for tensor in (start, length, self._offsets[speaker], gain)
         )
-        # A stretch that runs over the end of what a speaker said goes on at the beginning.
-        position = (start + torch.arange(n_samples, device=device)) % length + offset
-        sources = (self._flat[position] * gain).to(self._device)
+        if len(self._speeds) == 1 and self._speeds[0] == 1:
+            stretches = self._stretches(start, length, offset, n_samples)
+        else:
+            speed = torch.randint(len(self._speeds), shape, generator=generator)
+            stretches = torch.empty(*shape, n_samples, device=device)
+            for index, value in enumerate(self._speeds.tolist()):
+                own = speed == index  # (mixtures, sources)
+                n_read = max(2, round(n_samples * value))
+                read = self._stretches(start[own], length[own], offset[own], n_read)
+                stretches[own] = _played_faster(read, n_samples)
+        sources = (stretches * gain).to(self._device)
         return sources.sum(1), sources
 
-    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+    def _stretches(self, start: Tensor, length: Tensor, offset: Tensor, n_samples: int) -> Tensor:
+        # A stretch that runs over the end of what a speaker said goes on at the beginning.
+        position = (start + torch.arange(n_samples, device=start.device)) % length + offset
+        return self._flat[position]
+
+    def batch(
+        self,
+        n_mixtures: int,
+        n_frames: int,
+        *,
+        seed: int,
+        step: int,
+        with_spectrograms: bool = False,
+    ) -> Batch:
         """Make batch number `step`.
 
         Parameters
@@ -253,6 +416,8 @@ class SourceBank:
             Size of the batch.
         seed, step : int
             The batch is a function of these two.
+        with_spectrograms : bool, default=False
+            As for `make_targets`.
 
         Returns
         -------
@@ -260,7 +425,21 @@ class SourceBank:
         """
         n_samples = self.framing.segment_samples(n_frames)
         mixtures, sources = self.mixtures(n_mixtures, n_samples, _generator(seed, step))
-        return make_targets(mixtures, sources, self.framing)
+        return make_targets(mixtures, sources, self.framing, with_spectrograms=with_spectrograms)
+
+
+def _played_faster(waveforms: Tensor, n_samples: int) -> Tensor:
+    """Resample waveforms to a number of samples, by their Fourier transform.
+
+    Pitch and tempo change together, as on a tape that runs at another speed.
+    """
+    n_read = waveforms.shape[-1]
+    if n_read == n_samples:
+        return waveforms
+    spectrum = torch.fft.rfft(waveforms)
+    n_kept = min(n_read, n_samples) // 2 + 1
+    spectrum = functional.pad(spectrum[..., :n_kept], (0, n_samples // 2 + 1 - n_kept))
+    return torch.fft.irfft(spectrum, n_samples) * (n_samples / n_read)
 
 
 class MixtureBank:
@@ -282,7 +461,7 @@ class MixtureBank:
     Examples
     --------
     >>> import numpy as np
-    >>> from skdc.mixing import MixtureBank
+    >>> from skdc.training.banks import MixtureBank
     >>> sources = np.random.default_rng(0).standard_normal((3, 2, 8000))
     >>> bank = MixtureBank(list(sources.sum(1)), list(sources))
     >>> bank.batch(5, 50, seed=0, step=0).labels.shape
@@ -310,6 +489,12 @@ class MixtureBank:
         self._mixtures = [keep(np.asarray(x, np.float32)) for x in mixtures]
         self._references = [keep(y) for y in references]
         self._is_labels = not self._references[0].is_floating_point()
+        self.has_waveforms = not self._is_labels
+        digest = hashlib.blake2b()
+        for item in (*self._mixtures, *self._references):
+            digest.update(repr(tuple(item.shape)).encode())
+            digest.update(item.cpu().contiguous().numpy().data)
+        self.digest = digest.hexdigest()[:32]
         self.n_sources = max(
             int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
         )
@@ -317,7 +502,15 @@ class MixtureBank:
         self._lengths = torch.tensor([len(x) for x in mixtures], dtype=torch.float64)
         self.n_mixture_samples = int(self._lengths.sum())
 
-    def batch(self, n_mixtures: int, n_frames: int, *, seed: int, step: int) -> Batch:
+    def batch(
+        self,
+        n_mixtures: int,
+        n_frames: int,
+        *,
+        seed: int,
+        step: int,
+        with_spectrograms: bool = False,
+    ) -> Batch:
         """Make batch number `step`: mixtures by their length, segments anywhere.
 
         Parameters
@@ -326,6 +519,8 @@ class MixtureBank:
             Size of the batch. Mixtures shorter than a segment are padded with zeros.
         seed, step : int
             The batch is a function of these two.
+        with_spectrograms : bool, default=False
+            As for `make_targets`; not where the references are label maps.
 
         Returns
         -------
@@ -360,7 +555,9 @@ class MixtureBank:
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
         segments, targets = segments.to(self._device), targets.to(self._device)
         if not self._is_labels:
-            return make_targets(segments, targets, self.framing)
+            return make_targets(
+                segments, targets, self.framing, with_spectrograms=with_spectrograms
+            )
         spectrogram = self.framing.stft(segments)
         weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
         return Batch(signal.log_magnitude(spectrogram), targets, weights, self.n_sources)
@@ -370,7 +567,7 @@ def make_bank(
     mixtures: Sequence[NDArray[np.floating]],
     references: Sequence[NDArray[np.generic]],
     *,
-    remix: bool = True,
+    remix: bool | DynamicMixing = True,
     sample_rate: int = 8000,
     framing: Framing | None = None,
     device: torch.device | None = None,
@@ -382,7 +579,7 @@ def make_bank(
     ----------
     mixtures, references
         As for `MixtureBank`.
-    remix : bool, default=True
+    remix : bool or DynamicMixing, default=True
         Mix the reference sources anew, as far as that can be done: not label maps, and not the
         sources of a single mixture, which could only be mixed to what they were.
     sample_rate, framing, device, on_disk
@@ -395,7 +592,7 @@ def make_bank(
     Examples
     --------
     >>> import numpy as np
-    >>> from skdc.mixing import make_bank
+    >>> from skdc.training.banks import make_bank
     >>> sources = np.random.default_rng(0).standard_normal((3, 2, 8000))
     >>> type(make_bank(list(sources.sum(1)), list(sources))).__name__
     'SourceBank'
@@ -407,6 +604,7 @@ def make_bank(
         return SourceBank(
             sources,
             n_sources=counts,
+            mixing=remix if isinstance(remix, DynamicMixing) else None,
             sample_rate=sample_rate,
             framing=framing,
             device=device,

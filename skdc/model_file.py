@@ -43,7 +43,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from skdc.checkpoint import atomic_path
+    >>> from skdc.model_file import atomic_path
     >>> folder = tempfile.TemporaryDirectory()
     >>> with atomic_path(Path(folder.name) / "note.txt") as temporary:
     ...     _ = temporary.write_text("whole")
@@ -94,7 +94,7 @@ def write_tensors(
     --------
     >>> import tempfile, torch
     >>> from pathlib import Path
-    >>> from skdc.checkpoint import read_tensors, write_tensors
+    >>> from skdc.model_file import read_tensors, write_tensors
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_tensors(Path(folder) / "model.safetensors", {"a": torch.ones(2)}, {"epoch": 3})
     ...     tensors, header = read_tensors(Path(folder) / "model.safetensors")

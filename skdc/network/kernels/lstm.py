@@ -38,14 +38,14 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
     Examples
     --------
     >>> import torch
-    >>> from skdc.recurrent import train_lstm
+    >>> from skdc.network.kernels.lstm import train_lstm
     >>> trunk = torch.nn.LSTM(5, 4, batch_first=True, bidirectional=True)
     >>> train_lstm(trunk, torch.randn(2, 7, 5)).shape
     torch.Size([2, 7, 8])
     """
     # The frames come first, so that the inputs of one frame lie together.
     hidden = inputs.to(dtype).transpose(0, 1).contiguous()
-    parameters = list(trunk.parameters())
+    parameters = list(trunk.parameters(recurse=False))
     per_layer = len(parameters) // trunk.num_layers
     for layer in range(trunk.num_layers):
         if layer > 0:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from skdc.recurrent import train_lstm
+from skdc.network.kernels.lstm import train_lstm
 
 
 def make_trunk(*sizes, dtype=torch.float64, **options):

@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from skdc import signal
-from skdc.mixing import MixtureBank, SourceBank, make_bank, make_targets, step_seed
 from skdc.signal import Framing, active_level
+from skdc.training.banks import (
+    DynamicMixing,
+    MixtureBank,
+    SourceBank,
+    make_bank,
+    make_targets,
+    step_seed,
+)
 
 FRAMING = Framing(win_length=16, hop_length=4)
 
@@ -33,7 +40,7 @@ def heard(source):
 
 def assert_same_batch(a, b):
     for left, right in zip(a, b, strict=True):
-        assert left == right if isinstance(left, int) else torch.equal(left, right)
+        assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
 
 
 # -- sources that are mixed anew -----------------------------------------------------------------
@@ -72,7 +79,7 @@ def test_speakers_are_drawn_by_how_much_they_speak():
 def test_levels_differ_by_no_more_than_the_range(level_range_db):
     # However loud the recordings were.
     recordings = [tone(10, amplitude=30.0), tone(20, amplitude=1e-3), tone(30)]
-    _, sources = draw(SourceBank(recordings, level_range_db=level_range_db), 500)
+    _, sources = draw(SourceBank(recordings, mixing=DynamicMixing(level_range_db)), 500)
     levels = 10 * torch.log10(sources.square().mean(-1))
     difference = (levels[:, 0] - levels[:, 1]).abs()
     assert difference.max() <= level_range_db + 1e-2
@@ -81,7 +88,7 @@ def test_levels_differ_by_no_more_than_the_range(level_range_db):
 
 def test_sources_are_stretches_of_what_one_speaker_said():
     recordings = noise(3, 150)
-    _, sources = draw(SourceBank(recordings, level_range_db=0), 30, 60)
+    _, sources = draw(SourceBank(recordings, mixing=DynamicMixing(0.0)), 30, 60)
     starts = set()
     for source in sources.flatten(0, 1).double().numpy():
         found = []
@@ -99,7 +106,7 @@ def test_sources_are_stretches_of_what_one_speaker_said():
 
 def test_recordings_of_a_speaker_are_laid_end_to_end():
     parts = [tone(5, 100), tone(10, 100)]
-    bank = SourceBank(parts, ["a", "a"], n_sources=1, level_range_db=0)
+    bank = SourceBank(parts, ["a", "a"], n_sources=1, mixing=DynamicMixing(0.0))
     _, sources = draw(bank, 40, 200)
     whole = np.concatenate(parts)
     for source in sources[:, 0].double().numpy():
@@ -112,6 +119,74 @@ def test_segments_longer_than_a_recording_go_round():
     _, sources = draw(SourceBank([tone(10), tone(20)]), 3, 1200)
     torch.testing.assert_close(sources[..., :400], sources[..., 400:800])
     torch.testing.assert_close(sources[..., :400], sources[..., 800:])
+
+
+def test_speeds_make_other_voices():
+    bank = SourceBank([tone(20), tone(40)], mixing=DynamicMixing(0.0, speeds=(0.9, 1.0, 1.1)))
+    mixtures, sources = draw(bank, 60, 4000)
+    torch.testing.assert_close(sources.sum(1), mixtures)
+    # A tone of 20 cycles in 400 samples has 200 in 4000, and 0.9 or 1.1 times as many when it is
+    # played at that speed.
+    heard_ones = {heard(source) for source in sources.flatten(0, 1)}
+    assert heard_ones == {180, 200, 220, 360, 400, 440}
+    levels = sources.square().mean(-1).sqrt()
+    torch.testing.assert_close(levels, torch.full_like(levels, 0.1), rtol=0.05, atol=0)
+
+
+def test_a_speed_of_one_is_the_recording_itself():
+    recordings = noise(3, 500)
+    plain, _ = draw(SourceBank(recordings), 5)
+    again, _ = draw(SourceBank(recordings, mixing=DynamicMixing(speeds=(1.0,))), 5)
+    assert torch.equal(plain, again)
+
+
+def test_speakers_alike_are_mixed_more_often_on_request():
+    # Four pairs of neighbours; a tone of a bin of its own would not be like any other.
+    cycles = [25, 27, 75, 77, 125, 127, 175, 177]
+    recordings = [tone(c) for c in cycles]
+
+    def share_of_neighbours(similar_share):
+        mixing = DynamicMixing(similar_share=similar_share)
+        _, sources = draw(SourceBank(recordings, mixing=mixing, framing=FRAMING), 400)
+        return np.mean([abs(heard(a) - heard(b)) == 2 for a, b in sources])
+
+    assert share_of_neighbours(0.0) == pytest.approx(1 / 7, abs=0.08)
+    assert share_of_neighbours(1.0) == pytest.approx(1 / 2, abs=0.1)  # one of the nearest two
+    assert share_of_neighbours(0.5) == pytest.approx((1 / 7 + 1 / 2) / 2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"speeds": ()}, "speeds"),
+        ({"speeds": (1.0, 3.0)}, "numbers of 0.5 to 2"),
+        ({"speeds": (np.nan,)}, "speeds"),
+        ({"similar_share": 1.5}, "similar_share=1.5 must lie between 0 and 1"),
+        ({"level_range_db": -1.0}, "level_range_db=-1.0 must be finite"),
+        ({"n_sources": (0, 2)}, "n_sources"),
+        ({"n_sources": (1.5,)}, "n_sources"),
+    ],
+)
+def test_ways_of_mixing_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SourceBank(noise(3, 200), mixing=DynamicMixing(**settings))
+
+
+def test_the_digest_tells_data_apart():
+    recordings = noise(3, 300)
+    changed = recordings.copy()
+    changed[1, 7] += 1e-3
+    digests = [
+        SourceBank(recordings).digest,
+        SourceBank(changed).digest,
+        SourceBank(recordings[:, :299]).digest,
+        SourceBank(recordings, ["a", "b", "b"]).digest,
+        SourceBank(recordings, n_sources=3).digest,
+        SourceBank(recordings, mixing=DynamicMixing(3.0)).digest,
+        SourceBank(recordings, mixing=DynamicMixing(similar_share=0.5)).digest,
+    ]
+    assert len(set(digests)) == len(digests)
+    assert SourceBank(recordings, on_disk=True).digest == digests[0]
 
 
 def test_silent_recordings_are_left_out():

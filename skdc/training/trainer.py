@@ -12,9 +12,10 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,93 +23,35 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from skdc.checkpoint import read_tensors, write_tensors
-from skdc.mixing import Batch, BatchSource, step_seed
+from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
-from skdc.objectives import OBJECTIVES, one_hot_labels
+from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
+from skdc.training.banks import Batch, BatchSource, step_seed
+from skdc.training.checkpoint import RunFile, weights_digest
+from skdc.training.clipping import AdaptiveClipping
+from skdc.training.config import TrainingConfig
 
-__all__ = ["Trainer", "TrainingConfig", "batch_loss", "train"]
+__all__ = ["Trainer", "batch_loss", "take_statistics", "train"]
 
 logger = logging.getLogger("skdc")
 
 History = list[dict[str, float]]
 Validate = Callable[[EmbeddingNetwork], dict[str, float]]
 
-_WARMUP_STEPS = 200
 _STATISTICS_BATCHES = 8
 _AVERAGE_DECAY = 0.999
-# What a checkpoint counts.
-_COUNTERS = ("step", "epoch", "epoch_step", "hours", "seconds")
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of a training run.
-
-    Parameters
-    ----------
-    objective : str, default="balanced_affinity"
-        A key of `skdc.objectives.OBJECTIVES`.
-    segment_frames : tuple of int, default=(100,)
-        Frames of a training segment. Several make a curriculum: the epochs are divided evenly
-        between them, in order.
-    batch_size : int, default=16
-        Segments in a batch.
-    learning_rate : float, default=1e-3
-        Of Adam, after a warm-up; it falls linearly to a twentieth over the last part of the run.
-    decay_fraction : float, default=0.3
-        That part of `max_epochs`, 0...1.
-    max_epochs : int, default=100
-        Passes over as much audio as the training data holds.
-    clip_norm : float, default=1.0
-        Largest norm of the gradient.
-    n_iter_no_change : int or None, default=None
-        Stop when the validation score has not risen for so many epochs.
-    tol : float, default=0.01
-        What counts as a rise, in the unit of the validation score.
-    time_limit : float or None, default=None
-        Stop after so many seconds, at the end of a step.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Of the network's arithmetic; weights and objective stay in float32.
-    seed : int, default=0
-    """
-
-    objective: str = "balanced_affinity"
-    segment_frames: tuple[int, ...] = (100,)
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    decay_fraction: float = 0.3
-    max_epochs: int = 100
-    clip_norm: float = 1.0
-    n_iter_no_change: int | None = None
-    tol: float = 0.01
-    time_limit: float | None = None
-    precision: str = "float32"
-    seed: int = 0
-
-    def epoch_segment_frames(self, epoch: int) -> int:
-        """Frames of a segment in an epoch (counted from 0)."""
-        stage = epoch * len(self.segment_frames) // self.max_epochs
-        return self.segment_frames[min(stage, len(self.segment_frames) - 1)]
-
-    def rate(self, progress: float, step: int) -> float:
-        """Learning rate at a step (counted from 0), `progress` of the way through the run."""
-        # A run too short for the whole warm-up warms up over its first twentieth.
-        warmup = min(1.0, max((step + 1) / _WARMUP_STEPS, 20 * progress))
-        left = max(0.0, 1.0 - progress)
-        decay = min(1.0, left / self.decay_fraction) if self.decay_fraction > 0 else 1.0
-        return self.learning_rate * warmup * max(0.05, decay)
-
-
-def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tensor:
+def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) -> Tensor:
     """Mean objective of a batch.
 
     Parameters
     ----------
     network : EmbeddingNetwork
+        With the heads that the objective needs.
     batch : Batch
-    objective : str
-        A key of `skdc.objectives.OBJECTIVES`.
+        With spectrograms, if the objective needs them.
+    objective : Objective
 
     Returns
     -------
@@ -117,25 +60,53 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: str) -> Tenso
     Examples
     --------
     >>> import torch
-    >>> from skdc.mixing import make_targets
-    >>> from skdc.signal import Framing
     >>> from skdc.network import EmbeddingNetwork, NetworkConfig
+    >>> from skdc.objectives import Affinity
+    >>> from skdc.signal import Framing
     >>> from skdc.training import batch_loss
+    >>> from skdc.training.banks import make_targets
     >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))
     >>> sources = torch.rand(4, 2, 6336)
-    >>> loss = batch_loss(network, make_targets(sources.sum(1), sources, Framing()), "affinity")
+    >>> loss = batch_loss(network, make_targets(sources.sum(1), sources, Framing()), Affinity())
     >>> 0 < loss.item() < 1
     True
     """
-    loss, labels = OBJECTIVES[objective], one_hot_labels(batch.labels, batch.n_sources)
-    if batch.features.device.type == "cpu":
-        # Only bins that count, which differ in number from mixture to mixture.
-        active = batch.weights > 0
-        vectors = network.project_active(batch.features, active)
-        targets = (x[active].split([len(v) for v in vectors]) for x in (labels, batch.weights))
-        return torch.stack([loss(*own) for own in zip(vectors, *targets, strict=True)]).mean()
-    embeddings = network.project(batch.features).flatten(1, 2)  # (mixtures, bins, embedding)
-    return loss(embeddings, labels.flatten(1, 2), batch.weights.flatten(1)).mean()
+    states = network.states(batch.features)
+    embed = network.embed if "embeddings" in objective.needs else None
+    mask_head = network.mask_head if "masks" in objective.needs else None
+    labels = one_hot_labels(batch.labels, batch.n_sources)
+    # (mixtures, sources, frames, bins) -> (mixtures, frames, bins, sources)
+    sources = None if batch.sources is None else batch.sources.movedim(1, -1)
+    if batch.features.device.type != "cpu":
+        # (mixtures, frames, bins, ...) -> (mixtures, bins of all frames, ...)
+        outputs = Outputs(
+            None if embed is None else embed(states).flatten(1, 2),
+            None if mask_head is None else mask_head(states).flatten(1, 2),
+        )
+        targets = Targets(
+            labels.flatten(1, 2),
+            batch.weights.flatten(1, 2),
+            None if batch.mixture is None else batch.mixture.flatten(1, 2),
+            None if sources is None else sources.flatten(1, 2),
+        )
+        return objective(outputs, targets).mean()
+    # Only bins that count, which differ in number from mixture to mixture.
+    active = batch.weights > 0
+    counts = active.sum((1, 2)).tolist()
+    nothing = [None] * len(counts)
+    outputs_of_each = map(
+        Outputs,
+        nothing if embed is None else embed.active(states, active),
+        nothing if mask_head is None else mask_head.active(states, active),
+    )
+    targets_of_each = map(
+        Targets,
+        labels[active].split(counts),
+        batch.weights[active].split(counts),
+        nothing if batch.mixture is None else batch.mixture[active].split(counts),
+        nothing if sources is None else sources[active].split(counts),
+    )
+    return torch.stack(list(map(objective, outputs_of_each, targets_of_each))).mean()
 
 
 def _score(row: dict[str, float]) -> float:
@@ -172,23 +143,41 @@ class Trainer:
         self.network = network
         self.data = data
         self.config = config
+        self.with_spectrograms = "spectrograms" in config.objective.needs
+        self._check_needs()
         self.device = next(network.parameters()).device
-        # The weights used outside the loop are a running mean of those inside it: steadier from
-        # epoch to epoch, and ahead of them by what a lower learning rate would give.
+        # The weights used outside the loop are an exponential moving average of those inside it:
+        # steadier from epoch to epoch, and better by what a lower learning rate would give.
         self.averaged = copy.deepcopy(network)
         self.optimizer = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, fused=True
         )
+        self.clipping = AdaptiveClipping(config.clip_percentile)
         self.step = 0
         self.epoch = 0
         self.epoch_step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.hours = 0.0  # in samples, until the sample rate is known
+        self.samples = 0  # of mixtures seen
         self.seconds = 0.0
         self.history: History = []
         self.best: dict[str, Tensor] | None = None
         self.best_score = -math.inf
         self.is_whole = True
+        # What the network began with, where that is part of what the run is.
+        self.start: str | None = None
+
+    def _check_needs(self) -> None:
+        needs = self.config.objective.needs
+        if "masks" in needs and self.network.mask_head is None:
+            raise ValueError(
+                f"{self.config.objective} trains a mask head, but the network has none; give its "
+                "NetworkConfig n_masks, the number of sources"
+            )
+        if self.with_spectrograms and not self.data.has_waveforms:
+            raise ValueError(
+                f"{self.config.objective} needs the waveforms of the sources, but the references "
+                "are label maps; use an objective of labels alone, such as 'whitened_kmeans'"
+            )
 
     @contextmanager
     def _indivisible(self) -> Iterator[None]:
@@ -209,8 +198,13 @@ class Trainer:
         done = self.epoch + (self.epoch_step - back) / self.epoch_steps()
         return self.config.rate(done / self.config.max_epochs, self.step - back)
 
-    def train_step(self) -> None:
+    def train_step(self) -> float:
         """Make a batch and step once.
+
+        Returns
+        -------
+        float
+            The loss before the step.
 
         Raises
         ------
@@ -219,7 +213,13 @@ class Trainer:
         """
         config = self.config
         frames = config.epoch_segment_frames(self.epoch)
-        batch = self.data.batch(config.batch_size, frames, seed=config.seed, step=self.step)
+        batch = self.data.batch(
+            config.batch_size,
+            frames,
+            seed=config.seed,
+            step=self.step,
+            with_spectrograms=self.with_spectrograms,
+        )
         # Dropout draws from the global generator: seeding it with the step, inside the fork that
         # surrounds the loop, is what makes a resumed run the same run.
         _reseed(self.device, step_seed(config.seed, self.step))
@@ -240,10 +240,10 @@ class Trainer:
                 f"{self.epoch + 1}; lower learning_rate (now {config.learning_rate}) or use "
                 "precision='float32'"
             )
-        if norm_value > config.clip_norm:
-            torch._foreach_mul_(gradients, config.clip_norm / norm_value)
         decay = min(_AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
         with self._indivisible():
+            if (factor := self.clipping.factor(norm_value)) < 1:
+                torch._foreach_mul_(gradients, factor)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate()
             self.optimizer.step()
@@ -252,16 +252,17 @@ class Trainer:
                     list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay
                 )
             self.epoch_loss += loss.detach()
-            self.hours += batch.features.shape[0] * frames * self.data.framing.hop_length
+            self.samples += len(batch.features) * frames * self.data.framing.hop_length
             self.step += 1
             self.epoch_step += 1
+        return loss_value
 
     def report(self, validate: Validate | None, sample_rate: int) -> dict[str, float]:
         """Measure the present epoch: one row of the history."""
         row = {
             "epoch": float(self.epoch + 1),
             "steps": float(self.step),
-            "hours": self.hours / sample_rate / 3600,
+            "hours": self.samples / sample_rate / 3600,
             "seconds": round(self.seconds, 1),
             "learning_rate": self.learning_rate(back=1),
             "loss": float(self.epoch_loss) / self.epoch_step,
@@ -290,79 +291,61 @@ class Trainer:
         if patience is None or len(self.history) <= patience:
             return False
         scores = [_score(row) for row in self.history]
-        return max(scores[-patience:]) < max(scores[:-patience]) + self.config.tol
+        is_db = "validation_si_sdr_improvement" in self.history[-1]
+        tol = self.config.tol_db if is_db else self.config.tol_loss
+        return max(scores[-patience:]) < max(scores[:-patience]) + tol
+
+    def identity(self) -> dict[str, Any]:
+        """Say what makes this run another one than others; see `RunFile.check_identity`."""
+        config = self.config
+        return {
+            "data": self.data.digest,
+            "seed": config.seed,
+            "network": self.network.config.as_dict(),
+            "objective": objective_spec(config.objective) or type(config.objective).__qualname__,
+            "segment_frames": list(config.segment_frames),
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "clip_percentile": config.clip_percentile,
+            "framing": asdict(self.data.framing),
+            "start": self.start,
+        }
 
     def save(self, path: Path) -> None:
         """Write the state of the run to one file."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        tensors["epoch_loss"] = self.epoch_loss
-        header = {
-            "kind": "training",
-            "config": asdict(self.config),
-            "network": self.network.config.as_dict(),
-            **{name: getattr(self, name) for name in _COUNTERS},
-            "best_score": self.best_score if self.best is not None else None,
-            # JSON has no word for what is not finite; float() reads these.
-            "history": [
-                {k: v if math.isfinite(v) else str(v) for k, v in row.items()}
-                for row in self.history
-            ],
-        }
-        write_tensors(path, tensors, header)
+        RunFile(
+            identity=self.identity(),
+            network=self.network.state_dict(),
+            averaged=self.averaged.state_dict(),
+            best=self.best,
+            best_score=self.best_score,
+            optimizer=self.optimizer.state_dict()["state"],
+            norms=self.clipping.state(),
+            epoch_loss=self.epoch_loss,
+            counters={name: getattr(self, name) for name in RunFile.COUNTERS},
+            history=self.history,
+            is_finished=self.is_finished(),
+        ).write(path)
+
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.epoch >= self.config.max_epochs or self.has_converged()
 
     def restore(self, path: Path) -> None:
         """Take up the state that `save` wrote, or raise a ValueError and change nothing."""
-        tensors, header = read_tensors(path)
-        if header.get("kind") != "training":
-            raise ValueError(
-                f"{str(path)!r} is a model file, not the checkpoint of a training run"
-            )
-        if header.get("network") != self.network.config.as_dict():
-            raise ValueError(
-                f"checkpoint {str(path)!r} is of a network with {header.get('network')}, but this "
-                f"run has {self.network.config.as_dict()}; use the same settings or another file"
-            )
-        lacking = {"best_score", "history", *_COUNTERS} - header.keys()
-        if lacking or not self._fits(tensors, header):
-            raise ValueError(
-                f"checkpoint {str(path)!r} is damaged: it does not hold the whole state of a run; "
-                "remove it to start anew"
-            )
-        parts: dict[str, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            part, _, name = key.partition(".")
-            parts.setdefault(part, {})[name] = value
-        self.network.load_state_dict(parts["network"])
-        self.averaged.load_state_dict(parts["averaged"])
-        self.best = parts.get("best")
+        run = RunFile.read(path)
+        run.check_identity(self.identity())
+        run.check_shapes(self.network, self.optimizer)
+        self.network.load_state_dict(run.network)
+        self.averaged.load_state_dict(run.averaged)
+        self.best, self.best_score = run.best, run.best_score
         state = self.optimizer.state_dict()
-        for key, value in parts.get("optimizer", {}).items():
-            index, name = key.split(".")
-            state["state"].setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(state)
-        self.epoch_loss = tensors["epoch_loss"].to(self.device)
-        for name in _COUNTERS:
-            setattr(self, name, header[name])
-        self.history = [{k: float(v) for k, v in row.items()} for row in header["history"]]
-        if header["best_score"] is not None:
-            self.best_score = header["best_score"]
-
-    def _fits(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> bool:
-        weights = {name: value.shape for name, value in self.network.state_dict().items()}
-        copies = ["network", "averaged"] + ["best"] * (header["best_score"] is not None)
-        shapes = {f"{part}.{name}": shape for part in copies for name, shape in weights.items()}
-        if header["step"] > 0:
-            for index, parameter in enumerate(self.network.parameters()):
-                of_adam = {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": ()}
-                shapes |= {f"optimizer.{index}.{name}": of_adam[name] for name in of_adam}
-        shapes["epoch_loss"] = torch.Size()
-        return {name: value.shape for name, value in tensors.items()} == shapes and all(
-            bool(value.isfinite().all()) for value in tensors.values()
-        )
+        self.optimizer.load_state_dict(state | {"state": run.optimizer})
+        self.clipping.restore(run.norms)
+        self.epoch_loss = run.epoch_loss.to(self.device)
+        for name, value in run.counters.items():
+            setattr(self, name, value)
+        self.history = run.history
 
 
 def train(
@@ -376,6 +359,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 120.0,
     progress: bool = False,
+    ends_when_interrupted: bool = False,
 ) -> History:
     """Train a network in place.
 
@@ -383,7 +367,8 @@ def train(
     ----------
     network : EmbeddingNetwork
         On the device to train on. Ends with the weights of the best epoch where `validate` is
-        given, else the last ones; either way a running average over the last thousand steps.
+        given, else the last ones; either way an exponential moving average over about the last
+        thousand steps.
     data : BatchSource
         Where batches come from.
     config : TrainingConfig
@@ -397,11 +382,16 @@ def train(
         Keep the network's input statistics instead of taking them from the data.
     checkpoint : path-like, optional
         Where to save the state of the run, at the end of each epoch, every `checkpoint_seconds`
-        and when it is stopped. A run whose checkpoint exists goes on from there.
+        and when it is stopped. A run whose checkpoint exists goes on from there; a file of a run
+        on other data or with other settings is refused. `max_epochs` and what stops a run early
+        may differ.
     checkpoint_seconds : float, default=120.0
         Seconds from one save to the next within an epoch.
     progress : bool, default=False
         Show a progress bar.
+    ends_when_interrupted : bool, default=False
+        Whether Ctrl-C, after the first step, ends the training with an `InterruptedWarning` and
+        the weights so far, instead of raising KeyboardInterrupt.
 
     Returns
     -------
@@ -413,7 +403,8 @@ def train(
     Raises
     ------
     ValueError
-        If the checkpoint is of another kind of network, or damaged.
+        If the checkpoint is that of another run, or damaged; if the objective needs a mask head or
+        waveforms that are not there.
     FloatingPointError
         If the loss or its gradient stops being finite; the network then has its last sound
         weights, and so has the checkpoint.
@@ -421,7 +412,7 @@ def train(
     Examples
     --------
     >>> import numpy as np
-    >>> from skdc.mixing import SourceBank
+    >>> from skdc.training.banks import SourceBank
     >>> from skdc.network import EmbeddingNetwork, NetworkConfig
     >>> from skdc.training import TrainingConfig, train
     >>> bank = SourceBank(np.random.default_rng(0).standard_normal((3, 8000)))
@@ -431,18 +422,29 @@ def train(
     [1.0, 2.0]
     """
     run = Trainer(network, data, config)
+    if warm_start:
+        run.start = weights_digest(network)
     path = None if checkpoint is None else Path(checkpoint)
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        if path is not None and path.is_file():
+        if path is not None and path.is_file() and not _continues(run, path):
             run.restore(path)
         elif not warm_start:
-            _take_statistics(run)
+            take_statistics(run)
         with tqdm(
             total=config.max_epochs, initial=run.epoch, unit="epoch", disable=not progress
         ) as bar:
             try:
                 _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
+            except KeyboardInterrupt:
+                if not ends_when_interrupted or run.step == 0:
+                    raise
+                warnings.warn(
+                    f"training was interrupted after {run.step} steps; the weights are those of "
+                    "the best epoch so far, or the present ones where there is none",
+                    InterruptedWarning,
+                    stacklevel=2,
+                )
             finally:
                 # An interrupted run leaves the user its averaged weights and its checkpoint.
                 try:
@@ -455,7 +457,24 @@ def train(
         return run.history or [run.report(validate, sample_rate)]
 
 
-def _take_statistics(run: Trainer) -> None:
+def _continues(run: Trainer, path: Path) -> bool:
+    """Whether the file holds the finished run that the network has its present weights from.
+
+    Then a warm start goes on from there with a run of its own, which takes over the file.
+    """
+    if run.start is None:
+        return False
+    earlier = RunFile.read(path)
+    return earlier.is_finished and earlier.result_digest() == run.start
+
+
+def take_statistics(run: Trainer) -> None:
+    """Take the network's input statistics from batches that are not trained on.
+
+    Parameters
+    ----------
+    run : Trainer
+    """
     frames = run.config.segment_frames[0]
     size = run.config.batch_size
     # Batches of another seed: those of this one are for training.

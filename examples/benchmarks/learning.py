@@ -1,0 +1,209 @@
+"""What teaches a network most in an hour of a core: decibels against core-minutes, by recipe.
+
+Run: python examples/benchmarks/learning.py SPEECH [--minutes 40] [--candidates NAME ...]
+
+SPEECH is a folder of recordings with `utterances.csv` and `mixtures/2spk-valid.csv`. Each
+candidate trains on one core; what counts is the time that the process had of it, without that of
+measuring. The improvement of SI-SDR is that of the exponential moving average of the weights, with
+soft masks, on the first mixtures of the list. A run that was stopped goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from skdc.datasets import load_corpus
+from skdc.metrics import si_sdr_improvement
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.network.interface import Trunk
+from skdc.objectives import resolve_objective
+from skdc.parameters import resolve_precision
+from skdc.protocols import open_mixture_list
+from skdc.separation import Separator
+from skdc.signal import Framing
+from skdc.training import DynamicMixing, SourceBank, Trainer, TrainingConfig
+from skdc.training.trainer import take_statistics
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe: one change after the other from the recipe of version 0.1."""
+
+    objective: str = "whitened_kmeans + attractor_masks"
+    hop_length: int = 256
+    clip_percentile: float = 10.0
+    batch_size: int = 16
+    segment_frames: int = 100
+    learning_rate: float = 1e-3
+    embedding_dim: int = 20
+    hidden_size: int = 300
+    n_layers: int = 2
+    trunk: Trunk = field(default_factory=BLSTM)
+    mixing: DynamicMixing = field(default_factory=DynamicMixing)
+    precision: str = "auto"
+
+
+BEST = Candidate()
+SHIPPED = replace(BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0)
+CANDIDATES = {
+    # From the recipe of version 0.1 to the present one, one change after the other.
+    "recipe of 0.1": SHIPPED,
+    "hop 32 ms": replace(SHIPPED, hop_length=256),
+    "clipping": replace(SHIPPED, hop_length=256, clip_percentile=10.0),
+    "best": BEST,
+    # Objectives.
+    "whitened_kmeans": replace(BEST, objective="whitened_kmeans"),
+    "attractor_masks": replace(BEST, objective="attractor_masks"),
+    "balanced_affinity + attractor_masks": replace(
+        BEST, objective="balanced_affinity + attractor_masks"
+    ),
+    "simplex_affinity": replace(BEST, objective="simplex_affinity"),
+    "deep_lda": replace(BEST, objective="deep_lda"),
+    "mask_inference + whitened_kmeans": replace(
+        BEST, objective="0.75 * mask_inference + 0.25 * whitened_kmeans"
+    ),
+    # Steps.
+    "batch 4": replace(BEST, batch_size=4),
+    "batch 8": replace(BEST, batch_size=8),
+    "segments 1.6 s": replace(BEST, segment_frames=50, batch_size=32),
+    "rate 0.002": replace(BEST, learning_rate=2e-3),
+    "rate 0.0005": replace(BEST, learning_rate=5e-4),
+    "clipping at 1 %": replace(BEST, clip_percentile=1.0),
+    "no clipping": replace(BEST, clip_percentile=100.0),
+    "float32": replace(BEST, precision="float32"),
+    # Data.
+    "three speeds": replace(BEST, mixing=DynamicMixing(speeds=(0.9, 1.0, 1.1))),
+    "a quarter alike": replace(BEST, mixing=DynamicMixing(similar_share=0.25)),
+    # Networks.
+    "embedding 10": replace(BEST, embedding_dim=10),
+    "embedding 40": replace(BEST, embedding_dim=40),
+    "2 x 400": replace(BEST, hidden_size=400),
+    "4 x 300, residual": replace(BEST, n_layers=4, trunk=BLSTM(residual=True)),
+    "4 x 300, stacked": replace(BEST, n_layers=4),
+    "2 x 600": replace(BEST, hidden_size=600),
+}
+
+
+class Study:
+    """The data that all candidates share."""
+
+    def __init__(self, speech: Path, n_valid: int) -> None:
+        self.recordings, self.speakers = load_corpus(speech, "train")
+        items = open_mixture_list(speech / "mixtures" / "2spk-valid.csv")[:n_valid]
+        self.held_out = [item.load() for item in items]
+
+    def run(self, name: str, candidate: Candidate, seed: int, minutes: float, out: Path) -> None:
+        """Train a candidate until it had so many minutes of a core; measure as it goes."""
+        framing = Framing(512, candidate.hop_length)
+        bank = SourceBank(self.recordings, self.speakers, mixing=candidate.mixing, framing=framing)
+        objective = resolve_objective(candidate.objective)
+        torch.manual_seed(seed)
+        network = EmbeddingNetwork(
+            NetworkConfig(
+                n_bins=framing.n_bins,
+                embedding_dim=candidate.embedding_dim,
+                hidden_size=candidate.hidden_size,
+                n_layers=candidate.n_layers,
+                trunk=candidate.trunk,
+                n_masks=2 if "masks" in objective.needs else 0,
+            )
+        )
+        config = TrainingConfig(
+            objective=objective,
+            segment_frames=(candidate.segment_frames,),
+            batch_size=candidate.batch_size,
+            learning_rate=candidate.learning_rate,
+            clip_percentile=candidate.clip_percentile,
+            decay_fraction=0.0,
+            max_epochs=10_000,
+            precision=resolve_precision(candidate.precision, torch.device("cpu")),
+            seed=seed,
+        )
+        run = Trainer(network, bank, config)
+        stem = "".join(c if c.isalnum() or c in ".-" else "-" for c in f"{name}-{seed}")
+        path, rows_path = out / f"{stem}.safetensors", out / f"{stem}.json"
+        rows = json.loads(rows_path.read_text())["rows"] if rows_path.exists() else []
+        if path.exists():
+            run.restore(path)
+        else:
+            take_statistics(run)
+        spent = rows[-1]["core_minutes"] if rows else 0.0
+        due = 1.0 if not rows else rows[-1]["core_minutes"] + _interval(spent)
+        losses: list[float] = []
+        network.train()
+        while spent < minutes:
+            started = time.process_time()
+            losses.append(run.train_step())
+            spent += (time.process_time() - started) / 60
+            if spent >= due:
+                due = spent + _interval(spent)
+                scores = self.scores(run.averaged, framing, config.precision)
+                rows.append(
+                    {
+                        "core_minutes": round(spent, 2),
+                        "hours": run.samples / 8000 / 3600,
+                        "steps": run.step,
+                        "loss": float(np.mean(losses)),
+                        "mean": float(np.mean(scores)),
+                        "median": float(np.median(scores)),
+                    }
+                )
+                losses = []
+                run.save(path)
+                n_weights = sum(p.numel() for p in network.parameters())
+                record = {"name": name, "seed": seed, "weights": n_weights, "rows": rows}
+                rows_path.write_text(json.dumps(record, indent=1))
+                row = rows[-1]
+                print(
+                    f"{name}, seed {seed}: {row['core_minutes']:6.1f} core-minutes, "
+                    f"{row['hours']:6.1f} h, {row['mean']:5.2f} dB, median {row['median']:5.2f}",
+                    flush=True,
+                )
+                network.train()
+
+    def scores(self, network: EmbeddingNetwork, framing: Framing, precision: str) -> list[float]:
+        """Improvement of each mixture, dB: the mean over its two sources."""
+        separator = Separator(network.eval(), framing, precision)
+        mixtures = [torch.from_numpy(mixture).float() for mixture, _ in self.held_out]
+        estimates = separator.separate(mixtures, [2] * len(mixtures))
+        return [
+            float(np.mean(si_sdr_improvement(sources, estimate.numpy(), mixture)))
+            for (mixture, sources), estimate in zip(self.held_out, estimates, strict=True)
+        ]
+
+
+def _interval(spent: float) -> float:
+    """Core-minutes to the next measurement: more often while the curve is steep."""
+    return max(1.0, spent / 6)
+
+
+def main() -> None:
+    """Run candidates, or write the page of what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--mixtures", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    study = Study(args.speech, args.mixtures)
+    for name in args.candidates:
+        for seed in args.seeds:
+            study.run(name, CANDIDATES[name], seed, args.minutes, args.out)
+
+
+if __name__ == "__main__":
+    main()

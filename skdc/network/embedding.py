@@ -1,0 +1,225 @@
+"""The embedding network: features of a mixture in, one unit vector per time-frequency bin out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skdc.network.blstm import BLSTM
+from skdc.network.heads import BinHead
+from skdc.network.interface import State, Trunk
+from skdc.network.registry import trunk_from_dict, trunk_to_dict
+
+__all__ = ["EmbeddingNetwork", "NetworkConfig"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What an `EmbeddingNetwork` is made of.
+
+    Parameters
+    ----------
+    n_bins : int, default=129
+        Frequency bins of a frame (``win_length // 2 + 1``).
+    embedding_dim : int, default=40
+        Length of each bin's embedding vector.
+    hidden_size : int, default=600
+        Units of each layer of the trunk, in each direction.
+    n_layers : int, default=2
+        Layers of the trunk.
+    bidirectional : bool, default=True
+        Whether the trunk also reads backwards in time. Without it the network is causal.
+    trunk : Trunk, default=BLSTM()
+        What lies between the features and the heads.
+    n_masks : int, default=0
+        Masks of the mask head, which objectives such as mask inference train; 0 for no such head.
+
+    Examples
+    --------
+    >>> from skdc.network import NetworkConfig
+    >>> config = NetworkConfig(embedding_dim=20)
+    >>> config.as_dict()["embedding_dim"]
+    20
+    >>> NetworkConfig.from_dict(config.as_dict()) == config
+    True
+    """
+
+    n_bins: int = 129
+    embedding_dim: int = 40
+    hidden_size: int = 600
+    n_layers: int = 2
+    bidirectional: bool = True
+    trunk: Trunk = field(default_factory=BLSTM)
+    n_masks: int = 0
+
+    def __post_init__(self) -> None:
+        # A search over np.arange gives NumPy's numbers, which torch's layers refuse.
+        for name in (f.name for f in fields(self)):
+            if isinstance(value := getattr(self, name), np.generic):
+                object.__setattr__(self, name, value.item())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the configuration as plain values, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``NetworkConfig.from_dict(config.as_dict()) == config``.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {"trunk": trunk_to_dict(self.trunk)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the configuration that `as_dict` described.
+
+        Parameters
+        ----------
+        values : dict
+            Also as version 0.1 wrote it.
+
+        Returns
+        -------
+        NetworkConfig
+
+        Raises
+        ------
+        ValueError
+            If the trunk is none of `skdc.network.TRUNKS`.
+        """
+        values = dict(values)
+        # Version 0.1 had one trunk, and its dropout among the sizes.
+        trunk = values.pop("trunk", {"name": "blstm", "dropout": values.pop("dropout", 0.0)})
+        return cls(**values, trunk=trunk_from_dict(trunk))
+
+
+class EmbeddingNetwork(nn.Module):
+    """Trunk, linear layer and unit norm: the embedding of deep clustering [1]_.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Sizes.
+
+    Attributes
+    ----------
+    input_mean, input_scale : Tensor of shape (n_bins,)
+        Statistics of the features, subtracted and divided by; set with `set_input_statistics` and
+        stored with the weights.
+
+    References
+    ----------
+    .. [1] Hershey, Chen, Le Roux, Watanabe, "Deep clustering: discriminative embeddings for
+       segmentation and separation", ICASSP 2016 (arXiv:1508.04306).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.network import EmbeddingNetwork, NetworkConfig
+    >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))
+    >>> network(torch.zeros(3, 20, 129)).shape
+    torch.Size([3, 20, 129, 5])
+    """
+
+    input_mean: Tensor
+    input_scale: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = config.trunk.build(
+            config.n_bins, config.hidden_size, config.n_layers, config.bidirectional
+        )
+        self.embed = BinHead(self.trunk.bands, self.trunk.width, config.embedding_dim)
+        self.mask_head = (
+            BinHead(self.trunk.bands, self.trunk.width, config.n_masks) if config.n_masks else None
+        )
+        self.register_buffer("input_mean", torch.zeros(config.n_bins))
+        self.register_buffer("input_scale", torch.ones(config.n_bins))
+
+    @torch.no_grad()
+    def set_input_statistics(self, features: Tensor) -> None:
+        """Take the mean and the spread of each bin's features from examples.
+
+        Parameters
+        ----------
+        features : Tensor of shape (..., n_frames, n_bins)
+            Features of training mixtures.
+        """
+        flat = features.reshape(-1, features.shape[-1])
+        self.input_mean.copy_(flat.mean(0))
+        # One frame has no spread, and a constant bin none either: leave those unscaled.
+        scale = flat.std(0, correction=0)
+        self.input_scale.copy_(torch.where(scale > 1e-4, scale, torch.ones_like(scale)))
+
+    def states(self, features: Tensor) -> Tensor:
+        """Give the states of the trunk, which the heads read.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+            Log-magnitude features.
+
+        Returns
+        -------
+        Tensor of shape (n_mixtures, n_frames, n_bands, width)
+            In the precision of the arithmetic.
+        """
+        return self.step(features)[0]
+
+    def step(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Give the states of a block of frames, going on from those before it.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        state : object, optional
+            What this gave with the block before; None at the beginning.
+
+        Returns
+        -------
+        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
+        state : object
+            For the next block; None where the trunk is not causal.
+        """
+        states, state = self.trunk((features - self.input_mean) / self.input_scale, state)
+        return states, state
+
+    def project(self, features: Tensor) -> Tensor:
+        """Embed every bin, without the unit norm.
+
+        The objectives and the masks normalise by themselves: separation goes through here or
+        through `states` and `embed`, everything else through the network's call.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+            Log-magnitude features.
+
+        Returns
+        -------
+        Tensor of shape (n_mixtures, n_frames, n_bins, embedding_dim)
+            In the precision of the arithmetic.
+        """
+        vectors: Tensor = self.embed(self.states(features))
+        return vectors
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embed every bin as a unit vector.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+            As in `project`.
+
+        Returns
+        -------
+        float32 Tensor of shape (n_mixtures, n_frames, n_bins, embedding_dim)
+            Unit norm over the last axis.
+        """
+        return functional.normalize(self.project(features).float(), dim=-1)

@@ -1,0 +1,89 @@
+"""Heads: from the states of a frame to some numbers for each of its bins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skdc.network.kernels.projection import project_active
+
+__all__ = ["BinHead"]
+
+
+class BinHead(nn.Module):
+    """A linear layer that gives each bin some numbers, from the states of the bin's band.
+
+    As the embedding head it gives each bin its vector; as the mask head, one number a mask.
+
+    Parameters
+    ----------
+    bands : tuple of (int, int)
+        First bin, and one past the last bin, of each band.
+    width : int
+        Numbers in a state.
+    n_outputs : int
+        Numbers for each bin.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (n_bins * n_outputs, width)
+    bias : Tensor of shape (n_bins * n_outputs,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.network.heads import BinHead
+    >>> head = BinHead(((0, 40), (40, 129)), width=16, n_outputs=20)
+    >>> head(torch.zeros(3, 50, 2, 16)).shape
+    torch.Size([3, 50, 129, 20])
+    """
+
+    def __init__(self, bands: tuple[tuple[int, int], ...], width: int, n_outputs: int) -> None:
+        super().__init__()
+        self.bands = bands
+        self.n_outputs = n_outputs
+        # The start values are those of torch's own linear layer.
+        layer = nn.Linear(width, bands[-1][1] * n_outputs)
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Give every bin its numbers.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
+
+        Returns
+        -------
+        Tensor of shape (n_mixtures, n_frames, n_bins, n_outputs)
+            In the precision of the arithmetic.
+        """
+        parts = [
+            functional.linear(
+                states[..., index, :],
+                self.weight[first * self.n_outputs : end * self.n_outputs],
+                self.bias[first * self.n_outputs : end * self.n_outputs],
+            )
+            for index, (first, end) in enumerate(self.bands)
+        ]
+        flat = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        # (mixtures, frames, bins * outputs) -> (mixtures, frames, bins, outputs)
+        return flat.unflatten(-1, (-1, self.n_outputs))
+
+    def active(self, states: Tensor, active: Tensor) -> tuple[Tensor, ...]:
+        """Give some of the bins their numbers, and spend no time on the others.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
+            On the CPU.
+        active : bool Tensor of shape (n_mixtures, n_frames, n_bins)
+            The bins to give.
+
+        Returns
+        -------
+        tuple of Tensor of shape (n_active_i, n_outputs)
+            One a mixture, ``forward(states)[i][active[i]]``.
+        """
+        return project_active(states, self.weight, self.bias, active, self.bands)

@@ -1,0 +1,98 @@
+"""What a trunk is: the part of the network between the features and its heads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+__all__ = ["Trunk", "TrunkModule"]
+
+
+class TrunkModule(nn.Module):
+    """A trunk that was built: features of a mixture in, states out.
+
+    A subclass sets the two attributes and defines ``forward(features, state=None)``, which takes
+    features of shape ``(n_mixtures, n_frames, n_bins)`` and returns the states, of shape
+    ``(n_mixtures, n_frames, n_bands, width)``, and what a causal trunk needs to go on with the
+    next frames of the same mixtures, given to it as `state` then; None where there is no such
+    thing.
+
+    Attributes
+    ----------
+    bands : tuple of (int, int)
+        First bin, and one past the last bin, of each band that has states of its own. They cover
+        all bins in order. Most trunks have one band of all bins: ``((0, n_bins),)``.
+    width : int
+        Numbers in a state.
+    """
+
+    bands: tuple[tuple[int, int], ...]
+    width: int
+
+
+class Trunk(BaseEstimator, ABC):
+    """Settings of a trunk, and how it is built from them.
+
+    The parameters are those of scikit-learn's estimators: arguments of ``__init__`` that are
+    stored under their own names. ``DeepClusteringSeparator(trunk=MyTrunk(kernel_size=5))`` takes
+    an object, and a grid search reaches its parameters as ``trunk__kernel_size``. An entry in
+    `skdc.network.TRUNKS` gives it a name, by which model files find it again.
+
+    Examples
+    --------
+    >>> from skdc.network import BLSTM
+    >>> trunk = BLSTM().build(n_bins=129, hidden_size=8, n_layers=1, bidirectional=False)
+    >>> trunk.width, trunk.bands
+    (8, ((0, 129),))
+    """
+
+    @abstractmethod
+    def build(
+        self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool
+    ) -> TrunkModule:
+        """Make the trunk, with fresh weights from torch's generator.
+
+        Parameters
+        ----------
+        n_bins : int
+            Frequency bins of a frame.
+        hidden_size : int
+            Units of a layer, in each direction.
+        n_layers : int
+            Number of layers.
+        bidirectional : bool
+            Whether states may hang on later frames too. A trunk that can only read one way or
+            both refuses the other with a ValueError.
+
+        Returns
+        -------
+        TrunkModule
+        """
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return bool(self.get_params() == other.get_params())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+State = Any
+"""What a causal trunk carries from one block of frames to the next."""
+
+
+def single_band(states: Tensor) -> Tensor:
+    """Give the states of all bins together the axis of bands: a single one.
+
+    Parameters
+    ----------
+    states : Tensor of shape (n_mixtures, n_frames, width)
+
+    Returns
+    -------
+    Tensor of shape (n_mixtures, n_frames, 1, width)
+    """
+    return states.unsqueeze(-2)

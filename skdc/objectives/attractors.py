@@ -1,0 +1,133 @@
+"""Masks that the embeddings would give, if clustering found the sources' true centres."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from skdc.objectives.interface import Outputs, Targets
+from skdc.objectives.unit_vectors import EmbeddingObjective
+from skdc.signal import long_product
+
+__all__ = ["AttractorMasks"]
+
+
+class AttractorMasks(EmbeddingObjective):
+    r"""Error of the masks around ideal attractors.
+
+    The attractor of a source is the mean of its points' unit vectors, weighted by their magnitude;
+    the masks are a softmax over sources of nearness, and are compared to truncated phase-sensitive
+    targets :math:`t_{ic}`:
+
+    .. math::
+
+        a_c = \frac{\sum_i w_i |x_i| y_{ic} v_i}{\sum_i w_i |x_i| y_{ic}}, \quad
+        m_{ic} = \operatorname{softmax}_c \left( -s |v_i - a_c|^2 \right), \quad
+        \mathcal{L} = \frac{\sum_{ic} w_i \left| m_{ic} |x_i| - t_{ic} \right|}{\sum_i w_i |x_i|}
+
+    This is the deep attractor network [1]_ with squared distances in place of inner products and
+    the targets of [2]_. It trains on what separation does with the centroids that k-means finds,
+    for any number of sources, and on the points where they mix, which objectives with one-hot
+    labels can not describe. It knows nothing of whether k-means will find the attractors: best
+    together with an objective that makes clusters, as ``"whitened_kmeans + attractor_masks"``.
+
+    A source without points has no attractor: its mask is 0, and its target still counts. With one
+    source all masks are 1, and nothing can be learnt.
+
+    Parameters
+    ----------
+    sharpness : float, default=3.0
+        :math:`s`, at least 0: from equal shares at 0 towards binary masks. The default is what
+        separation with soft masks uses.
+
+    References
+    ----------
+    .. [1] Chen, Luo, Mesgarani, "Deep attractor network for single-microphone speaker separation",
+       ICASSP 2017 (arXiv:1611.08930).
+    .. [2] Erdogan, Hershey, Watanabe, Le Roux, "Phase-sensitive and recognition-boosted speech
+       separation using deep recurrent neural networks", ICASSP 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.objectives import AttractorMasks, Outputs, Targets, one_hot_labels
+    >>> labels = one_hot_labels(torch.tensor([0, 1, 1, 0]), 2)
+    >>> targets = Targets(labels, torch.ones(4), mixture=torch.ones(4), sources=labels)
+    >>> opposite = Outputs(torch.tensor([[1.0], [-1.0], [-1.0], [1.0]]))
+    >>> AttractorMasks(sharpness=0.0)(opposite, targets)
+    tensor(1.)
+    >>> AttractorMasks()(opposite, targets) < 1e-4
+    tensor(True)
+    """
+
+    needs = frozenset({"embeddings", "spectrograms"})
+
+    def __init__(self, sharpness: float = 3.0) -> None:
+        self.sharpness = sharpness
+
+    def of_unit_vectors(self, vectors: Tensor, targets: Targets) -> Tensor:
+        """Give one loss a mixture, see `EmbeddingObjective.of_unit_vectors`."""
+        losses: Tensor = _MaskError.apply(  # type: ignore[no-untyped-call]
+            vectors, *targets, float(self.sharpness)
+        )
+        return losses
+
+    def check(self, outputs: Outputs, targets: Targets) -> None:
+        """Refuse what can not be computed, as `Objective.check` does, and a negative sharpness."""
+        if not self.sharpness >= 0:
+            raise ValueError(f"sharpness is {self.sharpness}, expected a number of at least 0")
+        super().check(outputs, targets)
+
+
+class _MaskError(torch.autograd.Function):
+    """Error of masks around attractors, its gradient in closed form.
+
+    Sources come before points here, so that the softmax and all else runs along memory. With
+    q = d loss / d logits, the gradient of the attractors is b = 2 s (Q V - A sum_i q), and that of
+    the vectors 2 s Q'A + P'b, where P holds each point's share of its source's attractor. So the
+    small matrices Q, P, A, b are all that is kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        mixture: Tensor,
+        sources: Tensor,
+        sharpness: float,
+    ) -> Tensor:
+        tiny = torch.finfo(vectors.dtype).tiny
+        magnitudes = (weights * mixture).unsqueeze(-2)  # (mixtures, 1, points)
+        total = magnitudes.sum((-2, -1)).clamp_min(16 * tiny)[:, None, None]
+        shares = labels.mT * magnitudes  # (mixtures, sources, points)
+        sizes = shares.sum(-1, keepdim=True)
+        shares /= sizes.clamp_min(tiny)
+        attractors = long_product(shares, vectors)  # (mixtures, sources, embedding)
+        logits = (2 * sharpness * attractors) @ vectors.mT
+        logits -= sharpness * attractors.square().sum(-1, keepdim=True)
+        # A source without points has no attractor and no mask; if none has, there are no masks.
+        absent = sizes == 0
+        logits.masked_fill_(absent, torch.finfo(logits.dtype).min)
+        masks = logits.softmax(-2).masked_fill_(absent, 0.0)
+        error = (masks * mixture.unsqueeze(-2)).sub_(sources.mT)
+        loss = (error.abs() * weights.unsqueeze(-2)).sum((-2, -1)) / total[:, 0, 0]
+        # Through the absolute value and the softmax: q = m (g - sum_c m g).
+        slope = error.sign_().mul_(magnitudes / total).mul_(masks)
+        slope -= masks * slope.sum(-2, keepdim=True)
+        pull = long_product(slope, vectors) - attractors * slope.sum(-1, keepdim=True)
+        # (mixtures, 2 sources, points) and (mixtures, 2 sources, embedding)
+        ctx.save_for_backward(
+            torch.cat([slope, shares], -2), 2 * sharpness * torch.cat([attractors, pull], -2)
+        )
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_point, matrices = ctx.saved_tensors
+        return by_point.mT @ (matrices * gradient[:, None, None]), *[None] * 5

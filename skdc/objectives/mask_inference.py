@@ -1,0 +1,126 @@
+"""Masks that the network gives by itself, under the best assignment to sources."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skdc.objectives.interface import Objective, Outputs, Targets
+
+__all__ = ["MaskInference"]
+
+_MOST_MASKS = 8  # 40,320 permutations
+
+
+class MaskInference(Objective):
+    r"""Error of the masks of a head, under the best assignment of masks to sources.
+
+    .. math::
+
+        \mathcal{L} = \min_\pi \frac{\sum_{ic} w_i \left| m_{i \pi(c)} |x_i| - t_{ic} \right|}
+        {\sum_i w_i |x_i|}
+
+    with the truncated phase-sensitive targets :math:`t_{ic}` of [1]_: the mask-inference part of
+    chimera++ [2]_. The head must have a mask for each source, needs no clustering, and may trade
+    sources within a recording. It is good beside an objective of embeddings that share the trunk,
+    as ``"0.75 * mask_inference + 0.25 * whitened_kmeans"``.
+
+    Masks for which a mixture has no source are to be 0 everywhere.
+
+    Parameters
+    ----------
+    activation : {"softmax", "sigmoid"}, default="softmax"
+        What makes masks of the head's outputs. The masks of a softmax sum to 1, as those of
+        clustering do. A sigmoid leaves each between 0 and 1.
+
+    References
+    ----------
+    .. [1] Erdogan, Hershey, Watanabe, Le Roux, "Phase-sensitive and recognition-boosted speech
+       separation using deep recurrent neural networks", ICASSP 2015.
+    .. [2] Wang, Le Roux, Hershey, "Alternative objective functions for deep clustering", ICASSP
+       2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.objectives import MaskInference, Outputs, Targets, one_hot_labels
+    >>> labels = one_hot_labels(torch.tensor([0, 1, 1, 0]), 2)
+    >>> targets = Targets(labels, torch.ones(4), mixture=torch.ones(4), sources=labels)
+    >>> other_order = labels.flip(-1)
+    >>> MaskInference()(Outputs(masks=100 * other_order), targets) < 1e-4
+    tensor(True)
+    >>> MaskInference()(Outputs(masks=torch.zeros(4, 2)), targets)
+    tensor(1.)
+    """
+
+    needs = frozenset({"masks", "spectrograms"})
+
+    def __init__(self, activation: Literal["softmax", "sigmoid"] = "softmax") -> None:
+        self.activation = activation
+
+    def check(self, outputs: Outputs, targets: Targets) -> None:
+        """Refuse what can not be computed, as `Objective.check` does, and numbers of masks."""
+        if self.activation not in ("softmax", "sigmoid"):
+            raise ValueError(f"activation is {self.activation!r}, expected 'softmax' or 'sigmoid'")
+        super().check(outputs, targets)
+        n_masks, n_sources = cast(Tensor, outputs.masks).shape[-1], targets.labels.shape[-1]
+        if not n_sources <= n_masks <= _MOST_MASKS:
+            raise ValueError(
+                f"the head gives {n_masks} masks, expected {n_sources} (as many as there are "
+                f"sources) to {_MOST_MASKS}"
+            )
+
+    def __call__(self, outputs: Outputs, targets: Targets) -> Tensor:
+        """Give one loss a mixture.
+
+        Parameters
+        ----------
+        outputs : Outputs
+            With `masks`, at least as many as there are sources.
+        targets : Targets
+            With `mixture` and `sources`.
+
+        Returns
+        -------
+        float Tensor of shape (...)
+            At least float32. 0 in silence. Only the masks receive gradients.
+
+        Raises
+        ------
+        ValueError
+            If something is missing or of another shape; if there are fewer masks than sources, or
+            more than 8; or if `activation` is none of those above.
+        """
+        self.check(outputs, targets)
+        logits = cast(Tensor, outputs.masks)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        with torch.autocast(logits.device.type, enabled=False):
+            # Masks and sources before points, (..., masks, points), so that all runs along memory.
+            logits = logits.mT.to(dtype).contiguous()
+            masks = logits.softmax(-2) if self.activation == "softmax" else logits.sigmoid()
+            mixture = cast(Tensor, targets.mixture).to(dtype).unsqueeze(-2)
+            sources = cast(Tensor, targets.sources).to(dtype).mT
+            weights = targets.weights.to(dtype).unsqueeze(-2)
+            # Masks in excess have a source of silence.
+            n_masks = masks.shape[-2]
+            sources = functional.pad(sources, (0, 0, 0, n_masks - sources.shape[-2]))
+            estimates = masks * mixture
+            # Of each mask with each source, (..., masks, sources).
+            errors = torch.stack(
+                [
+                    ((estimates - source.unsqueeze(-2)).abs() * weights).sum(-1)
+                    for source in sources.unbind(-2)
+                ],
+                -1,
+            )
+            # Row p, column c: the mask of source c in permutation p.
+            order = torch.tensor(list(permutations(range(n_masks))), device=logits.device)
+            each = errors[..., order, torch.arange(n_masks, device=logits.device)]
+            total = (weights * mixture).sum((-2, -1))
+            # So large that its inverse is finite, also in silence.
+            total = total.clamp_min(16 * torch.finfo(dtype).tiny)
+            return each.sum(-1).min(-1).values / total

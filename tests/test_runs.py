@@ -1,0 +1,228 @@
+"""Runs of the separator and their files: whose checkpoint it is, interrupts, seeds, hold-out."""
+
+import copy
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skdc import DeepClusteringSeparator, load_pretrained
+from skdc.exceptions import InterruptedWarning
+from skdc.model_file import read_tensors
+from skdc.training import trainer
+from skdc.training.checkpoint import RunFile
+
+RNG = np.random.default_rng(0)
+SOURCES = RNG.standard_normal((8, 2, 2000)) * RNG.random((8, 2, 20)).repeat(100, axis=2)
+MIXTURES = SOURCES.sum(axis=1)
+RECORDINGS = list(SOURCES.reshape(16, 2000))
+
+
+def weights(separator):
+    return {name: value.clone() for name, value in separator.network_.state_dict().items()}
+
+
+def are_equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+# -- whose checkpoint it is ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "items", "message"),
+    [
+        ({}, slice(4, 8), "the data differs"),
+        ({"random_state": 9}, slice(4), "seed is"),
+        ({"objective": "whitened_kmeans"}, slice(4), "objective is 'whitened_kmeans' here but"),
+        ({"learning_rate": 0.1}, slice(4), r"learning_rate is 0\.1 here but 0\.001 there"),
+        ({"batch_size": 3}, slice(4), "batch_size is 3"),
+        ({"segment_frames": (20, 30)}, slice(4), "segment_frames"),
+        ({"hidden_size": 9}, slice(4), r"network\.hidden_size is 9"),
+        ({"activity_threshold_db": 30.0}, slice(4), r"framing\.activity_threshold_db"),
+        ({"remix": False}, slice(4), "the data differs"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused(changes, items, message, path):
+    make_separator(checkpoint=path).fit(MIXTURES[:4], SOURCES[:4])
+    before = path.read_bytes()
+    other = make_separator(checkpoint=path, **changes)
+    with pytest.raises(ValueError, match=f"is of another run: .*{message}.*another file"):
+        other.fit(MIXTURES[items], SOURCES[items])
+    assert not hasattr(other, "network_")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("changes", [{"max_epochs": 3}, {"time_limit": 1e6}, {"verbose": 0}])
+def test_what_only_says_when_to_stop_may_change(changes, path):
+    make_separator(checkpoint=path).fit(MIXTURES, SOURCES)
+    longer = make_separator(checkpoint=path, **changes).fit(MIXTURES, SOURCES)
+    assert longer.n_iter_ == changes.get("max_epochs", 1)
+
+
+def test_a_search_does_not_share_a_checkpoint_between_its_fits(path):
+    search = GridSearchCV(
+        make_separator(checkpoint=path), {"learning_rate": [1e-4, 1e-2]}, cv=2, error_score="raise"
+    )
+    with pytest.raises(ValueError, match="is of another run"):
+        search.fit(MIXTURES, SOURCES)
+
+
+def test_recordings_know_their_run_too(path):
+    speakers = list("abcdefgh") * 2
+    separator = make_separator(checkpoint=path)
+    separator.fit_recordings(RECORDINGS, speakers)
+    again = clone(separator).fit_recordings(RECORDINGS, speakers)
+    assert are_equal(weights(separator), weights(again))
+    with pytest.raises(ValueError, match="the data differs"):
+        clone(separator).fit_recordings(RECORDINGS, list("aabbccddeeffgghh"))
+
+
+# -- going on ------------------------------------------------------------------------------------
+
+
+def test_a_warm_start_goes_on_from_a_finished_run_in_its_file(path):
+    separator = make_separator(checkpoint=path, warm_start=True, max_epochs=2)
+    first = weights(separator.fit(MIXTURES, SOURCES))
+    hours = separator.history_[-1]["hours"]
+    separator.fit(MIXTURES, SOURCES)
+    assert not are_equal(weights(separator), first)
+    assert [row["epoch"] for row in separator.history_] == [1, 2, 3, 4]
+    assert separator.history_[-1]["hours"] == pytest.approx(2 * hours)
+    # As without a file.
+    plain = make_separator(warm_start=True, max_epochs=2).fit(MIXTURES, SOURCES)
+    assert are_equal(weights(plain.fit(MIXTURES, SOURCES)), weights(separator))
+
+
+def test_a_warm_start_refuses_the_file_of_a_run_from_other_weights(path):
+    make_separator(checkpoint=path, max_epochs=2).fit(MIXTURES, SOURCES)
+    other = make_separator(warm_start=True).fit(MIXTURES, SOURCES).set_params(checkpoint=path)
+    with pytest.raises(ValueError, match=r"it began with other weights|seed is"):
+        other.fit(MIXTURES, SOURCES)
+
+
+def test_without_a_seed_a_resumed_run_keeps_its_own(path):
+    settings = {"random_state": None, "early_stopping": True, "checkpoint": path}
+    first = make_separator(**settings, max_epochs=1).fit(MIXTURES, SOURCES)
+    seed = RunFile.read(path).identity["seed"]
+    # Another split of the data would be refused as other data.
+    second = make_separator(**settings, max_epochs=2).fit(MIXTURES, SOURCES)
+    assert RunFile.read(path).identity["seed"] == seed
+    assert second.history_[0] == first.history_[0]
+
+
+@pytest.mark.parametrize("with_validation", [False, True])
+def test_an_interrupt_leaves_a_fitted_separator(with_validation, path, monkeypatch):
+    step = trainer.Trainer.train_step
+
+    def interrupted(run):
+        if run.step == 5:
+            raise KeyboardInterrupt
+        return step(run)
+
+    monkeypatch.setattr(trainer.Trainer, "train_step", interrupted)
+    separator = make_separator(max_epochs=50, checkpoint=path)
+    held_out = {"X_val": MIXTURES[:2], "y_val": SOURCES[:2]} if with_validation else {}
+    with pytest.warns(InterruptedWarning, match="interrupted after 5 steps"):
+        separator.fit(MIXTURES, SOURCES, **held_out)
+    assert separator.history_
+    assert separator.predict(MIXTURES).shape == SOURCES.shape
+    assert RunFile.read(path).counters["step"] == 5
+    # Before the first step there is nothing to keep.
+    monkeypatch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
+    with pytest.raises(KeyboardInterrupt):
+        make_separator().fit(MIXTURES, SOURCES)
+
+
+def interrupted_at_once():
+    raise KeyboardInterrupt
+
+
+# -- held-out data -------------------------------------------------------------------------------
+
+
+def test_early_stopping_on_recordings_holds_speakers_out():
+    separator = make_separator(early_stopping=True, n_iter_no_change=1, max_epochs=3)
+    separator.fit_recordings(RECORDINGS, list("abcdefgh") * 2)
+    assert all("validation_si_sdr_improvement" in row for row in separator.history_)
+    with pytest.raises(ValueError, match="only 3; give recordings of more speakers"):
+        make_separator(early_stopping=True).fit_recordings(RECORDINGS[:3])
+
+
+# -- files and generators ------------------------------------------------------------------------
+
+
+def test_a_history_with_what_is_no_number_is_saved(tmp_path):
+    separator = make_separator().fit(MIXTURES, SOURCES)
+    separator.history_[0] |= {"loss": float("nan"), "validation_loss": float("inf")}
+    separator.save(tmp_path / "model.safetensors")
+    loaded = DeepClusteringSeparator.load(tmp_path / "model.safetensors")
+    np.testing.assert_equal(loaded.history_, separator.history_)
+    json.dumps(read_tensors(tmp_path / "model.safetensors")[1], allow_nan=False)
+
+
+def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
+    separator = make_separator().fit(MIXTURES, SOURCES)
+    separator.save(tmp_path / "model.safetensors")
+    ways = {
+        "load": lambda: DeepClusteringSeparator.load(tmp_path / "model.safetensors"),
+        "pickle": lambda: pickle.loads(pickle.dumps(separator)),
+        "load_pretrained": lambda: load_pretrained("speech-2mix-8k-small"),
+        "copy": lambda: copy.copy(separator),
+        "deepcopy": lambda: copy.deepcopy(separator),
+        "clone": lambda: clone(separator),
+        "fit": lambda: make_separator().fit(MIXTURES, SOURCES),
+        "predict": lambda: separator.predict(MIXTURES),
+        "transform": lambda: separator.transform(MIXTURES),
+        "score": lambda: separator.score(MIXTURES, SOURCES),
+    }
+    for name, way in ways.items():
+        state = torch.get_rng_state()
+        numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+        way()
+        assert torch.equal(torch.get_rng_state(), state), name
+        assert np.array_equal(np.random.get_state()[1], numpy_state), name  # noqa: NPY002
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="shows mappings by /proc")
+def test_a_checkpoint_is_not_mapped_while_it_is_replaced(path, monkeypatch):
+    # Windows does not let a mapped file be replaced.
+    make_separator(checkpoint=path).fit(MIXTURES, SOURCES)
+    mapped = []
+    save = trainer.Trainer.save
+
+    def noting(run, target):
+        mapped.append(str(path) in Path("/proc/self/maps").read_text())
+        save(run, target)
+
+    monkeypatch.setattr(trainer.Trainer, "save", noting)
+    make_separator(checkpoint=path, max_epochs=2).fit(MIXTURES, SOURCES)
+    assert mapped
+    assert not any(mapped)
+
+
+def test_tolerances_are_in_the_unit_of_the_score():
+    config = trainer.TrainingConfig(n_iter_no_change=1, tol_db=0.5, tol_loss=0.01)
+    run = trainer.Trainer.__new__(trainer.Trainer)
+    run.config = config
+    run.history = [{"loss": 0.5}, {"loss": 0.3}]
+    assert not run.has_converged()  # a fall of 0.2, which as decibels would not count
+    run.history = [
+        {"loss": 0.5, "validation_si_sdr_improvement": 1.0},
+        {"loss": 0.3, "validation_si_sdr_improvement": 1.2},
+    ]
+    assert run.has_converged()
+    run.config = replace(config, tol_db=0.1)
+    assert not run.has_converged()
