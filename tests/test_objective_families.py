@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skdc.separation import soft_assign
 
 from skdc.objectives import (
     Affinity,
@@ -25,6 +24,7 @@ from skdc.objectives import (
     partition_weights,
     whitened_kmeans_loss,
 )
+from skdc.separation import soft_assign
 
 SIMPLEX = torch.tensor(  # corners of a regular tetrahedron
     [[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64

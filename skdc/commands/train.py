@@ -112,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
     from skdc.protocols import open_protocol_recordings
 
     rate = separator.input_rate or separator.sample_rate
-    # A corpus with a table is what the protocol of that name trains on.
+    # --data is what the protocol "speech" trains on: a corpus with a table.
     name, root = ("speech", args.data) if args.data else (args.protocol, args.root)
     recordings, speakers = open_protocol_recordings(name, root, args.subset, sample_rate=rate)
     n_samples = sum(header.shape[0] for header in recordings.headers())
-    # As float32, at the rate of the network.
+    # Size as float32 at the rate of the network.
     size_gb = 4e-9 * n_samples * separator.sample_rate / rate
     is_streamed = size_gb > args.memory
     print(
@@ -129,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"Resuming from {checkpoint}")
     try:
         with _log_to_stderr():
-            # Not given a name here, so that they can go when the separator has what it needs.
+            # The loaded recordings have no name here, so that their memory is freed when the
+            # separator has copied what it needs.
             separator.fit_recordings(
                 recordings if is_streamed else recordings.load(),
                 speakers,
@@ -241,7 +242,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _check_output(output: Path, checkpoint: Path | None) -> None:
-    # Hours of training must not end in a model that cannot be written.
+    # Checked before training, so that hours of it do not end in a file that cannot be written.
     if output.is_dir():
         raise ValueError(f"-o {output} is a folder; give the name of a model file")
     if checkpoint is not None and output.absolute() == checkpoint.absolute():
@@ -250,14 +251,14 @@ def _check_output(output: Path, checkpoint: Path | None) -> None:
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    # What follows from the protocol, where neither configuration nor --set says otherwise.
+    # Parameters that follow from the protocol; configuration and --set replace them.
     if args.protocol is None:
         return {}
     from skdc.protocols import PROTOCOLS, choose_rate
 
     if args.root is None:
         raise ValueError("--protocol needs --root, the folder of its mixtures")
-    # Raises for a protocol that is not there.
+    # Raises a ValueError for an unknown protocol.
     choose_rate(args.protocol, 8000)
     n_sources = PROTOCOLS[args.protocol].n_sources
     return {} if n_sources is None else {"n_sources": n_sources}
@@ -274,7 +275,7 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
             f"{', '.join(known)}"
         )
     separator = DeepClusteringSeparator(**parameters)
-    # Before minutes of reading audio.
+    # Checked before minutes of reading audio.
     check_parameters(separator)
     resolve_device(separator.device)
     return separator
@@ -293,7 +294,7 @@ def _load_validation(
         return load_protocol_validation(
             args.protocol, args.root, n_mixtures=args.valid_count, sample_rate=rate
         )
-    # At the rate of its recordings, whatever that is.
+    # The list is read at the rate of its recordings, whatever that is, and then resampled.
     listed = load_mixture_list(args.valid, sample_rate=None)[: args.valid_count]
     if not listed:
         raise ValueError(f"{str(args.valid)!r} lists no mixtures")

@@ -21,10 +21,10 @@ from skdc.signal import Framing
 
 __all__ = ["Separator"]
 
-# Chosen on held-out mixtures.
+# Both were chosen on held-out mixtures.
 _SOFT_MASK_SHARPNESS = 3.0
 _COUNT_PROBES = 5
-# In one pass of the LSTM. More would take memory and hardly save time.
+# Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 16_384
 
 
@@ -168,7 +168,8 @@ class Separator:
         )
         for mixture, cuts, count in zip(mixtures, spans, n_sources, strict=False):
             if len(cuts) > 1 and count is None and self.mask != "head":
-                # The largest number in any of some windows: people may join late.
+                # The largest number that is found in some of the windows, because a speaker may
+                # begin late.
                 probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
                 parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
                 count = max(len(self._centroids(*part[:2], None)) for part in parts)
@@ -190,7 +191,7 @@ class Separator:
         projections: Iterator[Projection],
     ) -> Iterator[Window]:
         previous: Window | None = None
-        # Cuts first: where they end, the next projection belongs to the next mixture.
+        # The cuts come first in zip, so that no projection of the next mixture is taken.
         for (start, _, overlap), (spectrogram, vectors, heard) in zip(
             cuts, projections, strict=False
         ):
@@ -212,7 +213,7 @@ class Separator:
             vectors,
             self.framing.activity(spectrogram),
             n_sources,
-            # Loud bins are the surer ones, and it is they that are heard.
+            # Loud bins are more reliable, and errors in them are heard most.
             weights=spectrogram.abs(),
             seed=self.seed,
             clusterer=self._new_clusterer(),
