@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_device_argument, positive_int
+from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
+
+# Parameters with parameters of their own, which a configuration writes as tables.
+_NESTED_PARAMETERS = ("trunk", "remix")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if checkpoint is not None and Path(checkpoint).is_file():
         print(f"Resuming from {checkpoint}")
     try:
-        with _log_to_stderr():
+        with _log_to_stderr(), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
             # separator has copied what it needs.
             separator.fit_recordings(
@@ -137,13 +142,35 @@ def run(args: argparse.Namespace) -> int:
                 X_val=X_val,
                 y_val=y_val,
             )
+        separator.save(args.output, half_precision=True)
+        _print_summary(separator, args.output)
+        if interrupts:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         if checkpoint is not None:
             print(f"The same command resumes from {checkpoint}", file=sys.stderr)
         raise
-    separator.save(args.output, half_precision=True)
-    _print_summary(separator, args.output)
     return 0
+
+
+@contextmanager
+def _collecting_interrupts() -> Iterator[list[str]]:
+    """Collect what says that training was interrupted; other warnings are shown as ever."""
+    interrupts: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_or_collect(
+            message: Warning | str, category: type[Warning], *others: Any, **more: Any
+        ) -> None:
+            if issubclass(category, InterruptedWarning):
+                interrupts.append(str(message))
+            else:
+                show(message, category, *others, **more)
+
+        warnings.showwarning = show_or_collect  # type: ignore[assignment]
+        warnings.simplefilter("always", InterruptedWarning)
+        yield interrupts
 
 
 def read_config(config: str) -> dict[str, Any]:
@@ -163,7 +190,8 @@ def read_config(config: str) -> dict[str, Any]:
     FileNotFoundError
         If there is neither.
     ValueError
-        If the file is not TOML, or has tables.
+        If the file is not TOML, or has tables that are not parameters with parameters of their
+        own.
 
     Examples
     --------
@@ -192,10 +220,10 @@ def read_config(config: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{config!r} is not a TOML file: {error}") from error
     tables = [name for name, value in parameters.items() if isinstance(value, dict)]
-    if tables:
+    if unknown := [name for name in tables if name not in _NESTED_PARAMETERS]:
         raise ValueError(
-            f"{config!r} has the table [{tables[0]}]; write parameters as name = value, without "
-            "tables"
+            f"{config!r} has the table [{unknown[0]}]; write parameters as name = value, and only "
+            f"{' and '.join(_NESTED_PARAMETERS)} as tables"
         )
     return parameters
 
@@ -265,7 +293,7 @@ def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
-    from skdc.parameters import check_parameters, resolve_device
+    from skdc.parameters import check_parameters, resolve_device, restored_parameters
     from skdc.separator import DeepClusteringSeparator
 
     known = DeepClusteringSeparator().get_params(deep=False)
@@ -274,7 +302,7 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
             f"the separator has no parameter {', '.join(map(repr, unknown))}; it has "
             f"{', '.join(known)}"
         )
-    separator = DeepClusteringSeparator(**parameters)
+    separator = DeepClusteringSeparator(**restored_parameters(parameters))
     # Checked before minutes of reading audio.
     check_parameters(separator)
     resolve_device(separator.device)
