@@ -136,7 +136,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     verbose : int, default=0
         1 shows progress bars.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights.
+        Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
+        `n_layers` may have been raised meanwhile: a network of two layers grows.
     checkpoint : path-like or None, default=None
         File that keeps the state of training; `fit` resumes from it where it exists.
 
@@ -393,7 +394,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         if resume := resume and hasattr(self, "network_"):
             self._check_unchanged()
             check_resumable(network.config, self.network_.config)
-            network.load_state_dict(self.network_.state_dict())
+            network.take_weights(self.network_)
             earlier = self.history_
         # Another pass draws other batches than the one before it.
         config = training_config(parameters, seed=seed + len(earlier), device=device)
