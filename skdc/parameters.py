@@ -79,12 +79,13 @@ def check_parameters(estimator: BaseEstimator) -> None:
     ------
     ValueError
         If one is not what `PARAMETER_CONSTRAINTS` allows; if the window is odd or the hop longer
-        than half of it; if a trunk or an objective is unknown; or as for `check_segment_frames`.
+        than half of it; if a trunk or an objective is unknown, or the trunk cannot be built; or as
+        for `check_segment_frames`.
     TypeError
         If `clusterer`, `trunk` or `objective` is a class, or cannot serve as what it is given for.
     """
     estimator._validate_params()
-    resolve_trunk(estimator.trunk)
+    trunk = resolve_trunk(estimator.trunk)
     resolve_objective(estimator.objective)
     if isinstance(estimator.remix, DynamicMixing):
         estimator.remix.check()
@@ -94,6 +95,12 @@ def check_parameters(estimator: BaseEstimator) -> None:
             f"win_length={win_length} must be even and hop_length={hop_length} at most half of "
             "it, or waveforms cannot be put together again"
         )
+    trunk.check(
+        int(win_length) // 2 + 1,
+        estimator.hidden_size,
+        estimator.n_layers,
+        estimator.bidirectional,
+    )
     if isinstance(estimator.clusterer, type):
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skdc.network.band_blstm import BandBLSTM
 from skdc.network.blstm import BLSTM
 from skdc.network.interface import Trunk
 
 __all__ = ["TRUNKS", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
 
-TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM}
+TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM, "band_blstm": BandBLSTM}
 """The trunks by the names that ``DeepClusteringSeparator(trunk=...)`` takes. Yours may join."""
 
 
