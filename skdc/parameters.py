@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
-from skdc.network.registry import TRUNKS
+from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
 from skdc.training import DynamicMixing, TrainingConfig
 
@@ -221,12 +221,7 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
             "set clusterer='kmeans' to save, and set it again after loading"
         )
     trunk = resolve_trunk(parameters["trunk"])
-    if type(trunk) not in TRUNKS.values():
-        name = type(trunk).__name__
-        raise TypeError(
-            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
-            f"skdc.network.TRUNKS['my_trunk'] = {name}, here and wherever the file is loaded"
-        )
+    check_storable(trunk)
     if not isinstance(parameters["trunk"], str):
         parameters["trunk"] = trunk_to_dict(trunk)
     default = type(estimator)().objective

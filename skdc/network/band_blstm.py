@@ -32,8 +32,9 @@ class BandBLSTM(Trunk):
 
     Bins are grouped into bands, narrower at low frequencies, as in the band-split RNN [1]_. Each
     band goes through a linear layer of its own to `hidden_size` numbers; the blocks add to these.
-    With the same `hidden_size` it has more arithmetic than `BLSTM` and far fewer weights: 32 to 64
-    are enough here, where `BLSTM` takes 300 to 600. `n_layers` is the number of blocks.
+    `n_layers` is the number of blocks. Since all bands share their weights, a `hidden_size` of 32
+    to 64 takes the place of the 300 to 600 of `BLSTM`: a tenth of the weights, for as much
+    arithmetic.
 
     Reading frames in one direction only makes the trunk causal; bands are always read both ways.
 
@@ -44,7 +45,7 @@ class BandBLSTM(Trunk):
         better, and take as much more time.
     fold : int, default=1
         Neighbouring frames that are taken together as one step, as TF-GridNet [2]_ does. 2 takes
-        half the time and loses detail in time. A causal trunk takes 1 only: others would make the
+        less than half the time, and tells frames apart less well. A causal trunk takes 1 only: others would make the
         first frame of a step wait for the last one.
     attention : bool, default=False
         Whether each block ends with self-attention over frames, all bands of a frame together, as
