@@ -73,8 +73,8 @@ search = GridSearchCV(separator, {"objective__margin": [0.25, 0.5, 1.0]}, cv=2).
 print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
 
 # %%
-# Means that must be far apart leave little room for vectors between them, which bins that two
-# talkers share need. Once trained, the network is saved and used like any other: separation needs no objective.
+# On so little speech the differences mean little; the search is the same with hours of it. Once
+# trained, the network is saved and used like any other: separation needs no objective.
 
 margins = [str(margin) for margin in search.cv_results_["param_objective__margin"]]
 scores, spread = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]

@@ -81,8 +81,8 @@ search = GridSearchCV(separator, {"trunk__kernel_size": [1, 3, 5]}, cv=2).fit(X,
 print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
 
 # %%
-# With a kernel of 1 every frame is on its own. On so little speech the differences mean little; the
-# search is the same with hours of it.
+# With a kernel of 1 every frame is on its own. On so little speech the differences mean little;
+# the search is the same with hours of it.
 #
 # Files written by ``save`` hold the name of a trunk,
 # not its code; ``skdc.network.TRUNKS["convolutions"] = Convolutions`` gives this one a name, and

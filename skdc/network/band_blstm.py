@@ -33,24 +33,24 @@ class BandBLSTM(Trunk):
     Bins are grouped into bands, narrower at low frequencies, as in the band-split RNN [1]_. Each
     band goes through a linear layer of its own to `hidden_size` numbers; the blocks add to these.
     `n_layers` is the number of blocks. Since all bands share their weights, a `hidden_size` of 32
-    to 64 takes the place of the 300 to 600 of `BLSTM`: a tenth of the weights, for as much
-    arithmetic.
+    to 64 takes the place of the 300 to 600 of `BLSTM`: a tenth of the weights or less, for
+    about as much arithmetic.
 
     Reading frames in one direction only makes the trunk causal; bands are always read both ways.
 
     Parameters
     ----------
     n_bands : int, default=16
-        Number of bands; each has at least 2 bins. More of them tell neighbouring frequencies apart
-        better, and take as much more time.
+        Number of bands, of at least 2 bins each. More bands mean finer detail in frequency, and
+        as much more time.
     fold : int, default=1
-        Neighbouring frames that are taken together as one step, as TF-GridNet [2]_ does. 2 takes
-        less than half the time, and tells frames apart less well. A causal trunk takes 1 only: others would make the
-        first frame of a step wait for the last one.
+        Neighbouring frames that are taken together as one step, as in TF-GridNet [2]_. 2 takes
+        less than half the time, with less detail in time. A causal trunk takes 1 only: otherwise
+        the first frame of a step would wait for the last one.
     attention : bool, default=False
         Whether each block ends with self-attention over frames, all bands of a frame together, as
-        in [2]_. It helps to follow a speaker over long pauses; its time grows with the square of
-        the number of frames. A causal trunk has none.
+        in [2]_, so that a frame may look at any other. Its time grows with the square of the
+        number of frames. A causal trunk has none.
     dropout : float, default=0.0
         Share of what each LSTM and each attention reads that is set to zero at random while
         training, 0...1. Helps against overfitting where there is little data.
