@@ -29,6 +29,8 @@ class Convolutions(Trunk):
 
     def build(self, n_bins, hidden_size, n_layers, bidirectional):
         """Make the module, for the sizes that the separator has."""
+        if not bidirectional:
+            raise ValueError("these convolutions look at later frames; set bidirectional=True")
         return ConvolutionStack(n_bins, hidden_size, n_layers, self.kernel_size)
 
 
@@ -84,9 +86,9 @@ print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
 # With a kernel of 1 every frame is on its own. On so little speech the differences mean little;
 # the search is the same with hours of it.
 #
-# Files written by ``save`` hold the name of a trunk,
-# not its code; ``skdc.network.TRUNKS["convolutions"] = Convolutions`` gives this one a name, and
-# must also be run where the file is loaded.
+# Files written by ``save`` hold the name of a trunk, not its code.
+# ``skdc.network.TRUNKS["convolutions"] = Convolutions`` gives this one a name, and must also be run
+# where the file is loaded.
 
 sizes = [str(size) for size in search.cv_results_["param_trunk__kernel_size"]]
 scores, spread = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]
