@@ -87,8 +87,8 @@ print(f"best: {search.best_params_}, {search.best_score_:.2f} dB")
 # the search is the same with hours of it.
 #
 # Files written by ``save`` hold the name of a trunk, not its code.
-# ``skdc.network.TRUNKS["convolutions"] = Convolutions`` gives this one a name, and must also be run
-# where the file is loaded.
+# ``skdc.network.TRUNKS["convolutions"] = Convolutions`` gives this one a name; run it where
+# the file is loaded, too.
 
 sizes = [str(size) for size in search.cv_results_["param_trunk__kernel_size"]]
 scores, spread = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]
