@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("skdc: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader, such as `head`, has had enough: nothing more may be written, at exit either.
+        # The program that reads the output, such as `head`, has ended: nothing more may be
+        # written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     # What the user can put right; any other error is a defect of the package and shows its trace.

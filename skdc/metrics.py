@@ -157,7 +157,7 @@ def best_permutation(score_matrix: ArrayLike) -> NDArray[np.intp]:
             f"score_matrix has shape {scores.shape}; expected (n_sources, n_estimates) with at "
             "least as many estimates as sources (transpose it if estimates are the rows)"
         )
-    # One unusable score must cost more than all that the finite ones could win back.
+    # A score that is not finite must outweigh the sum of all finite ones.
     finite = scores[np.isfinite(scores)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     margin = 1.0 + len(scores) * (high - low)
@@ -423,7 +423,7 @@ def _centre(signals: FloatArray) -> FloatArray:
 
 
 def _unit_norm(signals: FloatArray) -> FloatArray:
-    # Peak first: the squares of very large or very small samples leave the range of float64.
+    # Divided by the peak first: squares of very large or small samples overflow float64.
     peak = np.abs(signals).max(axis=-1, keepdims=True)
     signals = signals / np.where(peak > 0, peak, 1.0)
     norm = np.linalg.norm(signals, axis=-1, keepdims=True)

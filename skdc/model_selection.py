@@ -122,7 +122,7 @@ class SpeakerDisjointSplit(BaseCrossValidator):
                 f"{len(mixtures)} mixtures fall into {n_groups} groups with a mixture of their "
                 "own; use fewer splits or mixtures of more speakers"
             )
-        # The units with the most mixtures open the folds, so each fold has one to test on.
+        # Units with many mixtures are dealt first, so that each fold has mixtures to test on.
         folds: list[set[int]] = [set() for _ in range(self.n_splits)]
         for unit in sorted(units, key=lambda unit: -units[unit]):
             min(folds, key=len).update(unit)

@@ -56,7 +56,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "n_iter_no_change": [_COUNT],
     "remix": ["boolean", DynamicMixing],
     "clusterer": [StrOptions({"kmeans"}), HasMethods(["fit_predict", "get_params"])],
-    "mask": [StrOptions({"binary", "soft"})],
+    "mask": [StrOptions({"binary", "head", "soft"})],
     "output": [StrOptions({"sources", "masks", "labels"})],
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
@@ -276,11 +276,15 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     Raises
     ------
     ValueError
-        If they differ in more than dropout.
+        If they differ in more than dropout, and in more layers of a trunk that can grow.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
     same = ("dropout", "trunk")
     changed = [k for k in now if now[k] != before.get(k) and k not in same]
+    is_deeper = wanted.n_layers > fitted.n_layers
+    if is_deeper and wanted.trunk.grows_from(fitted.trunk, fitted.n_layers):
+        may_differ = {"n_layers", *wanted.trunk.get_params()}
+        changed = [name for name in changed if name not in may_differ]
     if changed:
         raise ValueError(
             "cannot train on from the present weights: "

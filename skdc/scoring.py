@@ -102,7 +102,7 @@ def label_agreement(
 def validate(
     network: EmbeddingNetwork, pairs: CheckedPairs, framing: Framing, config: TrainingConfig
 ) -> dict[str, float]:
-    """Measure a network between epochs, with k-means.
+    """Measure a network between epochs, with k-means or, where only that is trained, a mask head.
 
     Parameters
     ----------
@@ -121,7 +121,9 @@ def validate(
         ``"loss"``, the mean objective, and for reference sources ``"si_sdr_improvement"``, the
         mean over sources and mixtures in dB.
     """
-    separator = Separator(network, framing, config.precision, seed=config.seed)
+    # An objective of masks alone leaves the embeddings as they were.
+    mask = "soft" if "embeddings" in config.objective.needs else "head"
+    separator = Separator(network, framing, config.precision, mask, seed=config.seed)
     device = network.input_mean.device
     losses = []
     sounding = []

@@ -121,8 +121,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. Label maps are never remixed.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
         What groups the embeddings.
-    mask : {"soft", "binary"}, default="soft"
-        Each bin shared between the sources, or given to one, as in the paper. Both sum to 1.
+    mask : {"soft", "binary", "head"}, default="soft"
+        Each bin shared between the sources by how near their clusters are, or given to one, as in
+        the paper, or shared as a mask head says, which objectives with ``mask_inference`` train
+        for `n_sources` sources. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives.
     device : str or torch.device, default="auto"
@@ -134,7 +136,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     verbose : int, default=0
         1 shows progress bars.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights.
+        Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
+        `n_layers` may have been raised meanwhile: a network of two layers grows.
     checkpoint : path-like or None, default=None
         File that keeps the state of training; `fit` resumes from it where it exists.
 
@@ -391,7 +394,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         if resume := resume and hasattr(self, "network_"):
             self._check_unchanged()
             check_resumable(network.config, self.network_.config)
-            network.load_state_dict(self.network_.state_dict())
+            network.take_weights(self.network_)
             earlier = self.history_
         # Another pass draws other batches than the one before it.
         config = training_config(parameters, seed=seed + len(earlier), device=device)

@@ -1,4 +1,4 @@
-"""Arrays of an unknown number, in memory or in a temporary file."""
+"""Arrays that are collected one by one, in memory or in a temporary file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ArrayStore:
             dtype = np.result_type(*{array.dtype for array in self._arrays})
             flat = np.empty(sum(array.size for array in self._arrays), dtype)
             end = len(flat)
-            # Each goes when it is copied, so that there are not two of all at once.
+            # Each array is freed when it is copied, so that all are never in memory twice.
             while self._arrays:
                 array = self._arrays.pop()
                 flat[end - array.size : end] = array.ravel()

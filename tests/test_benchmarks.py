@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.objectives import BalancedAffinity
 from skdc.training import batch_loss
 from skdc.training.banks import SourceBank
 
@@ -49,7 +50,7 @@ def test_plain_training_has_the_loss_and_gradient_of_the_fast_one(
     bank = SourceBank(np.random.default_rng(0).standard_normal((3, 8000)))
     batch = bank.batch(3, 20, seed=0, step=0)
     network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))
-    losses = [loss(network, batch, "balanced_affinity") for loss in (plain, batch_loss)]
+    losses = [loss(network, batch, BalancedAffinity()) for loss in (plain, batch_loss)]
     torch.testing.assert_close(*losses)
     gradients = [torch.autograd.grad(loss, list(network.parameters())) for loss in losses]
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)

@@ -20,6 +20,8 @@ from skdc.cli import main
 from skdc.commands import demo, info, options
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
+from skdc.network import BLSTM
+from skdc.training import Trainer
 
 ROOT = Path(__file__).parent.parent
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "hop_length=128", "segment_frames=50"]
@@ -263,7 +265,7 @@ def test_train_resume_evaluate_separate_info(
     assert "validation: SI-SDR improvement" in said
     assert logged.count("epoch 1, ") == logged.count("\n") == 1
 
-    assert main([*command, "max_epochs=3", "batch_size=8"]) == 0
+    assert main([*command, "max_epochs=3"]) == 0
     said, logged = capsys.readouterr()
     assert "Resuming from run.safetensors\n" in said
     assert "models/tiny.safetensors: " in said.replace("\\", "/")
@@ -304,6 +306,37 @@ def test_train_says_how_to_resume(
     assert main(["train", "--data", str(corpus), "--checkpoint", "run.safetensors"]) == 130
     expected = "The same command resumes from run.safetensors\nskdc: interrupted\n"
     assert capsys.readouterr().err == expected
+
+
+def test_an_interrupted_training_leaves_a_model(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Trainer.train_step
+
+    def interrupted(run: Trainer) -> float:
+        if run.step == 2:
+            raise KeyboardInterrupt
+        return step(run)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    command = ["train", "--data", str(corpus), "--checkpoint", "run.safetensors", "--set", *TINY]
+    assert main(command) == 130
+    assert "resumes from run.safetensors\nskdc: interrupted\n" in capsys.readouterr().err
+    assert DeepClusteringSeparator.load("model.safetensors").history_[-1]["steps"] == 2
+
+
+def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
+    Path("deep.toml").write_text(
+        'n_layers = 3\ntrunk = {name = "blstm", residual = true}\n'
+        "remix = {speeds = [0.9, 1.0], similar_share = 0.5}\n"
+        'objective = "whitened_kmeans + attractor_masks"\n'
+    )
+    settings = [setting for setting in TINY if not setting.startswith("n_layers")]
+    command = ["train", "--data", str(corpus), "--config", "deep.toml", "--time-limit", "0.01"]
+    assert main([*command, "--set", *settings]) == 0
+    model = DeepClusteringSeparator.load("model.safetensors")
+    assert model.trunk == BLSTM(residual=True)
+    assert model.remix.get_params()["similar_share"] == 0.5
 
 
 @pytest.mark.parametrize(

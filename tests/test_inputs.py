@@ -20,7 +20,9 @@ import skdc
 from skdc import DeepClusteringSeparator
 from skdc.datasets import AudioFiles, AudioSources, write_audio
 from skdc.inputs import AudioFormat, check_mixtures, check_pairs, check_recordings, read_samples
+from skdc.inputs.waveforms import scale_samples
 from skdc.preprocessing import PreEmphasis
+from skdc.signal import resample
 
 Array = NDArray[Any]
 
@@ -94,16 +96,17 @@ def test_a_recording_passes_few_functions_and_is_checked_once(
     assert calls.count("as_samples") == 1
 
 
-PEAKS: dict[str, Callable[[Array], Any]] = {
-    "mixtures": lambda x: check_mixtures(x, AudioFormat()),
-    "references": lambda x: check_pairs(x, [x[np.newaxis]], AudioFormat()),
-    "recordings": lambda x: check_recordings([x], None, AudioFormat())[0],
+PEAKS: dict[str, Callable[[Array, AudioFormat], Any]] = {
+    "mixtures": check_mixtures,
+    "references": lambda x, audio: check_pairs(x, [x[np.newaxis]], audio),
+    "recordings": lambda x, audio: check_recordings([x], None, audio)[0],
 }
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
 @pytest.mark.parametrize("what", PEAKS)
-def test_checks_take_little_memory(what: str, dtype: Any) -> None:
+@pytest.mark.parametrize("input_rate", [None, 48000])
+def test_checks_take_little_memory(what: str, dtype: Any, input_rate: int | None) -> None:
     """At most 8 bytes for each sample, of which 4 are what comes out."""
     n_samples = 3_000_000
     noise = np.random.default_rng(0).uniform(-1, 1, n_samples)
@@ -111,13 +114,24 @@ def test_checks_take_little_memory(what: str, dtype: Any) -> None:
     del noise
     tracemalloc.start()
     try:
-        kept = PEAKS[what](waveform)
+        kept = PEAKS[what](waveform, AudioFormat(input_rate=input_rate))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert kept is not None
     n_given = 2 * n_samples if what == "references" else n_samples
-    assert peak <= 8 * n_given + 4_000_000
+    assert peak <= 8 * n_given
+
+
+@pytest.mark.parametrize("rates", [(48000, 8000), (44100, 8000), (11025, 8000), (8000, 16000)])
+@pytest.mark.parametrize("n_samples", [700, 262_144, 600_001])
+def test_blocks_are_resampled_to_the_samples_of_the_whole(
+    rates: tuple[int, int], n_samples: int
+) -> None:
+    sources = np.random.default_rng(0).standard_normal((2, n_samples))
+    audio = AudioFormat(sample_rate=rates[1], input_rate=rates[0])
+    expected = resample(sources / 3.0, *rates).astype(np.float32)
+    assert_array_equal(scale_samples(sources, 3.0, audio), expected)
 
 
 # -- types of samples -----------------------------------------------------------------------------
@@ -184,7 +198,7 @@ def test_unsigned_label_maps_are_taken() -> None:
 def test_lengths_of_a_format_are_those_of_its_audio(input_rate: int | None) -> None:
     audio = AudioFormat(sample_rate=8000, input_rate=input_rate)
     for n_samples in (300, 1411, 5000):
-        at_network = audio.to_network(np.zeros((2, n_samples)))
+        at_network = resample(np.zeros((2, n_samples)), audio.rate, audio.sample_rate)
         assert at_network.shape == (2, audio.network_length(n_samples))
         assert audio.from_network(at_network, n_samples).shape == (2, n_samples)
     shortest = next(n for n in range(5000) if audio.network_length(n) == audio.framing.win_length)

@@ -64,12 +64,12 @@ def test_each_name_gives_its_objective_and_back(name):
 
 
 def test_a_sum_is_read_as_it_is_written():
-    text = "0.75 * mask_inference(activation='sigmoid') + whitened_kmeans * 2 + deep_lda"
+    text = "0.75 * mask_inference + attractor_masks(sharpness=5.0) * 2 + deep_lda"
     both = resolve_objective(text)
     assert [weight for weight, _ in both.terms()] == [0.75, 2.0, 1.0]
     assert [repr(objective) for _, objective in both.terms()] == [
-        "MaskInference(activation='sigmoid')",
-        "WhitenedKMeans()",
+        "MaskInference()",
+        "AttractorMasks(sharpness=5.0)",
         "DeepLDA()",
     ]
     assert both.needs == {"embeddings", "masks", "spectrograms"}
@@ -81,7 +81,7 @@ def test_a_factor_goes_to_each_term_in_brackets():
 
 
 term = st.one_of(
-    st.sampled_from([Affinity(), WhitenedKMeans(), DeepLDA(), MaskInference("sigmoid")]),
+    st.sampled_from([Affinity(), WhitenedKMeans(), DeepLDA(), MaskInference()]),
     st.floats(0, 1e6).map(AttractorMasks),
     st.integers(0, 9).map(AttractorMasks),
 )
@@ -264,7 +264,6 @@ def test_impossible_sums_are_refused(objectives, weights, error, message):
         ),
         ("mask_inference", {"masks": torch.ones(50, 1)}, "gives 1 masks, expected 2 .* to 8"),
         ("mask_inference", {"masks": torch.ones(50, 9)}, "gives 9 masks, expected 2 .* to 8"),
-        ("mask_inference(activation='relu')", {}, "activation is 'relu', expected 'softmax'"),
         ("attractor_masks(sharpness=-1)", {}, "sharpness is -1, expected a number of at least 0"),
     ],
 )

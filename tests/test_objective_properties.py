@@ -18,7 +18,7 @@ from skdc.objectives import (
 )
 
 SUM = "0.5 * deep_lda + attractor_masks + 2 * mask_inference"
-NAMES = [*OBJECTIVES, "mask_inference(activation='sigmoid')", SUM]
+NAMES = [*OBJECTIVES, SUM]
 ALL = pytest.mark.parametrize("objective", [resolve_objective(n) for n in NAMES], ids=NAMES)
 EMBEDDING_NAMES = [n for n in OBJECTIVES if "masks" not in resolve_objective(n).needs]
 OF_EMBEDDINGS = pytest.mark.parametrize(

@@ -93,15 +93,12 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0):
     return loss / total if total > 0 else 0.0
 
 
-def naive_mask_inference(outputs, targets, activation="softmax"):
+def naive_mask_inference(outputs, targets):
     _, weights, mixture, sources = targets
     total = (weights * mixture).sum()
     if total == 0:
         return 0.0
-    if activation == "softmax":
-        masks = np.exp(outputs.masks) / np.exp(outputs.masks).sum(1, keepdims=True)
-    else:
-        masks = 1 / (1 + np.exp(-outputs.masks))
+    masks = np.exp(outputs.masks) / np.exp(outputs.masks).sum(1, keepdims=True)
     n_masks, n_sources = masks.shape[1], sources.shape[1]
     losses = []
     for order in itertools.permutations(range(n_masks)):
@@ -121,7 +118,6 @@ ORACLES = {
     "attractor_masks": naive_attractor_masks,
     "attractor_masks(sharpness=10)": lambda *both: naive_attractor_masks(*both, sharpness=10),
     "mask_inference": naive_mask_inference,
-    "mask_inference(activation='sigmoid')": lambda *both: naive_mask_inference(*both, "sigmoid"),
     SUM: lambda *both: (
         0.5 * naive_deep_lda(*both)
         + naive_attractor_masks(*both)

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.exceptions import InterruptedWarning
 from skdc.model_file import read_tensors
+from skdc.network import BLSTM, EmbeddingNetwork
 from skdc.training import trainer
 from skdc.training.checkpoint import RunFile
 
@@ -111,6 +112,35 @@ def test_a_warm_start_refuses_the_file_of_a_run_from_other_weights(path):
     other = make_separator(warm_start=True).fit(MIXTURES, SOURCES).set_params(checkpoint=path)
     with pytest.raises(ValueError, match=r"it began with other weights|seed is"):
         other.fit(MIXTURES, SOURCES)
+
+
+def test_a_trained_network_grows(path):
+    separator = make_separator(n_layers=2).fit(MIXTURES, SOURCES)
+    embeddings = separator.transform(MIXTURES)
+    separator.set_params(n_layers=4, trunk=BLSTM(residual=True), warm_start=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # As it is before the first step: the added layers add nothing yet.
+        patch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
+        with pytest.raises(KeyboardInterrupt):
+            separator.fit(MIXTURES, SOURCES)
+    assert separator.network_.config.n_layers == 2
+    grown = EmbeddingNetwork(replace(separator.network_.config, n_layers=4, trunk=separator.trunk))
+    grown.take_weights(separator.network_)
+    features = torch.randn(2, 30, separator.network_.config.n_bins)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(features), separator.network_(features))
+    separator.fit(MIXTURES, SOURCES)
+    assert separator.network_.config.n_layers == 4
+    assert separator.history_[-1]["epoch"] == 2
+    assert np.abs(separator.transform(MIXTURES) - embeddings).max() > 0
+    separator.set_params(n_layers=5).fit(MIXTURES, SOURCES)
+    separator.set_params(n_layers=3)
+    with pytest.raises(ValueError, match="n_layers is 3 but was 5"):
+        separator.fit(MIXTURES, SOURCES)
+    stacked = make_separator(n_layers=3).fit(MIXTURES, SOURCES)
+    stacked.set_params(n_layers=4, trunk=BLSTM(residual=True), warm_start=True)
+    with pytest.raises(ValueError, match="n_layers is 4 but was 3"):
+        stacked.fit(MIXTURES, SOURCES)
 
 
 def test_without_a_seed_a_resumed_run_keeps_its_own(path):

@@ -5,7 +5,7 @@ import torch
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator, pipeline, windows
-from skdc.signal import Framing
+from skdc.signal import Framing, log_magnitude
 
 FRAMING = Framing()
 
@@ -95,3 +95,40 @@ def test_the_precision_ends_with_each_result(separator):
     for _ in separator.embed(noise(4000, 4000)):
         assert not torch.is_autocast_enabled("cpu")
         assert torch.is_grad_enabled()
+
+
+# -- masks of a head -----------------------------------------------------------------------------
+
+
+def headed_separator(**options):
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4, n_masks=2)).eval()
+    return Separator(network, Framing(), mask="head", **options)
+
+
+def test_masks_of_a_head_are_its_softmax():
+    separator, mixture = headed_separator(), torch.randn(4000)
+    (masks,) = separator.masks([mixture], [2])
+    features = log_magnitude(separator.framing.stft(mixture))[None]
+    with torch.no_grad():
+        logits = separator.network.mask_head(separator.network.states(features))[0]
+    torch.testing.assert_close(masks, logits.softmax(-1).movedim(-1, 0))
+    (sources,) = separator.separate([mixture], [None])
+    torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_of_a_head_are_linked_between_windows(monkeypatch):
+    monkeypatch.setattr("skdc.separation.windows.WINDOW_FRAMES", 120)
+    monkeypatch.setattr("skdc.separation.windows.OVERLAP_FRAMES", 40)
+    separator, mixture = headed_separator(), torch.randn(20_000)
+    (sources,) = separator.separate([mixture], [2])
+    torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_gives_as_many_masks_as_it_has():
+    with pytest.raises(ValueError, match="gives 2 masks, but n_sources=3; set n_sources=2"):
+        list(headed_separator().separate([torch.randn(4000)], [3]))
+    torch.manual_seed(0)
+    plain = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4)).eval()
+    with pytest.raises(ValueError, match="needs a network with a mask head"):
+        list(Separator(plain, Framing(), mask="head").separate([torch.randn(4000)], [2]))

@@ -21,12 +21,14 @@ class TwoBands(EmbeddingNetwork):
 
     def __init__(self) -> None:
         super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1))
-        self.trunk = nn.LSTM(1, 1)  # not used
+        self.embed = MirroredEmbedding()
 
     def states(self, features: Tensor) -> Tensor:
         return features
 
-    def spread(self, states: Tensor) -> Tensor:
+
+class MirroredEmbedding(nn.Module):
+    def forward(self, states: Tensor) -> Tensor:
         is_high = torch.arange(129) >= 40
         # The sources trade places in embedding space from window to window.
         flip = bool(states[0, :5].mean() > states[0].mean())

@@ -1,6 +1,9 @@
 """What teaches a network most in an hour of a core: decibels against core-minutes, by recipe.
 
 Run: python examples/benchmarks/learning.py SPEECH [--minutes 40] [--candidates NAME ...]
+     python examples/benchmarks/learning.py --report docs/learning
+
+The second command puts all runs so far into docs/learning.json, .png and a table that it prints.
 
 SPEECH is a folder of recordings with `utterances.csv` and `mixtures/2spk-valid.csv`. Each
 candidate trains on one core; what counts is the time that the process had of it, without that of
@@ -16,6 +19,7 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -187,16 +191,87 @@ def _interval(spent: float) -> float:
     return max(1.0, spent / 6)
 
 
+def at(rows: list[dict[str, float]], spent: float, key: str) -> float:
+    """Value of a curve after so many core-minutes, between measurements by a straight line."""
+    return float(np.interp(spent, [r["core_minutes"] for r in rows], [r[key] for r in rows]))
+
+
+def minutes_to(rows: list[dict[str, float]], decibels: float) -> float | None:
+    """Core-minutes until the mean is above so many decibels; None where it never was."""
+    last = None
+    for row in rows:
+        if row["mean"] >= decibels:
+            if last is None:
+                return row["core_minutes"]
+            share = (decibels - last["mean"]) / (row["mean"] - last["mean"])
+            return last["core_minutes"] + share * (row["core_minutes"] - last["core_minutes"])
+        last = row
+    return None
+
+
+def report(runs: list[dict[str, Any]], stem: Path) -> str:
+    """Write all curves as JSON and as a picture, and give a table in Markdown."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    stem.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    for run in runs:
+        label = run["name"] if run["seed"] == 0 else f"{run['name']}, seed {run['seed']}"
+        decibels = [row["mean"] for row in run["rows"]]
+        for ax, key in zip(axes, ("core_minutes", "hours"), strict=True):
+            ax.plot([row[key] for row in run["rows"]], decibels, label=label, marker=".")
+    axes[0].set(xlabel="minutes of one core", ylabel="SI-SDR improvement, dB")
+    axes[1].set(xlabel="hours of mixtures")
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(stem.with_suffix(".png"), dpi=110)
+    spans = sorted({2, 5, 10, 20, 40, 80, 120})
+    spans = [s for s in spans if any(run["rows"][-1]["core_minutes"] >= s - 0.05 for run in runs)]
+    lines = [
+        "| recipe | weights, M | "
+        + " | ".join(f"{s} min" for s in spans)
+        + " | minutes to 4.5 dB |",
+        "|---|---|" + "---|" * (len(spans) + 1),
+    ]
+    for run in runs:
+        rows = run["rows"]
+        reached = [
+            f"{at(rows, s, 'mean'):.2f} ({at(rows, s, 'hours'):.1f} h)"
+            if rows[-1]["core_minutes"] >= s - 0.05
+            else ""
+            for s in spans
+        ]
+        minutes = minutes_to(rows, 4.5)
+        name = run["name"] + (f", seed {run['seed']}" if run["seed"] else "")
+        lines.append(
+            f"| {name} | {run['weights'] / 1e6:.1f} | {' | '.join(reached)} | "
+            + ("" if minutes is None else f"{minutes:.1f}")
+            + " |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Run candidates, or write the page of what was found."""
+    """Run candidates, or put together what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("speech", type=Path)
+    parser.add_argument("speech", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--mixtures", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--report", type=Path, metavar="STEM")
     args = parser.parse_args()
+    if args.report is not None:
+        runs = [json.loads(path.read_text()) for path in args.out.glob("*.json")]
+        order = list(CANDIDATES)
+        runs.sort(key=lambda run: (order.index(run["name"]), run["seed"]))
+        print(report(runs, args.report))
+        return
+    if args.speech is None:
+        parser.error("give the folder of the speech, or --report")
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     study = Study(args.speech, args.mixtures)

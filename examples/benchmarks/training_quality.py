@@ -16,10 +16,12 @@ from unittest import mock
 import numpy as np
 from candidates.plain import plain_affinity_loss
 
-from skdc import DeepClusteringSeparator, network, training
+from skdc import DeepClusteringSeparator
 from skdc.datasets import load_corpus
+from skdc.network import blstm
 from skdc.objectives import one_hot_labels, partition_weights
 from skdc.protocols import open_mixture_list
+from skdc.training import trainer
 
 
 def plain_batch_loss(network, batch, objective):
@@ -46,9 +48,9 @@ def main() -> None:
     held_out = [item.load() for item in open_mixture_list(args.list)[: args.mixtures]]
     X_val, y_val = ([pair[i] for pair in held_out] for i in range(2))
     ways = {
-        "plain": (plain_batch_loss, "float32", network._WIDE),
-        "fast": (training.batch_loss, "auto", network._WIDE),
-        "fast, as with wide layers": (training.batch_loss, "auto", 1),
+        "plain": (plain_batch_loss, "float32", blstm._WIDE),
+        "fast": (trainer.batch_loss, "auto", blstm._WIDE),
+        "fast, as with wide layers": (trainer.batch_loss, "auto", 1),
     }
     for name, (batch_loss, precision, wide) in ways.items():
         curves = []
@@ -64,8 +66,8 @@ def main() -> None:
                 random_state=seed,
             )
             with (
-                mock.patch.object(training, "batch_loss", batch_loss),
-                mock.patch.object(network, "_WIDE", wide),
+                mock.patch.object(trainer, "batch_loss", batch_loss),
+                mock.patch.object(blstm, "_WIDE", wide),
             ):
                 separator.fit_recordings(recordings, speakers, X_val=X_val, y_val=y_val)
             rows = separator.history_

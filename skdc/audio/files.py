@@ -160,7 +160,7 @@ class AudioFiles(_Lazy):
         list of float32 arrays
             In their order.
         """
-        # Decoding happens outside Python's lock, so that threads share it.
+        # libsndfile decodes without holding Python's lock, so that threads run in parallel.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(self._read, self._items))
 

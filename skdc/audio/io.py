@@ -227,7 +227,7 @@ def write_audio(
             # (n_channels, n_samples) -> (n_samples, n_channels)
             soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
         except soundfile.LibsndfileError as error:
-            # libsndfile does not tell a full disk from, say, a rate that MP3 does not have.
+            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike.
             raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
 

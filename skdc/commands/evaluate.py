@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.plot is not None:
-        # Before hours of work, not after.
+        # A missing matplotlib is reported before hours of work, not after.
         from skdc.display import import_pyplot
 
         import_pyplot()
@@ -132,7 +132,7 @@ def _open(args: argparse.Namespace, sample_rate: int) -> Benchmark:
     if args.list is not None:
         if args.subset is not None:
             raise ValueError("--subset goes with --protocol; a list is used as a whole")
-        # At the rate of its recordings, whatever that is.
+        # The list is used at the rate of its recordings, whatever that is.
         items = open_mixture_list(args.list, args.root, sample_rate=None)
         return Benchmark("list", args.list.stem, items)
     if args.root is None:

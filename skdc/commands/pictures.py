@@ -28,7 +28,7 @@ def save_picture(draw: Callable[[], Any], path: Path) -> None:
     from skdc.model_file import atomic_path
 
     pyplot = import_pyplot()
-    # A picture for a file needs no window, nor a screen.
+    # This backend draws into files and needs no screen.
     pyplot.switch_backend("agg")
     figure = draw()
     with atomic_path(path) as temporary:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
 _SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "float": "FLOAT"}
-# What is taken of a folder. Files that are named are tried whatever they are called.
+# Suffixes of the files that are taken from a folder. A file that is named itself is tried
+# whatever its suffix is.
 _AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
 _AUDIO_SUFFIXES |= {".w64", ".wav"}
-# Where the number of sources is not known before the work, files of as many are seen to.
+# Where the number of sources is not known before the work, targets of as many are checked.
 _MOST_SOURCES = 20
 
 
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    # Processes of joblib share the cores: each computes in its part of the threads.
+    # joblib gives each process its share of the threads.
     results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
         delayed(_separate)(model, job, _SUBTYPES[args.subtype], Path.cwd(), args.debug)
         for job in jobs
@@ -155,14 +156,15 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
             source.suffix.lower() in _AUDIO_SUFFIXES
             and source.is_file()
             and not any(part.startswith(".") for part in inside.parts)
-            # A folder of results within that of recordings; where they are one, all is input.
+            # Results may lie in a folder within that of the recordings; these are no input. Where
+            # both are the same folder, all files are input.
             and not (results != path.resolve() and source.resolve().is_relative_to(results))
         ):
             yield Job(source, output / inside.parent / source.stem)
 
 
 def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool) -> None:
-    # All of them, before hours of work.
+    # All targets are checked before hours of work.
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"-o {output} is a file; give a folder")
     inputs = {job.source.resolve() for job in jobs}
@@ -204,7 +206,7 @@ def _separate(
         "n_sources": None,
         "error": None,
     }
-    # A process that joblib kept from earlier work may be at home in another folder.
+    # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -229,7 +231,7 @@ def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
 
     peak = float(np.abs(estimates).max(initial=0))
     if peak > 1 and subtype != "FLOAT":
-        # Each by itself, they would no longer sum to the mixture.
+        # Scaled together: scaled one by one, they would no longer sum to the mixture.
         warnings.warn(
             f"sources have a peak of {peak:.3g}: all are written scaled by {1 / peak:.3g}; "
             "--subtype float keeps them as they are",

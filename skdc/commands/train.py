@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_device_argument, positive_int
+from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
+
+# Parameters with parameters of their own, which a configuration writes as tables.
+_NESTED_PARAMETERS = ("trunk", "remix")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,11 +117,11 @@ def run(args: argparse.Namespace) -> int:
     from skdc.protocols import open_protocol_recordings
 
     rate = separator.input_rate or separator.sample_rate
-    # A corpus with a table is what the protocol of that name trains on.
+    # --data is what the protocol "speech" trains on: a corpus with a table.
     name, root = ("speech", args.data) if args.data else (args.protocol, args.root)
     recordings, speakers = open_protocol_recordings(name, root, args.subset, sample_rate=rate)
     n_samples = sum(header.shape[0] for header in recordings.headers())
-    # As float32, at the rate of the network.
+    # Size as float32 at the rate of the network.
     size_gb = 4e-9 * n_samples * separator.sample_rate / rate
     is_streamed = size_gb > args.memory
     print(
@@ -128,21 +133,44 @@ def run(args: argparse.Namespace) -> int:
     if checkpoint is not None and Path(checkpoint).is_file():
         print(f"Resuming from {checkpoint}")
     try:
-        with _log_to_stderr():
-            # Not given a name here, so that they can go when the separator has what it needs.
+        with _log_to_stderr(), _collecting_interrupts() as interrupts:
+            # The loaded recordings have no name here, so that their memory is freed when the
+            # separator has copied what it needs.
             separator.fit_recordings(
                 recordings if is_streamed else recordings.load(),
                 speakers,
                 X_val=X_val,
                 y_val=y_val,
             )
+        separator.save(args.output, half_precision=True)
+        _print_summary(separator, args.output)
+        if interrupts:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         if checkpoint is not None:
             print(f"The same command resumes from {checkpoint}", file=sys.stderr)
         raise
-    separator.save(args.output, half_precision=True)
-    _print_summary(separator, args.output)
     return 0
+
+
+@contextmanager
+def _collecting_interrupts() -> Iterator[list[str]]:
+    """Collect what says that training was interrupted; other warnings are shown as ever."""
+    interrupts: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_or_collect(
+            message: Warning | str, category: type[Warning], *others: Any, **more: Any
+        ) -> None:
+            if issubclass(category, InterruptedWarning):
+                interrupts.append(str(message))
+            else:
+                show(message, category, *others, **more)
+
+        warnings.showwarning = show_or_collect
+        warnings.simplefilter("always", InterruptedWarning)
+        yield interrupts
 
 
 def read_config(config: str) -> dict[str, Any]:
@@ -162,7 +190,8 @@ def read_config(config: str) -> dict[str, Any]:
     FileNotFoundError
         If there is neither.
     ValueError
-        If the file is not TOML, or has tables.
+        If the file is not TOML, or has tables that are not parameters with parameters of their
+        own.
 
     Examples
     --------
@@ -191,10 +220,10 @@ def read_config(config: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{config!r} is not a TOML file: {error}") from error
     tables = [name for name, value in parameters.items() if isinstance(value, dict)]
-    if tables:
+    if unknown := [name for name in tables if name not in _NESTED_PARAMETERS]:
         raise ValueError(
-            f"{config!r} has the table [{tables[0]}]; write parameters as name = value, without "
-            "tables"
+            f"{config!r} has the table [{unknown[0]}]; write parameters as name = value, and only "
+            f"{' and '.join(_NESTED_PARAMETERS)} as tables"
         )
     return parameters
 
@@ -241,7 +270,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _check_output(output: Path, checkpoint: Path | None) -> None:
-    # Hours of training must not end in a model that cannot be written.
+    # Checked before training, so that hours of it do not end in a file that cannot be written.
     if output.is_dir():
         raise ValueError(f"-o {output} is a folder; give the name of a model file")
     if checkpoint is not None and output.absolute() == checkpoint.absolute():
@@ -250,21 +279,21 @@ def _check_output(output: Path, checkpoint: Path | None) -> None:
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    # What follows from the protocol, where neither configuration nor --set says otherwise.
+    # Parameters that follow from the protocol; configuration and --set replace them.
     if args.protocol is None:
         return {}
     from skdc.protocols import PROTOCOLS, choose_rate
 
     if args.root is None:
         raise ValueError("--protocol needs --root, the folder of its mixtures")
-    # Raises for a protocol that is not there.
+    # Raises a ValueError for an unknown protocol.
     choose_rate(args.protocol, 8000)
     n_sources = PROTOCOLS[args.protocol].n_sources
     return {} if n_sources is None else {"n_sources": n_sources}
 
 
 def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
-    from skdc.parameters import check_parameters, resolve_device
+    from skdc.parameters import check_parameters, resolve_device, restored_parameters
     from skdc.separator import DeepClusteringSeparator
 
     known = DeepClusteringSeparator().get_params(deep=False)
@@ -273,8 +302,8 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
             f"the separator has no parameter {', '.join(map(repr, unknown))}; it has "
             f"{', '.join(known)}"
         )
-    separator = DeepClusteringSeparator(**parameters)
-    # Before minutes of reading audio.
+    separator = DeepClusteringSeparator(**restored_parameters(parameters))
+    # Checked before minutes of reading audio.
     check_parameters(separator)
     resolve_device(separator.device)
     return separator
@@ -293,7 +322,7 @@ def _load_validation(
         return load_protocol_validation(
             args.protocol, args.root, n_mixtures=args.valid_count, sample_rate=rate
         )
-    # At the rate of its recordings, whatever that is.
+    # The list is read at the rate of its recordings, whatever that is, and then resampled.
     listed = load_mixture_list(args.valid, sample_rate=None)[: args.valid_count]
     if not listed:
         raise ValueError(f"{str(args.valid)!r} lists no mixtures")

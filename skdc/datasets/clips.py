@@ -17,7 +17,7 @@ __all__ = ["SampleClip", "load_sample_clips", "load_sample_mixture"]
 
 FloatArray = NDArray[np.float32]
 
-# A man, a woman, and so on: each a different speaker.
+# Men and women in turn, each a different speaker.
 _MIXTURE = ("librivox-1", "allison-2", "june-2", "carlo-3", "ivrvoice-2")
 
 

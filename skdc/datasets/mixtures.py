@@ -18,7 +18,7 @@ __all__ = ["check_count", "make_mixtures", "mix_sources"]
 FloatArray = NDArray[np.float32]
 
 _PEAK = 0.9
-# A source this far below its own level in the stretch that was cut is a pause, not a source.
+# A stretch of a recording that is this far below the level of the recording is a pause.
 _PAUSE_DB = 30.0
 _MAX_DRAWS = 100
 
@@ -193,7 +193,7 @@ def _by_speaker(
     n_sources: int,
     sample_rate: int,
 ) -> list[list[FloatArray]]:
-    # The usable recordings of each speaker, all of them scaled to an active level of 1.
+    # The usable recordings of each speaker, scaled to an active level of 1.
     waveforms = list(check_recordings(recordings, None, AudioFormat()))
     if speakers is not None and len(speakers) != len(waveforms):
         raise ValueError(

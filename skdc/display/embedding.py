@@ -236,7 +236,7 @@ class EmbeddingDisplay:
                 f"{'with' if n_dims == 3 else 'without'} projection='3d'"
             )
         self.figure_, self.ax_ = ax.figure, ax
-        # One call in the order of the bins, so that no source lies on top of all the others.
+        # Drawn in one call in the order of the bins, so that no source covers all others.
         colours = np.array([f"C{label % 10}" for label in self.labels])
         ax.scatter(*self.projected.T, c=colours, s=9, alpha=0.5, linewidths=0)
         for label in np.unique(self.labels):

@@ -300,7 +300,7 @@ class SeparationDisplay:
         figure = pyplot.figure(
             figsize=(1.5 + 3.5 * (1 + len(kinds)), 0.8 + 2.3 * n_rows), layout="constrained"
         )
-        # Two cells to a panel, so that the mixture stands half-way down, as large as the others.
+        # Each panel takes two rows of the grid, so that the mixture can stand half-way down.
         grid = figure.add_gridspec(2 * n_rows, 1 + len(kinds))
         first = figure.add_subplot(grid[n_rows - 1 : n_rows + 1, 0])
         axes = [first]

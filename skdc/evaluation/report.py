@@ -57,7 +57,7 @@ PUBLISHED = (
     PublishedFigure("deep clustering", "lrs3-2mix", "tt", "SDR", 6.2),
     PublishedFigure("deep clustering", "voxceleb2-2mix", "tt", "SDR", 2.5),
 )
-# Subset of WSJ0 whose speakers are to its training subset what others' are to theirs.
+# Subset of WSJ0 whose speakers are open or closed, as those of the mixtures at hand.
 _WSJ0_SUBSETS = {"open": "tt", "closed": "cv"}
 
 _INTRODUCTION = """\
@@ -197,8 +197,8 @@ def _published_table() -> str:
 
 
 def _beside(rows: Sequence[Row]) -> str:
-    # What to set the row beside: what is published for the same test, or else the aim; nothing
-    # beside a list of the user's own, which may be of any difficulty.
+    # What is published for the same test; else the figure of 2015 as an aim; nothing for a list of
+    # the user's own, which may be of any difficulty.
     same = [figure for figure in PUBLISHED if f"{figure.protocol} {figure.subset}" == _name(rows)]
     if same:
         return "; ".join(f"{figure.measure} {_figure(figure)}" for figure in same)
@@ -220,12 +220,12 @@ def _figure(figure: PublishedFigure) -> str:
 def _name(rows: Sequence[Row]) -> str:
     name = f"{rows[0]['protocol']} {rows[0]['subset']}"
     protocol, rate = PROTOCOLS.get(rows[0]["protocol"]), int(rows[0]["sample_rate"])
-    # Published figures are for the first rate.
+    # The published figures are for the first rate; another one is named.
     return name if protocol and rate == protocol.sample_rates[0] else f"{name} at {rate} Hz"
 
 
 def _whole(rows: Sequence[Row]) -> int:
-    # Mixtures of the list, or of the published one where that has more.
+    # Number of mixtures in the list, or in the published list where that has more.
     protocol, listed = PROTOCOLS.get(rows[0]["protocol"]), int(rows[0]["n_listed"])
     return max(listed, protocol.sizes.get(rows[0]["subset"], 0)) if protocol else listed
 

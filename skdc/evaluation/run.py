@@ -48,7 +48,7 @@ Row = dict[str, str]
 FloatArray = NDArray[np.float64]
 
 MEASURES = ("sdr", "sdr_improvement", "si_sdr", "si_sdr_improvement")
-# Prefixes of the columns of those who know the sources; the model's columns have none.
+# Prefixes of the columns of masks made from the sources; the model's columns have no prefix.
 ORACLES = ("ideal_binary", "phase_sensitive")
 IDENTITY_COLUMNS = (
     "protocol",
@@ -97,7 +97,7 @@ class Benchmark:
 def score_mixture(
     model: DeepClusteringSeparator, mixture: NDArray[Any], references: NDArray[Any]
 ) -> dict[str, FloatArray]:
-    """All scores of one mixture: those of the model, of the oracles and of doing nothing.
+    """All scores of one mixture: of the model, of the oracles and of the unprocessed mixture.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def oracle_estimates(
 
 
 def model_fingerprint(model: DeepClusteringSeparator) -> str:
-    """Name a model by what its separations depend on.
+    """Name a model by a hash of what its separations depend on.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def model_fingerprint(model: DeepClusteringSeparator) -> str:
 
 
 def list_fingerprint(items: Iterable[ProtocolMixture]) -> str:
-    """Name mixtures by what makes them: ids, files, gains and what is known of who speaks.
+    """Name a list of mixtures by a hash of ids, files, gains and what is known of the speakers.
 
     Parameters
     ----------
@@ -354,8 +354,8 @@ def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row:
 
 
 def _read_done(path: Path, identity: Row) -> dict[str, Row]:
-    # Rows that are in the file already, after cutting off one that a kill or a full disk left
-    # half written.
+    # Rows that are in the file already. An unfinished last row, as a kill or a full disk leaves
+    # it, is cut off.
     if not path.exists():
         return {}
     content, header = path.read_bytes(), ",".join(IDENTITY_COLUMNS).encode()
@@ -367,7 +367,7 @@ def _read_done(path: Path, identity: Row) -> dict[str, Row]:
     for row in reader:
         _check_same(path, reader.line_num, row, identity)
         rows[row["mixture_id"]] = row
-    # Without a row, the header goes too: it may be of mixtures of another number of sources.
+    # Without rows, the header is removed too: it may be for another number of sources.
     size = len(whole) + len(newline) if rows else 0
     if size < len(content):
         os.truncate(path, size)
@@ -380,7 +380,7 @@ def _check_same(path: Path, line: int, row: dict[Any, Any], identity: Row) -> No
             f"{str(path)!r}, line {line}: not a row of an evaluation; remove the line, or give "
             "another --csv file"
         )
-    # A model may be called by its file or by its name.
+    # The name may differ: a model is called by its file or by its bundled name.
     same = [name for name in IDENTITY_COLUMNS if name != "model"]
     if any(row.get(name) != identity[name] for name in same):
         found, wanted = (
@@ -420,6 +420,6 @@ def _append(file: IO[str], row: Row) -> None:
     if file.tell() == 0:
         writer.writeheader()
     writer.writerow(row)
-    # One piece, at once: what is in the file when a run dies is rows and at most one part of one.
+    # Written as one piece and at once, so that a run that dies leaves at most one unfinished row.
     file.write(text.getvalue())
     file.flush()

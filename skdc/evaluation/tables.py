@@ -1,4 +1,4 @@
-"""What the tables of evaluations amount to: means, medians, groups by sex, and a picture."""
+"""Tables of evaluations: reading, means, medians, groups by sex, and a picture."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def plot_improvements(rows: Sequence[Row], *, ax: Any = None) -> Any:
         ylim=(0, 1),
         title=f"{rows[0]['protocol']} {rows[0]['subset']}, {rows[0]['model']}",
     )
-    # Beside the axes: the curves may go anywhere.
+    # The legend stands beside the axes, because the curves may lie anywhere in them.
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return ax
 
@@ -250,7 +250,7 @@ def _draw_share(
 ) -> None:
     values = np.sort(score_values(rows, column))
     label = f"{label}: mean {values.mean():.1f} dB"
-    # Half of each source is below it, so that the curve meets the median at a half.
+    # Each source counts half below and half above itself, so that the curve is 0.5 at the median.
     shares = (np.arange(len(values)) + 0.5) / len(values)
     ax.plot(values, shares, label=label, **style)
     ax.plot(np.median(values), 0.5, ".", color=style["color"])

@@ -50,7 +50,8 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
     if isinstance(X, list | tuple):
         if not len(X):
             raise ValueError(f"{name} is empty; give at least one mixture")
-        # Rows of numbers of equal length are an array written as lists; arrays are recordings.
+        # Lists of numbers of equal length are an array written as lists. A list of arrays is a
+        # list of recordings.
         is_array = isinstance(X[0], list | tuple) and len({np.size(row) for row in X}) == 1
         if not is_array and not np.isscalar(X[0]):
             return X, "list"
@@ -69,7 +70,7 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
             f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "
             "mixtures are (n_mixtures, n_samples), one channel each; mix stereo down to mono first"
         )
-    # scikit-learn's own texts for what is left: empty, complex, not numeric, of more dimensions.
+    # scikit-learn's own messages for the other errors: empty, complex, not numeric, more axes.
     dtype = "numeric" if array.dtype.kind not in "iub" else None
     return check_array(X, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
 
@@ -112,7 +113,7 @@ def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]
 
 
 def collect(results: list[NDArray[Any]], container: Container) -> Any:
-    """Put one result a mixture into what the mixtures came in.
+    """Put results, one for each mixture, into the container that the mixtures came in.
 
     Parameters
     ----------

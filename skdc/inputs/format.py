@@ -46,14 +46,10 @@ class AudioFormat:
         """Give the length at the network's rate of what comes in with `n_samples`."""
         return -(-n_samples * self.sample_rate // self.rate)
 
-    def to_network(self, waveforms: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Bring waveforms ``(..., n_samples)`` to the network's rate."""
-        return resample(waveforms, self.rate, self.sample_rate)
-
     def from_network(
         self, waveforms: NDArray[np.floating], n_samples: int
     ) -> NDArray[np.floating]:
-        """Bring waveforms back to the rate that they came at, cut to `n_samples`."""
+        """Bring waveforms ``(..., n)`` back to the rate that came in, cut to `n_samples`."""
         return resample(waveforms, self.sample_rate, self.rate)[..., :n_samples]
 
     def check_duration(self, name: str, n_samples: int) -> None:

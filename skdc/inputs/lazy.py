@@ -128,7 +128,7 @@ def check_pair_headers(
     """
     mixtures = check_mixture_headers(X, audio, name=names[0]) if is_lazy(X) else []
     sources = check_headers(y, names[1], audio.rate, 2) if is_lazy(y) else []
-    # That there are as many of each is checked where one of them may not be lazy.
+    # Their numbers are compared later, by code that also serves arrays.
     for index, (mixture, item) in enumerate(zip(mixtures, sources, strict=False)):
         if item.shape[1] != mixture.shape[0]:
             raise ValueError(

@@ -12,6 +12,7 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
+from skdc.signal import resample, resampling_blocks
 from skdc.storage import ArrayStore
 
 __all__ = [
@@ -140,15 +141,16 @@ def scale_samples(samples: NDArray[Any], peak: float, audio: AudioFormat) -> Flo
     float32 array of shape (..., audio.network_length(n_samples))
     """
     silence, full_scale = _pcm_scale(samples.dtype)
-    if audio.rate != audio.sample_rate:
-        shifted = np.subtract(samples, silence, dtype=np.float64)
-        shifted /= full_scale * peak
-        return audio.to_network(shifted).astype(np.float32)
-    if silence:
-        samples = np.subtract(samples, silence, dtype=np.float32)
-    scaled = np.empty(samples.shape, np.float32)
-    # NumPy converts a few thousand samples at a time to float64 and back.
-    np.divide(samples, full_scale * peak, out=scaled, dtype=np.float64, casting="unsafe")
+    n_samples = samples.shape[-1]
+    scaled = np.empty((*samples.shape[:-1], audio.network_length(n_samples)), np.float32)
+    # In blocks, because float64 takes twice the memory of what is kept.
+    rates = audio.rate, audio.sample_rate
+    for taken, given, kept in resampling_blocks(n_samples, *rates):
+        block = np.subtract(samples[..., taken], silence, dtype=np.float64)
+        block /= full_scale * peak
+        if audio.rate != audio.sample_rate:
+            block = resample(block, *rates)
+        scaled[..., given] = block[..., kept]
     return scaled
 
 

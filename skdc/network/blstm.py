@@ -72,6 +72,11 @@ class BLSTM(Trunk):
             float(self.dropout),
         )
 
+    def grows_from(self, earlier: Trunk, n_layers: int) -> bool:
+        """Whether the added layers are all such that add; see `Trunk.grows_from`."""
+        is_stacked = isinstance(earlier, BLSTM) and (earlier.residual or n_layers == 2)
+        return bool(self.residual) and is_stacked and n_layers >= 2
+
 
 class _LSTMStack(TrunkLSTM, TrunkModule):
     """Layers one after the other, as one LSTM, and after them those that add."""

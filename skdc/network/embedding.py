@@ -142,6 +142,18 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
+    def take_weights(self, earlier: EmbeddingNetwork) -> None:
+        """Begin with the weights of another network.
+
+        Parameters
+        ----------
+        earlier : EmbeddingNetwork
+            Of the same configuration, or with fewer layers of a trunk that this one's grows from;
+            the layers that it does not have stay as they are.
+        """
+        weights = earlier.state_dict()
+        self.load_state_dict(self.state_dict() | weights)
+
     @torch.no_grad()
     def set_input_statistics(self, features: Tensor) -> None:
         """Take the mean and the spread of each bin's features from examples.

@@ -102,6 +102,24 @@ class Trunk(BaseEstimator, ABC):
         TrunkModule
         """
 
+    def grows_from(self, earlier: Trunk, n_layers: int) -> bool:
+        """Whether a deeper trunk of this kind can begin with the weights of an earlier one.
+
+        Parameters
+        ----------
+        earlier : Trunk
+            Settings of the earlier one.
+        n_layers : int
+            Layers of the earlier one, fewer than this one's.
+
+        Returns
+        -------
+        bool
+            Where True, the parameters of the earlier one are among those of this one by name, and
+            with them alone, the others being fresh, this one gives the same states.
+        """
+        return False
+
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -31,11 +31,7 @@ class MaskInference(Objective):
 
     Masks for which a mixture has no source are to be 0 everywhere.
 
-    Parameters
-    ----------
-    activation : {"softmax", "sigmoid"}, default="softmax"
-        What makes masks of the head's outputs. The masks of a softmax sum to 1, as those of
-        clustering do. A sigmoid leaves each between 0 and 1.
+    Masks are a softmax of the head's outputs, so that they sum to 1 as those of clustering do.
 
     References
     ----------
@@ -59,13 +55,8 @@ class MaskInference(Objective):
 
     needs = frozenset({"masks", "spectrograms"})
 
-    def __init__(self, activation: Literal["softmax", "sigmoid"] = "softmax") -> None:
-        self.activation = activation
-
     def check(self, outputs: Outputs, targets: Targets) -> None:
         """Refuse what can not be computed, as `Objective.check` does, and numbers of masks."""
-        if self.activation not in ("softmax", "sigmoid"):
-            raise ValueError(f"activation is {self.activation!r}, expected 'softmax' or 'sigmoid'")
         super().check(outputs, targets)
         n_masks, n_sources = cast(Tensor, outputs.masks).shape[-1], targets.labels.shape[-1]
         if not n_sources <= n_masks <= _MOST_MASKS:
@@ -93,7 +84,7 @@ class MaskInference(Objective):
         ------
         ValueError
             If something is missing or of another shape; if there are fewer masks than sources, or
-            more than 8; or if `activation` is none of those above.
+            more than 8.
         """
         self.check(outputs, targets)
         logits = cast(Tensor, outputs.masks)
@@ -101,7 +92,7 @@ class MaskInference(Objective):
         with torch.autocast(logits.device.type, enabled=False):
             # Masks and sources before points, (..., masks, points), so that all runs along memory.
             logits = logits.mT.to(dtype).contiguous()
-            masks = logits.softmax(-2) if self.activation == "softmax" else logits.sigmoid()
+            masks = logits.softmax(-2)
             mixture = cast(Tensor, targets.mixture).to(dtype).unsqueeze(-2)
             sources = cast(Tensor, targets.sources).to(dtype).mT
             weights = targets.weights.to(dtype).unsqueeze(-2)

@@ -20,6 +20,7 @@ from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     FolderProtocol,
     MixtureJob,
+    Output,
     PathLike,
     Recipe,
     RecipeSource,
@@ -72,17 +73,32 @@ class ClipMix(FolderProtocol):
         """Give the name of a list, such as ``tr.csv``."""
         return f"{subset}.csv"
 
-    def plan(
-        self,
-        root: PathLike,
-        list_path: PathLike,
-        output_root: PathLike,
-        subset: str,
-        mode: str,
-        sample_rates: Sequence[int],
-    ) -> MixtureJob:
+    def plan(self, root: PathLike, list_path: PathLike, output: Output) -> MixtureJob:
         """Read and check a list; see `make_speaker_mixtures`."""
-        return _plan(root, list_path, output_root, subset, sample_rates[0])
+        # The list tells how many speakers each mixture has.
+        table = Path(list_path)
+        columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
+        n_sources = sum(name.startswith("source_") for name in columns)
+        names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
+        check_columns(table, columns, [name for group in names for name in group])
+        recipes = [
+            Recipe(
+                row["mixture_id"],
+                line,
+                tuple(
+                    RecipeSource(
+                        Path(root) / row[path],
+                        10 ** (read_number(table, line, row, level) / 20),
+                        _start(table, line, row, start),
+                    )
+                    for path, start, level in names
+                ),
+                int(read_number(table, line, row, "n_samples", whole=True)),
+            )
+            for line, row in rows
+        ]
+        folders = ClipMix(self.name, n_sources).folders(output)
+        return MixtureJob(recipes, folders, _render, table)
 
 
 def draw_mixture_list(
@@ -236,8 +252,8 @@ def make_speaker_mixtures(
     --------
     draw_mixture_list : Makes such lists; there is an example.
     """
-    job = _plan(root, list_path, output_root, subset, sample_rate)
-    return job.make(n_jobs=n_jobs)
+    output = Output(output_root, subset, "min", [sample_rate])
+    return ClipMix("clips").plan(root, list_path, output).make(n_jobs=n_jobs)
 
 
 def _find_speakers(root: Path, speakers: Iterable[str] | None) -> list[list[Path]]:
@@ -286,35 +302,6 @@ def _draw_clips(
         f"{_MAX_DRAWS} draws of {n_sources} recordings all had one that is silent there or has "
         f"less than {n_samples} samples; give longer recordings, or a shorter duration_s"
     )
-
-
-def _plan(
-    root: PathLike, list_path: PathLike, output_root: PathLike, subset: str, sample_rate: int
-) -> MixtureJob:
-    # The list tells how many speakers each mixture has.
-    table = Path(list_path)
-    columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
-    n_sources = sum(name.startswith("source_") for name in columns)
-    names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
-    check_columns(table, columns, [name for group in names for name in group])
-    recipes = [
-        Recipe(
-            row["mixture_id"],
-            line,
-            tuple(
-                RecipeSource(
-                    Path(root) / row[path],
-                    10 ** (read_number(table, line, row, level) / 20),
-                    _start(table, line, row, start),
-                )
-                for path, start, level in names
-            ),
-            int(read_number(table, line, row, "n_samples", whole=True)),
-        )
-        for line, row in rows
-    ]
-    folders = ClipMix("", n_sources).folders(output_root, subset, "min", [sample_rate])
-    return MixtureJob(recipes, folders, _render, table)
 
 
 def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:

@@ -117,7 +117,7 @@ class MixtureFolder:
                 f"no folder at {str(self.folder)!r}; make the mixtures first, or give the root "
                 f"that holds {self.folder.parent.parent.name!r}"
             )
-        # Hidden files are what a maker that was killed was writing.
+        # Hidden files are unfinished ones of a maker that was killed.
         names = {
             path.stem
             for kind in self.kinds
@@ -158,6 +158,6 @@ class MixtureFolder:
             write_audio(path, waveform, self.sample_rate)
 
     def remove_leftovers(self) -> None:
-        """Remove what a run that was killed was just writing."""
+        """Remove the unfinished files of a run that was killed."""
         for path in self.folder.glob("*/.*.wav"):
             path.unlink()

@@ -16,6 +16,7 @@ from skdc.protocols.making import (
     CORPUS_RATE,
     FolderProtocol,
     MixtureJob,
+    Output,
     PathLike,
     Recipe,
     RecipeSource,
@@ -75,17 +76,9 @@ class LibriMix(FolderProtocol):
         part, hyphen, hours = subset.partition("-")
         return f"{self.name}_{part}-clean{hyphen}{hours}.csv"
 
-    def plan(
-        self,
-        root: PathLike,
-        list_path: PathLike,
-        output_root: PathLike,
-        subset: str,
-        mode: str,
-        sample_rates: Sequence[int],
-    ) -> MixtureJob:
+    def plan(self, root: PathLike, list_path: PathLike, output: Output) -> MixtureJob:
         """Read and check the metadata of a subset; see `make_librimix`."""
-        folders = self.folders(output_root, subset, mode, sample_rates)
+        folders = self.folders(output)
         table = Path(list_path)
         numbers = range(1, self.n_sources + 1)
         columns = [(f"source_{number}_path", f"source_{number}_gain") for number in numbers]
@@ -101,7 +94,7 @@ class LibriMix(FolderProtocol):
             )
             for line, row in rows
         ]
-        return MixtureJob(recipes, folders, partial(_render, mode=mode), table)
+        return MixtureJob(recipes, folders, partial(_render, mode=output.mode), table)
 
 
 def make_librimix(
@@ -163,8 +156,8 @@ def make_librimix(
     if subset is None:
         name = Path(metadata_csv).stem.removeprefix(f"libri{n_sources}mix_")
         subset = name.replace("-clean", "")
-    what = librispeech_root, metadata_csv, output_root
-    return LibriMix(n_sources).plan(*what, subset, mode, [sample_rate]).make(n_jobs=n_jobs)
+    output = Output(output_root, subset, mode, [sample_rate])
+    return LibriMix(n_sources).plan(librispeech_root, metadata_csv, output).make(n_jobs=n_jobs)
 
 
 def _render(recipe: Recipe, sample_rates: Sequence[int], *, mode: str) -> list[list[Waveform]]:

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -24,6 +25,7 @@ __all__ = [
     "CORPUS_RATE",
     "FolderProtocol",
     "MixtureJob",
+    "Output",
     "PathLike",
     "Recipe",
     "RecipeSource",
@@ -83,7 +85,7 @@ class Recipe:
     n_samples: int = 0
 
 
-# What becomes of a recipe: for each of some rates, the sources as they are to be written.
+# Turns a recipe into the sources that are written, once for each of the rates.
 Render = Callable[[Recipe, Sequence[int]], list[list[Waveform]]]
 
 
@@ -189,6 +191,25 @@ def _make(recipe: Recipe, folders: Sequence[MixtureFolder], render: Render) -> b
     return True
 
 
+class Output(NamedTuple):
+    """Where the files of a subset are: ``root/wav8k/mode/subset``, for each rate.
+
+    Attributes
+    ----------
+    root : path-like
+    subset : str
+    mode : {"min", "max"}
+        Mixtures as long as the shortest source, or as the longest.
+    sample_rates : sequence of int
+        Hz.
+    """
+
+    root: PathLike
+    subset: str
+    mode: str
+    sample_rates: Sequence[int]
+
+
 class FolderProtocol(PublishedProtocol):
     """A protocol of mixtures in folders, which are made of a corpus and its lists.
 
@@ -210,30 +231,20 @@ class FolderProtocol(PublishedProtocol):
         """Give the published name of the list of a subset."""
 
     @abstractmethod
-    def plan(
-        self,
-        root: PathLike,
-        list_path: PathLike,
-        output_root: PathLike,
-        subset: str,
-        mode: str,
-        sample_rates: Sequence[int],
-    ) -> MixtureJob:
+    def plan(self, root: PathLike, list_path: PathLike, output: Output) -> MixtureJob:
         """Read and check a list; nothing is made yet. See `skdc.protocols.plan_protocol`."""
 
-    def folders(
-        self, root: PathLike, subset: str, mode: str, sample_rates: Sequence[int]
-    ) -> list[MixtureFolder]:
+    def folders(self, output: Output) -> list[MixtureFolder]:
         """Give the folders of a subset, one for each rate."""
-        check_choice("mode", mode, ("min", "max"))
+        check_choice("mode", output.mode, ("min", "max"))
         return [
             MixtureFolder(
-                Path(root) / f"wav{rate // 1000}k" / mode / subset,
+                Path(output.root) / f"wav{rate // 1000}k" / output.mode / output.subset,
                 rate,
                 self.n_sources,
                 self.mixture_folder,
             )
-            for rate in sorted(set(sample_rates))
+            for rate in sorted(set(output.sample_rates))
         ]
 
     def open_subset(
@@ -241,7 +252,7 @@ class FolderProtocol(PublishedProtocol):
     ) -> list[ProtocolMixture]:
         """Find the mixtures of a folder; see `skdc.protocols.open_protocol`."""
         check_choice(f"subset of {self.name!r}", subset, self.subsets)
-        (folder,) = self.folders(root, subset, mode, [sample_rate])
+        (folder,) = self.folders(Output(root, subset, mode, [sample_rate]))
         mixtures = []
         for mixture_id in folder.names():
             speakers, utterances = self.talkers(mixture_id)
@@ -266,7 +277,7 @@ class FolderProtocol(PublishedProtocol):
                 utterances = item.utterances or map(str, paths)
                 for speaker, utterance, path in zip(item.speakers, utterances, paths, strict=True):
                     known = longest.setdefault((speaker, utterance), path)
-                    # WAV files of one kind: the larger one is the longer one.
+                    # All are WAV files of one kind, so the larger one is the longer one.
                     if path.stat().st_size > known.stat().st_size:
                         longest[speaker, utterance] = path
         recordings = AudioFiles(longest.values(), sample_rate=sample_rate)

@@ -15,7 +15,7 @@ from skdc.datasets.mixture_lists import load_mixtures
 from skdc.protocols.clips import ClipMix
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 from skdc.protocols.librimix import LibriMix
-from skdc.protocols.making import FolderProtocol, MixtureJob
+from skdc.protocols.making import FolderProtocol, MixtureJob, Output
 from skdc.protocols.speech import SpeechLists
 from skdc.protocols.wsj0 import WSJ0Mix
 
@@ -234,7 +234,7 @@ def plan_protocol(
     for subset, path in paths.items():
         if path in missing:
             continue
-        jobs[subset] = protocol.plan(root, path, output_root, subset, mode, rates)
+        jobs[subset] = protocol.plan(root, path, Output(output_root, subset, mode, rates))
         n_listed = jobs[subset].folders[0].n_sources
         if n_listed != protocol.n_sources:
             raise ValueError(
@@ -344,7 +344,7 @@ def load_protocol_validation(
     """
     rate = choose_rate(name, sample_rate)
     items = open_protocol(name, root, subset=PROTOCOLS[name].validation, sample_rate=rate)
-    # Neighbours in the order of names share speakers.
+    # Mixtures that follow each other by name share speakers, so take them from everywhere.
     chosen = np.linspace(0, len(items), min(n_mixtures, len(items)), endpoint=False).astype(int)
     return load_mixtures((items[index] for index in chosen), sample_rate)
 

@@ -18,6 +18,7 @@ from skdc.protocols.making import (
     CORPUS_RATE,
     FolderProtocol,
     MixtureJob,
+    Output,
     PathLike,
     Recipe,
     RecipeSource,
@@ -75,19 +76,11 @@ class WSJ0Mix(FolderProtocol):
         """Give the published name of a list, such as ``mix_2_spk_tr.txt``."""
         return f"mix_{self.n_sources}_spk_{subset}.txt"
 
-    def plan(
-        self,
-        root: PathLike,
-        list_path: PathLike,
-        output_root: PathLike,
-        subset: str,
-        mode: str,
-        sample_rates: Sequence[int],
-    ) -> MixtureJob:
+    def plan(self, root: PathLike, list_path: PathLike, output: Output) -> MixtureJob:
         """Read and check a list; see `make_wsj0_mix`."""
-        folders = self.folders(output_root, subset, mode, sample_rates)
+        folders = self.folders(output)
         recipes = _read_list(Path(list_path), Path(root), self.n_sources)
-        return MixtureJob(recipes, folders, partial(_render, mode=mode), list_path)
+        return MixtureJob(recipes, folders, partial(_render, mode=output.mode), list_path)
 
 
 def make_wsj0_mix(
@@ -153,8 +146,8 @@ def make_wsj0_mix(
     check_count(n_sources, "n_sources", least=2)
     if not sample_rates or not set(sample_rates) <= {8000, 16000}:
         raise ValueError(f"sample_rates is {sample_rates!r}; give 8000, 16000 or both")
-    what = wsj0_root, list_path, output_root
-    return WSJ0Mix(n_sources).plan(*what, subset, mode, sample_rates).make(n_jobs=n_jobs)
+    output = Output(output_root, subset, mode, sample_rates)
+    return WSJ0Mix(n_sources).plan(wsj0_root, list_path, output).make(n_jobs=n_jobs)
 
 
 def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
@@ -181,7 +174,7 @@ def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
                 found[name] = _find(root, name)
         recipes.append(
             Recipe(
-                # + 0.0, so that there is no -0.
+                # + 0.0 turns -0.0 into 0.0.
                 "_".join(
                     f"{Path(name).stem}_{level_db + 0.0:.5g}"
                     for name, level_db in zip(fields[::2], levels_db, strict=True)

@@ -28,8 +28,9 @@ _COARSE_POINTS = (
 )
 _SMALLEST_NORM = 1e-12
 _SAME_CENTROID = 0.01  # centroids nearer than this are one; float32 resolves distances of 1e-3
-# Chosen with the bundled model on held-out recordings: a talker alone spreads no wider, and what
-# so narrow a cloud falls apart into is told from its own looseness by no less.
+# Chosen with the bundled model on held-out recordings. The embeddings of one talker do not spread
+# wider than the first; where they spread less, two clusters must be separated by more than the
+# second to count as two talkers.
 _SPREAD_OF_ONE = 0.43
 _CLEAR_SEPARATION = 0.55
 
@@ -125,7 +126,7 @@ def kmeans(
         importance = points.new_ones(len(points)) if weights is None else weights.to(points)
         fitted, fitted_weights = points, importance
         if weights is not None:
-            # Points that count for nothing must not become starts or use up the sample.
+            # Points of weight 0 must not become starts, nor take places in the sample.
             fitted, fitted_weights = points[importance > 0], importance[importance > 0]
         if not 1 <= n_clusters <= len(fitted):
             raise ValueError(
@@ -142,14 +143,14 @@ def kmeans(
         refined, _, n_iter = _lloyd(fitted, fitted_weights, best, max_iter, tol)
         centroids = refined[0]
         labels, distances = _nearest(points, centroids)
-        # Each round puts a centroid on a point of its own, so n_clusters rounds always do.
+        # Each round moves a centroid to another point, so n_clusters rounds are always enough.
         for _ in range(n_clusters):
             sizes = torch.zeros_like(centroids[:, 0]).index_add_(0, labels, importance)
             if not bool((sizes == 0).any()):
                 break
             centroids = _reseed(points, importance * distances, centroids, sizes)
             labels, distances = _nearest(points, centroids)
-        # Millions of terms: in float32 their sum has four digits.
+        # In float32, a sum of millions of terms is exact to four digits only.
         inertia = float((importance * distances).sum(dtype=torch.float64))
         return KMeansResult(labels, centroids, inertia, n_iter)
 
@@ -204,8 +205,8 @@ def soft_assign(embeddings: Tensor, centroids: Tensor, sharpness: float) -> Tens
 
 def _nearness(vectors: Tensor, centroids: Tensor) -> Tensor:
     """``1 - |u - c|^2`` of the unit vectors u along `vectors`: ``(n_clusters, ...)``, float32."""
-    # The vectors, of which there are many, are never copied; and with clusters first, what
-    # follows runs along memory.
+    # The many vectors are never copied. With clusters as the first axis, the operations that
+    # follow run along contiguous memory.
     # (n_clusters, embedding_dim) @ (embedding_dim, n_points) -> (n_clusters, n_points)
     dots = centroids.to(vectors.dtype) @ vectors.flatten(0, -2).T
     norms = torch.linalg.vector_norm(vectors, dim=-1).float().clamp(min=_SMALLEST_NORM)
@@ -363,7 +364,8 @@ def find_centroids(
         members = torch.from_numpy(found[:, None] == names).to(points)  # (n_active, n_clusters)
         # (n_clusters, n_active) @ (n_active, embedding_dim), by the sizes (n_clusters, 1)
         centroids = members.T @ points / members.sum(0)[:, None]
-    # The order that k-means leaves hangs on the last digits of its input; this one does not.
+    # The order of the clusters that k-means finds depends on the last digits of its input. The
+    # order by size does not.
     held = torch.bincount(assign(points, centroids), masses.double(), minlength=len(centroids))
     return centroids[held.argsort(descending=True, stable=True)]
 
@@ -374,12 +376,12 @@ def _sample(
     """Keep at most `n_kept` points, one drawn from each of as many equal stretches."""
     if len(points) <= n_kept:
         return points, weights
-    # In order and without repeats, unlike independent draws: faster to gather, evener in time.
+    # Unlike independent draws, these are in order, without repeats, and evenly spread over time.
     edges = torch.arange(n_kept + 1) * len(points) // n_kept
     draws = torch.rand(n_kept, generator=generator, dtype=torch.float64)
     kept = edges[:-1] + (draws * edges.diff()).long()
     kept = kept.to(points.device)
-    # Several times as fast as indexing, for rows.
+    # For rows, index_select is several times as fast as indexing.
     return points.index_select(0, kept), weights.index_select(0, kept)
 
 
@@ -392,8 +394,9 @@ def _plus_plus(
     mass = weights  # broadcasts to (n_init, n_points)
     starts: list[Tensor] = []
     for _ in range(n_clusters):
-        # The first arrival of exponential clocks with rates `mass` draws a point with probability
-        # in proportion to it; drawn on the CPU, so that a seed means the same on every device.
+        # Of exponential waiting times with rates `mass`, the shortest belongs to each point with a
+        # probability in proportion to its mass. They are drawn on the CPU, so that a seed gives
+        # the same starts on every device.
         clocks = torch.empty(nearest.shape).exponential_(generator=generator).to(points.device)
         start = points[(mass / clocks).argmax(1)]  # (n_init, embedding_dim)
         distances = squared_norms - 2 * start @ points.T + start.square().sum(1, keepdim=True)

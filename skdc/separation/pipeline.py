@@ -21,11 +21,14 @@ from skdc.signal import Framing
 
 __all__ = ["Separator"]
 
-# Chosen on held-out mixtures.
+# Both were chosen on held-out mixtures.
 _SOFT_MASK_SHARPNESS = 3.0
 _COUNT_PROBES = 5
-# In one pass of the LSTM. More would take memory and hardly save time.
+# Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 16_384
+
+
+Projection = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ class Separator:
         What the network was trained with.
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the network's arithmetic.
-    mask : {"soft", "binary"}, default="soft"
-        Each bin shared by how near each cluster is, or to its nearest cluster alone.
+    mask : {"soft", "binary", "head"}, default="soft"
+        Each bin shared by how near each cluster is, or given to its nearest cluster alone, or
+        shared as the network's mask head says, for as many sources as that was trained for.
     seed : int, default=0
         Seed of the clustering, the same for every mixture.
     clusterer : scikit-learn clusterer, optional
@@ -81,7 +85,7 @@ class Separator:
         float32 Tensor of shape (n_frames, n_bins, embedding_dim)
             Unit norm; on the network's device.
         """
-        for _, vectors in self._projections(mixtures):
+        for _, vectors, _ in self._projections(mixtures):
             yield functional.normalize(vectors.float(), dim=-1)
 
     def labels(
@@ -163,27 +167,43 @@ class Separator:
             for start, stop, _ in cuts
         )
         for mixture, cuts, count in zip(mixtures, spans, n_sources, strict=False):
-            if len(cuts) > 1 and count is None:
-                # The largest number in any of some windows: people may join late.
+            if len(cuts) > 1 and count is None and self.mask != "head":
+                # The largest number that is found in some of the windows, because a speaker may
+                # begin late.
                 probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
                 parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
-                count = max(len(self._centroids(*part, None)) for part in parts)
+                count = max(len(self._centroids(*part[:2], None)) for part in parts)
+            self._check_count(count)
             yield self._linked(cuts, count, projections)
+
+    def _check_count(self, n_sources: int | None) -> None:
+        head = self.network.mask_head
+        if self.mask == "head" and head is not None and n_sources not in (None, head.n_outputs):
+            raise ValueError(
+                f"the mask head gives {head.n_outputs} masks, but n_sources={n_sources}; set "
+                f"n_sources={head.n_outputs}, or mask='soft' for any number of sources"
+            )
 
     def _linked(
         self,
         cuts: Iterable[tuple[int, int, int]],
         n_sources: int | None,
-        projections: Iterator[tuple[Tensor, Tensor]],
+        projections: Iterator[Projection],
     ) -> Iterator[Window]:
         previous: Window | None = None
-        # Cuts first: where they end, the next projection belongs to the next mixture.
-        for (start, _, overlap), (spectrogram, vectors) in zip(cuts, projections, strict=False):
-            centroids = self._centroids(spectrogram, vectors, n_sources)
-            if self.mask == "binary":
-                masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
+        # The cuts come first in zip, so that no projection of the next mixture is taken.
+        for (start, _, overlap), (spectrogram, vectors, heard) in zip(
+            cuts, projections, strict=False
+        ):
+            if heard is not None:
+                masks = heard
+                centroids = _attractors(spectrogram, vectors, masks)
             else:
-                masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+                centroids = self._centroids(spectrogram, vectors, n_sources)
+                if self.mask == "binary":
+                    masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
+                else:
+                    masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
             window = Window(start, overlap, masks, centroids, spectrogram)
             previous = window if previous is None else windows.link(previous, window)
             yield previous
@@ -193,15 +213,17 @@ class Separator:
             vectors,
             self.framing.activity(spectrogram),
             n_sources,
-            # Loud bins are the surer ones, and it is they that are heard.
+            # Loud bins are more reliable, and errors in them are heard most.
             weights=spectrogram.abs(),
             seed=self.seed,
             clusterer=self._new_clusterer(),
         )
 
     @torch.no_grad()
-    def _projections(self, segments: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Spectrogram of each segment, and for each bin a vector along its embedding.
+    def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
+        """Give the spectrogram of each segment, a vector along each bin's embedding, and masks.
+
+        The masks are those of the mask head, None where another kind is asked for.
 
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
         each gets what it would get alone. The layer after it would round differently for all of
@@ -214,9 +236,20 @@ class Separator:
                 with self.autocast():
                     states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
+                    own_states = own_states.contiguous()
                     with self.autocast():
-                        vectors = self.network.embed(own_states.contiguous()).squeeze(0)
-                    yield spectrogram, vectors
+                        vectors = self.network.embed(own_states).squeeze(0)
+                        masks = self._head_masks(own_states) if self.mask == "head" else None
+                    yield spectrogram, vectors, masks
+
+    def _head_masks(self, states: Tensor) -> Tensor:
+        if self.network.mask_head is None:
+            raise ValueError(
+                "mask='head' needs a network with a mask head, but this one has none; fit with an "
+                "objective such as 'mask_inference + whitened_kmeans', or use mask='soft'"
+            )
+        # (1, frames, bins, masks) -> (masks, frames, bins)
+        return self.network.mask_head(states).squeeze(0).float().softmax(-1).movedim(-1, 0)
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes in its precision."""
@@ -235,3 +268,11 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
+
+
+def _attractors(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> Tensor:
+    """Mean vector of each source's bins, weighted by what it has of them: (sources, dim)."""
+    shares = masks * spectrogram.abs()  # (sources, frames, bins)
+    units = functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
+    total = shares.sum((1, 2)).clamp_min(torch.finfo(shares.dtype).tiny)
+    return torch.einsum("cfb,fbk->ck", shares, units) / total.unsqueeze(-1)

@@ -18,8 +18,8 @@ __all__ = ["Window", "crossfade", "link", "spans", "stitch"]
 
 WINDOW_FRAMES = 4096
 OVERLAP_FRAMES = 256
-# How much centroids that point the same way count beside bins that agree: it decides only where
-# the overlap holds no sound.
+# Weight of the similarity of centroids beside the agreement of bins: small, so that it decides
+# only where the overlap is silent.
 _CENTROID_SHARE = 0.1
 
 
@@ -65,7 +65,7 @@ def spans(n_frames: int) -> Iterator[tuple[int, int, int]]:
     >>> list(spans(5000))
     [(0, 2628, 0), (2372, 5000, 256)]
     """
-    # As few windows as will do, and no more overlap than is needed: frames seen twice cost twice.
+    # As few windows and as little overlap as possible: frames in two windows cost twice.
     n_windows = max(1, -(-(n_frames - OVERLAP_FRAMES) // (WINDOW_FRAMES - OVERLAP_FRAMES)))
     length = -(-(n_frames - OVERLAP_FRAMES) // n_windows) + OVERLAP_FRAMES
     stop = 0

@@ -9,7 +9,7 @@ from skdc.signal.features import activity, log_magnitude
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
 from skdc.signal.products import long_product
-from skdc.signal.resampling import resample
+from skdc.signal.resampling import resample, resampling_blocks
 from skdc.signal.spectra import (
     apply_masks,
     binary_masks,
@@ -34,5 +34,6 @@ __all__ = [
     "long_product",
     "phase_sensitive_masks",
     "resample",
+    "resampling_blocks",
     "stft",
 ]

@@ -37,14 +37,15 @@ def log_magnitude(spectrogram: Tensor) -> Tensor:
     """
     magnitude = spectrogram.abs()
     tiny = torch.finfo(magnitude.dtype).tiny
-    # Relative to the peak first: squares of very small or large numbers leave the range of floats.
+    # Divided by the peak first: squares of very small or large numbers are not within the range of
+    # floats.
     magnitude = magnitude / magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(tiny)
     rms = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
     return torch.log(magnitude / rms.clamp_min(tiny) + 10 ** (-_FEATURE_FLOOR_DB / 20))
 
 
 def activity(spectrogram: Tensor, *, threshold_db: float = 40.0) -> Tensor:
-    """Which bins are loud enough to belong to anybody.
+    """Find the bins that are loud enough to belong to a source.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How loud somebody speaks, pauses left out: quickly estimated, or by ITU-T P.56."""
+"""The level of speech without its pauses: a quick estimate, and the one of ITU-T P.56."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["active_level", "active_speech_level"]
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
 _MARGIN_DB = 15.9
-# So that the hangover after the last word counts as that after any other.
+# Silence added at the end, so that the hangover after the last word counts like any other.
 _TAIL_S = 0.35
 # Thresholds 3 dB apart (the standard asks for 6 dB or less), from the peak of the envelope down.
 _N_THRESHOLDS = 20
@@ -119,8 +119,9 @@ def active_speech_level(waveform: ArrayLike, sample_rate: int) -> float:
 
 def _band(samples: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
     low, high = _BAND_HZ
-    # Chebyshev type II filters are given by the edge of their stop band. Ratio of the edge of the
-    # pass band to it: where T(ratio) makes the response of the analogue filter lose the ripple.
+    # A Chebyshev filter of type II is specified by the edge of its stop band, and the standard by
+    # that of the pass band. Their ratio follows from the Chebyshev polynomial of the order, which
+    # has this value where the analogue filter attenuates by the ripple.
     gain = 10 ** (-_RIPPLE_DB / 10)
     polynomial = math.sqrt(gain / (1 - gain) * (10 ** (_STOP_DB / 10) - 1))
     ratio = math.cosh(math.acosh(polynomial) / _ORDER)

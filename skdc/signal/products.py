@@ -1,4 +1,4 @@
-"""Products of matrices with one very long side: all bins of a mixture by a few columns."""
+"""Products of matrices whose common dimension is very long, such as all bins of a mixture."""
 
 from __future__ import annotations
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-__all__ = ["resample"]
+__all__ = ["resample", "resampling_blocks"]
+
+_BLOCK = 1 << 18
 
 
 def resample(waveform: NDArray[np.floating], from_rate: int, to_rate: int) -> NDArray[np.floating]:
@@ -37,3 +40,48 @@ def resample(waveform: NDArray[np.floating], from_rate: int, to_rate: int) -> ND
         return waveform
     common = math.gcd(from_rate, to_rate)
     return resample_poly(waveform, to_rate // common, from_rate // common, axis=-1)
+
+
+def resampling_blocks(
+    n_samples: int, from_rate: int, to_rate: int
+) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut a recording into blocks that resample one by one to the same samples as the whole.
+
+    Parameters
+    ----------
+    n_samples : int
+        Length of the recording.
+    from_rate, to_rate : int
+        Sample rates in Hz.
+
+    Yields
+    ------
+    taken : slice
+        Samples of the recording to resample, with a margin as long as the filter.
+    given : slice
+        Samples of the result that come of them.
+    kept : slice
+        Where these are in the resampled block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import resample, resampling_blocks
+    >>> waveform, parts = np.random.default_rng(0).standard_normal(600_000), []
+    >>> for taken, _, kept in resampling_blocks(600_000, 44100, 8000):
+    ...     parts.append(resample(waveform[taken], 44100, 8000)[kept])
+    >>> len(parts), np.array_equal(np.concatenate(parts), resample(waveform, 44100, 8000))
+    (3, True)
+    """
+    common = math.gcd(from_rate, to_rate)
+    up, down = to_rate // common, from_rate // common
+    # `resample_poly` has a filter of 10 * max(up, down) taps on each side, at `up` times the rate.
+    # Blocks and margins are multiples of `down`, so that samples of the result stay in place.
+    n_margin = 0 if up == down else (10 * max(up, down) // (up * down) + 2) * down
+    n_block = max(1, _BLOCK // down) * down
+    for start in range(0, n_samples, n_block):
+        first, stop = max(0, start - n_margin), min(start + n_block, n_samples)
+        taken = slice(first, min(stop + n_margin, n_samples))
+        begin, offset = start * up // down, first * up // down
+        given = slice(begin, -(-stop * up // down))
+        yield taken, given, slice(begin - offset, given.stop - offset)

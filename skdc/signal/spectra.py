@@ -23,8 +23,8 @@ __all__ = [
 
 
 def _window(win_length: int, like: Tensor) -> Tensor:
-    # The square root of a periodic Hann window serves for analysis and synthesis alike: their
-    # product is the Hann window, whose shifts add to a constant.
+    # The square root of a periodic Hann window is used for analysis and for synthesis: the product
+    # of both is the Hann window, and its copies, one hop apart, add to a constant.
     dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
     return torch.hann_window(win_length, dtype=dtype, device=like.device).sqrt()
 
@@ -174,7 +174,7 @@ def dominant_source(sources: Tensor) -> Tensor:
 
 
 def binary_masks(labels: Tensor, n_sources: int) -> Tensor:
-    """One binary mask a source from one label a bin.
+    """Turn labels, one for each bin, into binary masks, one for each source.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def phase_sensitive_masks(sources: Tensor, mixture: Tensor) -> Tensor:
 
 
 def apply_masks(masks: Tensor, spectrogram: Tensor) -> Tensor:
-    """Masked copies of the mixture, one a source.
+    """Multiply the mixture by the mask of each source.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class AdaptiveClipping:
         """
         insort(self._norms, norm)
         last = len(self._norms) - 1
-        largest = self._norms[min(last, int(len(self._norms) * self.percentile / 100))]
+        largest = self._norms[int(last * self.percentile / 100)]
         return min(1.0, largest / norm) if norm > 0 else 1.0
 
     def state(self) -> Tensor:
