@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
-from skdc.network.registry import TRUNKS
+from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
 from skdc.training import DynamicMixing, TrainingConfig
 
@@ -79,12 +79,13 @@ def check_parameters(estimator: BaseEstimator) -> None:
     ------
     ValueError
         If one is not what `PARAMETER_CONSTRAINTS` allows; if the window is odd or the hop longer
-        than half of it; if a trunk or an objective is unknown; or as for `check_segment_frames`.
+        than half of it; if a trunk or an objective is unknown, or the trunk cannot be built; or as
+        for `check_segment_frames`.
     TypeError
         If `clusterer`, `trunk` or `objective` is a class, or cannot serve as what it is given for.
     """
     estimator._validate_params()
-    resolve_trunk(estimator.trunk)
+    trunk = resolve_trunk(estimator.trunk)
     resolve_objective(estimator.objective)
     if isinstance(estimator.remix, DynamicMixing):
         estimator.remix.check()
@@ -94,6 +95,12 @@ def check_parameters(estimator: BaseEstimator) -> None:
             f"win_length={win_length} must be even and hop_length={hop_length} at most half of "
             "it, or waveforms cannot be put together again"
         )
+    trunk.check(
+        int(win_length) // 2 + 1,
+        estimator.hidden_size,
+        estimator.n_layers,
+        estimator.bidirectional,
+    )
     if isinstance(estimator.clusterer, type):
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")
@@ -214,12 +221,7 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
             "set clusterer='kmeans' to save, and set it again after loading"
         )
     trunk = resolve_trunk(parameters["trunk"])
-    if type(trunk) not in TRUNKS.values():
-        name = type(trunk).__name__
-        raise TypeError(
-            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
-            f"skdc.network.TRUNKS['my_trunk'] = {name}, here and wherever the file is loaded"
-        )
+    check_storable(trunk)
     if not isinstance(parameters["trunk"], str):
         parameters["trunk"] = trunk_to_dict(trunk)
     default = type(estimator)().objective

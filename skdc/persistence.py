@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network.registry import check_storable
 from skdc.parameters import (
     check_parameters,
     resolve_device,
@@ -77,6 +78,8 @@ class PersistenceMixin(BaseEstimator):
             code.
         """
         check_is_fitted(self)
+        # The parameter may have been set to another one since.
+        check_storable(self.network_.config.trunk)
         header = {
             "kind": "separator",
             "format": _FORMAT,

@@ -76,15 +76,15 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     embedding_dim : int, default=40
         Length of the embedding vectors.
     hidden_size : int, default=600
-        LSTM units in each layer and direction.
+        LSTM units in each layer and direction; 32 to 64 are enough for ``trunk="band_blstm"``.
     n_layers : int, default=2
-        LSTM layers.
+        LSTM layers, or blocks of them.
     bidirectional : bool, default=True
         Whether the layers also read backwards in time.
     trunk : str or Trunk, default="blstm"
-        What lies between the features and the embeddings: a name of `skdc.network.TRUNKS`, or an
-        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
-        ``trunk__dropout``. The default is the paper's.
+        What lies between the features and the embeddings: a name of `skdc.network.TRUNKS`, which
+        are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an object such
+        as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         What is minimised: a name of `skdc.objectives.OBJECTIVES`, a sum such as
         ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity

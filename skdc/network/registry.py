@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skdc.network.band_blstm import BandBLSTM
 from skdc.network.blstm import BLSTM
 from skdc.network.interface import Trunk
 
-__all__ = ["TRUNKS", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
+__all__ = ["TRUNKS", "check_storable", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
 
-TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM}
+TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM, "band_blstm": BandBLSTM}
 """The trunks by the names that ``DeepClusteringSeparator(trunk=...)`` takes. Yours may join."""
 
 
@@ -52,6 +53,32 @@ def resolve_trunk(trunk: str | Trunk) -> Trunk:
             "subclass of skdc.network.Trunk"
         )
     return trunk
+
+
+def check_storable(trunk: Trunk) -> None:
+    """Check that a model file can hold a trunk.
+
+    Parameters
+    ----------
+    trunk : Trunk
+
+    Raises
+    ------
+    TypeError
+        If its class is none of `TRUNKS`: model files hold names, and no code.
+
+    Examples
+    --------
+    >>> from skdc.network import BLSTM
+    >>> from skdc.network.registry import check_storable
+    >>> check_storable(BLSTM())
+    """
+    if type(trunk) not in TRUNKS.values():
+        raise TypeError(
+            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
+            f"skdc.network.TRUNKS['my_trunk'] = {type(trunk).__name__}, here and wherever the "
+            "file is loaded, or use pickle"
+        )
 
 
 def trunk_to_dict(trunk: Trunk) -> dict[str, Any]:
