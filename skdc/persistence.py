@@ -164,7 +164,7 @@ class PersistenceMixin(BaseEstimator):
 
 def _make_network(config: NetworkConfig, tensors: dict[str, Tensor]) -> EmbeddingNetwork:
     """Make a network of given weights. Torch's global generator stays as it is."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = EmbeddingNetwork(config)
     network.load_state_dict(tensors)
     return network

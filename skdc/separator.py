@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.datasets.mixtures import make_mixtures
+from skdc.devices import move_network, survive_forks
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
@@ -272,7 +273,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If `X` or `y` is unusable; the message names the item.
         """
         check_parameters(self)
-        pairs = check_pairs(X, y, self._audio)
+        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         held_out = self._check_held_out(X_val, y_val)
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.early_stopping:
@@ -358,7 +359,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        pairs = check_pairs(X, y, self._audio)
+        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         bank = make_bank(
             pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
         )
@@ -383,13 +384,15 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         resume: bool,
         **changes: Any,
     ) -> Self:
+        survive_forks()
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
         # A network of its own, so that training that breaks off leaves the fitted one as it was.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
             torch.default_generator.manual_seed(seed)
-            network = EmbeddingNetwork(network_config(parameters)).to(device)
+            network = EmbeddingNetwork(network_config(parameters))
+        network = network.to(device)
         earlier: History = []
         if resume := resume and hasattr(self, "network_"):
             self._check_unchanged()
@@ -508,7 +511,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         return collect(results, mixtures.container)
 
     def _separator(self) -> Separator:
-        network = self.network_.to(resolve_device(self.device))
+        survive_forks()
+        network = move_network(self.network_, resolve_device(self.device))
         return Separator(
             network,
             self._framing,

@@ -174,8 +174,8 @@ def oracle_estimates(
         "win_length": 2 * round(model.win_length * stretch / 2),
         "hop_length": max(1, round(model.hop_length * stretch)),
     }
-    sources = signal.stft(torch.as_tensor(references, dtype=torch.float32), **framing)
-    spectrogram = signal.stft(torch.as_tensor(mixture, dtype=torch.float32), **framing)
+    sources = signal.stft(torch.from_numpy(np.asarray(references, np.float32)), **framing)
+    spectrogram = signal.stft(torch.from_numpy(np.asarray(mixture, np.float32)), **framing)
     masks = (
         signal.binary_masks(signal.dominant_source(sources), len(references)),
         signal.phase_sensitive_masks(sources, spectrogram),

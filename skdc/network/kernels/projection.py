@@ -85,13 +85,14 @@ class _ActiveProjection(torch.autograd.Function):
         rows = _rows(states)
         chosen = active.flatten(0, 1)  # (n_rows, n_bins)
         # Where in the vectors that are computed each bin has its own.
-        place = torch.empty(chosen.shape, dtype=torch.int64)
+        place = chosen.new_empty(chosen.shape, dtype=torch.int64)
         groups, n_vectors = [], 0
         step = -(-len(chosen) // _FRAME_COUNTS)
         for index, bins in _groups(bands, dim):
             frames = chosen[:, bins].any(1).nonzero().squeeze(1)
             n_own = bins.stop - bins.start
-            own = n_vectors + torch.arange(frames.numel() * n_own).view(-1, n_own)
+            own = n_vectors + torch.arange(frames.numel() * n_own, device=place.device)
+            own = own.view(-1, n_own)
             place[:, bins].index_copy_(0, frames, own)
             # The first frame makes up the number; its vectors there are never looked at.
             frames = functional.pad(frames, (0, -len(frames) % step))
@@ -123,7 +124,7 @@ class _ActiveProjection(torch.autograd.Function):
         # Sums over many groups: not in half precision.
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
         # Not like the states, which may lie in memory in another order: the rows must be views.
-        by_states = torch.zeros(states.shape, dtype=exact_dtype)
+        by_states = states.new_zeros(states.shape, dtype=exact_dtype)
         by_rows = _rows(by_states)
         weight_dtype, bias_dtype = ctx.dtypes
         by_weight = torch.empty_like(of_bins, dtype=weight_dtype)
