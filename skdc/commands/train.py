@@ -168,7 +168,7 @@ def _collecting_interrupts() -> Iterator[list[str]]:
             else:
                 show(message, category, *others, **more)
 
-        warnings.showwarning = show_or_collect  # type: ignore[assignment]
+        warnings.showwarning = show_or_collect
         warnings.simplefilter("always", InterruptedWarning)
         yield interrupts
 
