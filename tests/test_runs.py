@@ -146,7 +146,7 @@ def test_a_trained_network_grows(path):
 
 
 def test_without_a_seed_a_resumed_run_keeps_its_own(path):
-    settings = {"random_state": None, "early_stopping": True, "checkpoint": path}
+    settings = {"random_state": None, "n_iter_no_change": 10, "checkpoint": path}
     first = make_separator(**settings, max_epochs=1).fit(MIXTURES, SOURCES)
     seed = RunFile.read(path).identity["seed"]
     # Another split of the data would be refused as other data.
@@ -186,11 +186,11 @@ def interrupted_at_once():
 
 
 def test_early_stopping_on_recordings_holds_speakers_out():
-    separator = make_separator(early_stopping=True, n_iter_no_change=1, max_epochs=3)
+    separator = make_separator(n_iter_no_change=1, max_epochs=3)
     separator.fit_recordings(RECORDINGS, list("abcdefgh") * 2)
     assert all("validation_si_sdr_improvement" in row for row in separator.history_)
     with pytest.raises(ValueError, match="only 3; give recordings of more speakers"):
-        make_separator(early_stopping=True).fit_recordings(RECORDINGS[:3])
+        make_separator(n_iter_no_change=10).fit_recordings(RECORDINGS[:3])
 
 
 # -- files and generators ------------------------------------------------------------------------
