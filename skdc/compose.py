@@ -138,7 +138,7 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         float
-            dB, over all sources and mixtures, each under its best permutation.
+            Decibels, over all sources and mixtures, each under its best permutation.
         """
         separator = self._fitted()
         stages = self._stages(X)

@@ -52,8 +52,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "max_epochs": [_COUNT],
     "time_limit": [Interval(Real, 0, None, closed="neither"), None],
-    "early_stopping": ["boolean"],
-    "n_iter_no_change": [_COUNT],
+    "n_iter_no_change": [_COUNT, None],
     "remix": ["boolean", DynamicMixing],
     "clusterer": [StrOptions({"kmeans"}), HasMethods(["fit_predict", "get_params"])],
     "mask": [StrOptions({"binary", "head", "soft"})],
@@ -174,14 +173,12 @@ def training_config(
         Where there is only one epoch, its learning rate does not fall: `partial_fit` and
         `warm_start` go on.
     """
-    names = ("batch_size", "learning_rate", "max_epochs", "time_limit")
-    patience = _plain(parameters["n_iter_no_change"])
+    names = ("batch_size", "learning_rate", "max_epochs", "time_limit", "n_iter_no_change")
     return TrainingConfig(
         **{name: _plain(parameters[name]) for name in names},
         objective=resolve_objective(parameters["objective"]),
         segment_frames=check_segment_frames(parameters["segment_frames"]),
         decay_fraction=0.0 if parameters["max_epochs"] == 1 else 0.3,
-        n_iter_no_change=patience if parameters["early_stopping"] else None,
         precision=resolve_precision(parameters["precision"], device),
         seed=seed,
     )
@@ -249,6 +246,9 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
         If the trunk is unknown.
     """
     parameters = dict(stored)
+    # Files of version 0.1 turn early stopping on and off by a parameter of its own.
+    if not parameters.pop("early_stopping", True):
+        parameters["n_iter_no_change"] = None
     # Version 0.1 had the dropout of its one trunk among the parameters.
     dropout = parameters.pop("dropout", 0.0)
     if dropout:

@@ -111,11 +111,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Passes over as much audio as `fit` is given.
     time_limit : float or None, default=None
         Seconds after which training stops.
-    early_stopping : bool, default=False
-        Stop when the validation score has not risen for `n_iter_no_change` epochs. Without
-        `X_val`, `fit` sets a tenth of the mixtures aside for it.
-    n_iter_no_change : int, default=10
-        Epochs without a rise to wait for, with `early_stopping`.
+    n_iter_no_change : int or None, default=None
+        Early stopping: training ends when the validation score has not risen for so many epochs,
+        and the weights of the best epoch are kept. Without `X_val`, `fit` sets a tenth of the
+        mixtures aside for the score. None trains for `max_epochs`.
     remix : bool or DynamicMixing, default=True
         Mix the references anew for every training step, at random levels and places, instead of
         using the mixtures as they are: dynamic mixing. An object says how, for instance
@@ -202,8 +201,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         learning_rate: float = 1e-3,
         max_epochs: int = 100,
         time_limit: float | None = None,
-        early_stopping: bool = False,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | None = None,
         remix: bool | DynamicMixing = True,
         clusterer: Any = "kmeans",
         mask: str = "soft",
@@ -232,7 +230,6 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self.learning_rate = learning_rate
         self.max_epochs = max_epochs
         self.time_limit = time_limit
-        self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.remix = remix
         self.clusterer = clusterer
@@ -276,7 +273,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         held_out = self._check_held_out(X_val, y_val)
         seed = self._draw_seed(self.checkpoint)
-        if held_out is None and self.early_stopping:
+        if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
         bank = make_bank(
             pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
@@ -303,7 +300,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             Who speaks in each recording; nobody is mixed with themselves. Without it, every
             recording counts as a speaker of its own.
         X_val, y_val : optional
-            As for `fit`. With `early_stopping` and without these, a tenth of the speakers is set
+            As for `fit`. With `n_iter_no_change` and without these, a tenth of the speakers is set
             aside, and mixtures of them take their place.
 
         Returns
@@ -320,7 +317,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         held_out = self._check_held_out(X_val, y_val)
         n_sources = self.n_sources or 2
         seed = self._draw_seed(self.checkpoint)
-        if held_out is None and self.early_stopping:
+        if held_out is None and self.n_iter_no_change is not None:
             checked, speakers, others, names = hold_out_speakers(
                 checked, speakers, n_sources, np.random.RandomState(seed)
             )
@@ -481,8 +478,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Returns
         -------
         float
-            dB, over all sources and mixtures, each under its best permutation. For label maps the
-            share, 0...1, of labelled active bins that are put with the right source.
+            Decibels, over all sources and mixtures, each under its best permutation. For label
+            maps the share, 0...1, of labelled active bins that are put with the right source.
 
         Raises
         ------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from skdc import DeepClusteringSeparator
+from skdc.protocols import PROTOCOLS
+from skdc.protocols.making import FolderProtocol
 
 
 def make_separator(**parameters: Any) -> DeepClusteringSeparator:
@@ -23,3 +25,10 @@ def make_separator(**parameters: Any) -> DeepClusteringSeparator:
         "random_state": 0,
     }
     return DeepClusteringSeparator(**(settings | parameters))
+
+
+def mixture_folder(name: str) -> str:
+    """The folder of a protocol's mixtures, beside those of their sources."""
+    protocol = PROTOCOLS[name]
+    assert isinstance(protocol, FolderProtocol)
+    return protocol.mixture_folder

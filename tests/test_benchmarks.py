@@ -47,7 +47,7 @@ def test_plain_training_has_the_loss_and_gradient_of_the_fast_one(
 ) -> None:
     monkeypatch.syspath_prepend(HERE)
     plain = importlib.import_module("training_quality").plain_batch_loss
-    bank = SourceBank(np.random.default_rng(0).standard_normal((3, 8000)))
+    bank = SourceBank(list(np.random.default_rng(0).standard_normal((3, 8000))))
     batch = bank.batch(3, 20, seed=0, step=0)
     network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5))
     losses = [loss(network, batch, BalancedAffinity()) for loss in (plain, batch_loss)]

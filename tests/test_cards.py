@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,12 @@ EVALUATE = ["evaluate", "--protocol", "speech", "--root", "speech", "--subset", 
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A model file with two epochs of history, and a tree to measure it on."""
     monkeypatch.chdir(tmp_path)
-    settings = {"embedding_dim": 4, "hidden_size": 8, "n_layers": 1, "segment_frames": 20}
+    settings: dict[str, Any] = {
+        "embedding_dim": 4,
+        "hidden_size": 8,
+        "n_layers": 1,
+        "segment_frames": 20,
+    }
     separator = DeepClusteringSeparator(**settings, max_epochs=2, random_state=0)
     recordings = [voice(speaker, 4000) for speaker in SPEAKERS]
     sources = np.stack(recordings[:2])

@@ -21,7 +21,7 @@ from skdc.commands import demo, info, options
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
 from skdc.network import BLSTM
-from skdc.training import Trainer
+from skdc.training import DynamicMixing, Trainer
 
 ROOT = Path(__file__).parent.parent
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "hop_length=128", "segment_frames=50"]
@@ -336,7 +336,8 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
     assert main([*command, "--set", *settings]) == 0
     model = DeepClusteringSeparator.load("model.safetensors")
     assert model.trunk == BLSTM(residual=True)
-    assert model.remix.get_params()["similar_share"] == 0.5
+    assert isinstance(model.remix, DynamicMixing)
+    assert model.remix.similar_share == 0.5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import mixture_folder
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from test_cli_protocols import TINY, error_of, naive_improvements, read_mixture, rows_in, voice
@@ -161,9 +162,9 @@ def test_make_train_and_evaluate(name: str, capsys: pytest.CaptureFixture[str]) 
     for subset, mixtures in listed.items():
         (folder,) = Path("tree").glob(f"wav*/min/{subset}")
         for mixture in mixtures:
-            sources = naive_sources(name, mixture)
-            kinds = {f"s{i}": source for i, source in enumerate(sources, start=1)}
-            kinds[PROTOCOLS[name].mixture_folder] = np.sum(sources, axis=0)
+            parts = naive_sources(name, mixture)
+            kinds = {f"s{i}": part for i, part in enumerate(parts, start=1)}
+            kinds[mixture_folder(name)] = np.sum(parts, axis=0)
             for kind, expected in kinds.items():
                 found = soundfile.read(folder / kind / f"{mixture[0]}.wav", dtype="int16")[0]
                 # The mixture is rounded once, its sources each.
@@ -182,9 +183,9 @@ def test_make_train_and_evaluate(name: str, capsys: pytest.CaptureFixture[str]) 
         sources, mixed = read_mixture(name, row["mixture_id"])
         estimates = separator.predict(mixed)
         for column, taps in (("sdr_improvement", 512), ("si_sdr_improvement", 1)):
-            found = [float(row[f"{column}_{i + 1}"]) for i in range(len(sources))]
-            expected = naive_improvements(sources, estimates, mixed, taps)
-            np.testing.assert_allclose(found, expected, atol=5e-3)
+            scores = [float(row[f"{column}_{i + 1}"]) for i in range(len(sources))]
+            naive = naive_improvements(sources, estimates, mixed, taps)
+            np.testing.assert_allclose(scores, naive, atol=5e-3)
 
 
 def files_of(root: str) -> dict[str, bytes]:
@@ -216,6 +217,11 @@ def test_some_subsets_modes_and_rates(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"no list of mixtures at {str(Path('lists/mix_2_spk_tr.txt'))!r};" in message
 
 
+def remove_lists() -> None:
+    for path in Path("corpus").glob("*.txt"):
+        path.unlink()
+
+
 # The last subset is the one at fault: nothing of the others is made either.
 @pytest.mark.parametrize(
     ("damage", "message"),
@@ -226,7 +232,7 @@ def test_some_subsets_modes_and_rates(capsys: pytest.CaptureFixture[str]) -> Non
         ),
         (lambda: Path("corpus/mix_2_spk_tt.txt").write_text("wsj0/a.wav 1 wsj0/b"), "line 1: exp"),
         (lambda: Path("corpus/mix_2_spk_tt.txt").write_text(""), "lists no mixtures"),
-        (lambda: [p.unlink() for p in Path("corpus").glob("*.txt")], "no list of mixtures at 'c"),
+        (remove_lists, "no list of mixtures at 'c"),
     ],
 )
 def test_nothing_is_made_of_what_is_not_whole(

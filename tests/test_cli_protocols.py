@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import soundfile
+from conftest import mixture_folder
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
@@ -59,7 +60,9 @@ def plant(root: Path, name: str, n_samples: int = 2400, numbers: int = 2) -> Non
             speakers = tuple(np.roll(SPEAKERS, -number)[: protocol.n_sources])
             mixture_id = mixture_name(name, speakers, number)
             sources = [voice(speaker, n_samples, number) for speaker in speakers]
-            write_audio(folder / protocol.mixture_folder / f"{mixture_id}.wav", sum(sources), rate)
+            write_audio(
+                folder / mixture_folder(name) / f"{mixture_id}.wav", np.sum(sources, axis=0), rate
+            )
             for i, source in enumerate(sources, start=1):
                 write_audio(folder / f"s{i}" / f"{mixture_id}.wav", source, rate)
 
@@ -83,7 +86,12 @@ def plant_lists(root: Path, n_samples: int) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model file, trained for one epoch."""
-    settings = {"embedding_dim": 4, "hidden_size": 8, "n_layers": 1, "segment_frames": 20}
+    settings: dict[str, Any] = {
+        "embedding_dim": 4,
+        "hidden_size": 8,
+        "n_layers": 1,
+        "segment_frames": 20,
+    }
     separator = DeepClusteringSeparator(**settings, max_epochs=1, random_state=0)
     separator.fit_recordings([voice(speaker, 4000) for speaker in SPEAKERS], SPEAKERS)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
@@ -179,7 +187,7 @@ def read_mixture(name: str, mixture_id: str) -> tuple[np.ndarray, np.ndarray]:
         return sources, sources.sum(axis=0)
     protocol = PROTOCOLS[name]
     (folder,) = Path("tree").glob(f"wav*/min/{protocol.test}")
-    kinds = [f"s{i + 1}" for i in range(protocol.n_sources or 0)] + [protocol.mixture_folder]
+    kinds = [f"s{i + 1}" for i in range(protocol.n_sources or 0)] + [mixture_folder(name)]
     parts = [
         soundfile.read(folder / kind / f"{mixture_id}.wav", dtype="float32")[0] for kind in kinds
     ]
@@ -426,7 +434,12 @@ def test_train_protocol_errors(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_paper_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     config = read_config("paper2015")
-    stated = {"win_length": 256, "hop_length": 64, "hidden_size": 600, "n_layers": 2}
+    stated: dict[str, Any] = {
+        "win_length": 256,
+        "hop_length": 64,
+        "hidden_size": 600,
+        "n_layers": 2,
+    }
     stated |= {"embedding_dim": 40, "segment_frames": 100, "activity_threshold_db": 40.0}
     stated |= {"mask": "binary", "sample_rate": 8000}
     assert config | stated == config

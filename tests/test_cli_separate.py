@@ -155,8 +155,8 @@ def test_processes_give_the_same(model: str, capsys: Capture) -> None:
     assert tree("1") == tree("2") == [f"{seed}-{n}.wav" for seed in range(3) for n in (1, 2)]
     for name in tree("1"):
         # Processes have fewer threads, which may round another way.
-        samples = [soundfile.read(Path(jobs, name), dtype="int16")[0] for jobs in ("1", "2")]
-        assert_allclose(*samples, atol=1)
+        one, two = (soundfile.read(Path(jobs, name), dtype="int16")[0] for jobs in ("1", "2"))
+        assert_allclose(one, two, atol=1)
 
 
 # files, folders, patterns

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from numpydoc.validate import validate
 
 import skdc
 
@@ -32,6 +39,80 @@ def test_the_index_leads_to_every_page() -> None:
     assert {page for page in pages if page.name not in written} <= linked
 
 
+def reference_names() -> list[str]:
+    """What `api.rst` lists: modules, and some of what is in them."""
+    return re.findall(r"^   (skdc\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.MULTILINE)
+
+
 def test_the_reference_has_every_public_name() -> None:
-    listed = re.findall(r"^   (skdc\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.MULTILINE)
-    assert {f"skdc.{name}" for name in skdc.__all__} - {"skdc.__version__"} <= {*listed}
+    listed = {*reference_names()}
+    assert {f"skdc.{name}" for name in skdc.__all__} - {"skdc.__version__"} <= listed
+
+
+# -- docstrings -----------------------------------------------------------------------------------
+
+
+def modules() -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(skdc.__path__, "skdc."):
+        if found.name != "skdc.__main__":
+            yield importlib.import_module(found.name)
+
+
+def public_objects(module: ModuleType) -> Iterator[str]:
+    """Full names of the functions and classes that are defined in a module and listed there."""
+    for name in getattr(module, "__all__", []):
+        found = getattr(module, name)
+        is_documented = inspect.isclass(found) or inspect.isfunction(found)
+        if is_documented and found.__module__ == module.__name__:
+            yield f"{module.__name__}.{name}"
+
+
+def methods(name: str) -> Iterator[str]:
+    module, _, own_name = name.rpartition(".")
+    found = getattr(importlib.import_module(module), own_name)
+    for method, value in vars(found).items() if inspect.isclass(found) else ():
+        is_function = inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
+        if is_function and not method.startswith("_"):
+            yield f"{name}.{method}"
+
+
+def errors_of(name: str, ignored: set[str]) -> list[str]:
+    return [
+        f"{name}: {code} {message}"
+        for code, message in validate(name)["errors"]
+        if code not in ignored
+    ]
+
+
+def documented_modules() -> list[str]:
+    names = {module.__name__ for module in modules()}
+    return [name for name in reference_names() if name in names]
+
+
+def test_docstrings_are_whole() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    checks = settings["tool"]["numpydoc_validation"]["checks"]
+    assert checks[0] == "all"
+    ignored = set(checks[1:])
+    errors = []
+    for module in modules():
+        for name in public_objects(module):
+            for documented in (name, *methods(name)):
+                # Where a sentence says all, there are no lists of parameters and results.
+                is_short = "Parameters\n" not in validate(documented)["docstring"]
+                short = {"PR01", "RT01"} if is_short else set()
+                errors += errors_of(documented, ignored | short)
+    assert errors == []
+
+
+@pytest.mark.parametrize("module", documented_modules())
+def test_public_functions_list_parameters_and_results(module: str) -> None:
+    found = importlib.import_module(module)
+    wrong = [
+        f"{name}: {code} {message}"
+        for name in found.__all__
+        if inspect.isfunction(getattr(found, name))
+        for code, message in validate(f"{module}.{name}")["errors"]
+        if code in {"PR01", "RT01"}
+    ]
+    assert wrong == []

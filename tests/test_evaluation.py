@@ -40,7 +40,7 @@ from skdc.protocols import FolderMixture, ProtocolMixture
 
 mpl.use("agg")
 
-TINY = {"embedding_dim": 4, "hidden_size": 8, "n_layers": 1, "hop_length": 128}
+TINY: dict[str, Any] = {"embedding_dim": 4, "hidden_size": 8, "n_layers": 1, "hop_length": 128}
 
 
 def voices(n_sources: int, n_samples: int = 2400, seed: int = 0) -> np.ndarray:
@@ -436,7 +436,7 @@ def test_page(rows: list[dict[str, str]]) -> None:
     three = [row(0, n_sources=3, sexes="fmm", n_listed="1")]
     same = [row(0, protocol="wsj0-2mix", subset="tt", n_listed="1")]
     mixed = [row(0, n_listed="2"), row(1, conditions="closed", n_listed="2")]
-    rate = {"sample_rate": "16000"}
+    rate: dict[str, Any] = {"sample_rate": "16000"}
     other = [row(0, protocol="lrs3-2mix", subset="tt", model="big", model_id="3" * 12, **rate)]
     faster = [row(0, protocol="wsj0-2mix", subset="tt", **rate)]
     lines = make_page([rows, closed, other, three, same, mixed, faster]).splitlines()

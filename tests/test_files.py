@@ -263,7 +263,7 @@ def test_mixture_without_sources() -> None:
 # -- the same as lists of arrays ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"remix": False}, {"early_stopping": True}])
+@pytest.mark.parametrize("changes", [{}, {"remix": False}, {"n_iter_no_change": 10}])
 def test_fit_is_that_on_lists(
     corpus: tuple[AudioFiles, AudioSources], changes: dict[str, Any]
 ) -> None:

@@ -59,6 +59,8 @@ def test_one_and_two_processes_choose_the_same(pairs: Pairs) -> None:
 @pytest.mark.parametrize("is_ragged", [False, True])
 def test_one_and_two_processes_choose_the_same_for_speech(is_ragged: bool) -> None:
     clips = load_sample_clips()
+    X: Any
+    y: Any
     X, y = make_mixtures(
         [clip.waveform for clip in clips],
         [clip.speaker for clip in clips],

@@ -1,5 +1,7 @@
 """The embedding network: unit norm, precision, causality, what it stores."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -75,7 +77,8 @@ def test_configuration_round_trip():
 
 
 def test_numpy_sizes_become_plain_numbers():
-    config = NetworkConfig(hidden_size=np.int64(6), n_layers=np.int8(2))
+    sizes: dict[str, Any] = {"hidden_size": np.int64(6), "n_layers": np.int8(2)}
+    config = NetworkConfig(**sizes)
     assert type(config.hidden_size) is int
     assert EmbeddingNetwork(config)(random_features(1, 3, 129)).shape == (1, 3, 129, 40)
 

@@ -113,6 +113,7 @@ def test_one_source_leaves_deep_lda_nothing_to_tell_apart():
     loss = DeepLDA()(Outputs(embeddings), Targets(torch.ones(50, 1), torch.ones(50)))
     loss.backward()
     assert loss.item() == pytest.approx(1.0)
+    assert embeddings.grad is not None
     assert embeddings.grad.abs().max() < 1e-6
 
 

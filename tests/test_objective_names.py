@@ -1,6 +1,7 @@
 """Objectives by name, sums of them, and what is refused."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ sums = st.lists(st.tuples(st.floats(0, 1e9), term), min_size=1, max_size=4).map(
 @settings(deadline=None)
 def test_written_objectives_are_read_back(objective):
     text = objective_spec(objective)
+    assert text
     again = resolve_objective(text)
     assert objective_spec(again) == text
     outputs, targets = problem()
@@ -156,7 +158,7 @@ def test_other_objects_are_refused(objective, error, message):
 
 
 def test_unknown_needs_are_refused():
-    own = Lengths()
+    own: Any = Lengths()
     own.needs = frozenset({"embeddings", "phase"})
     with pytest.raises(ValueError, match="needs phase; there are embeddings, masks, spectro"):
         resolve_objective(own)
@@ -169,15 +171,17 @@ def test_a_sum_is_the_sum_of_losses_and_gradients():
     weights = [0.5, 1.0, 2.0, 0.1, 0.0]
     losses = WeightedSum(objectives, weights)(outputs, targets)
     parts = [w * o(outputs, targets) for w, o in zip(weights, objectives, strict=True)]
-    torch.testing.assert_close(losses, sum(parts))
-    ours, theirs = (torch.autograd.grad(x.sum(), list(outputs)) for x in (losses, sum(parts)))
+    total = torch.stack(parts).sum(0)  # (objectives, mixtures) -> (mixtures,)
+    torch.testing.assert_close(losses, total)
+    ours, theirs = (torch.autograd.grad(x.sum(), list(outputs)) for x in (losses, total))
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other)
 
 
 def test_weights_of_numpy_serve():
     outputs, targets = problem()
-    both = WeightedSum([MaskInference(), DeepLDA()], np.array([0.5, 2.0]))
+    weights: Any = np.array([0.5, 2.0])
+    both = WeightedSum([MaskInference(), DeepLDA()], weights)
     expected = 0.5 * MaskInference()(outputs, targets) + 2 * DeepLDA()(outputs, targets)
     torch.testing.assert_close(both(outputs, targets), expected)
     assert objective_spec(both) == "0.5 * mask_inference + 2.0 * deep_lda"
@@ -195,7 +199,9 @@ def test_sums_can_be_nested():
     outer = WeightedSum([inner, DeepLDA()], [0.5, 1.0])
     flat = WeightedSum([Affinity(), MaskInference(), DeepLDA()], [0.5, 1.5, 1.0])
     torch.testing.assert_close(outer(outputs, targets), flat(outputs, targets))
-    again = resolve_objective(objective_spec(outer))
+    text = objective_spec(outer)
+    assert text
+    again = resolve_objective(text)
     torch.testing.assert_close(again(outputs, targets), flat(outputs, targets))
 
 

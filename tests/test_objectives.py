@@ -2,6 +2,9 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,13 +113,13 @@ def naive_mask_inference(outputs, targets):
     return min(losses)
 
 
-ORACLES = {
+ORACLES: dict[str, Callable[..., Any]] = {
     "affinity": naive_affinity,
     "balanced_affinity": naive_balanced_affinity,
     "simplex_affinity": naive_simplex_affinity,
     "deep_lda": naive_deep_lda,
     "attractor_masks": naive_attractor_masks,
-    "attractor_masks(sharpness=10)": lambda *both: naive_attractor_masks(*both, sharpness=10),
+    "attractor_masks(sharpness=10)": partial(naive_attractor_masks, sharpness=10),
     "mask_inference": naive_mask_inference,
     SUM: lambda *both: (
         0.5 * naive_deep_lda(*both)
@@ -150,7 +153,8 @@ def problems(draw, max_points=9):
     mixture = rng.uniform(0, 3, size=n_points) * (rng.random(n_points) < 0.9)
     sources = mixture[:, None] * np.clip(rng.normal(0.5, 0.7, (n_points, n_sources)), 0, 1)
     one_hot = one_hot_labels(torch.from_numpy(labels), n_sources).double().numpy()
-    return Outputs(embeddings, masks), Targets(one_hot, weights, mixture, sources)
+    values: tuple[Any, ...] = (embeddings, masks, one_hot, weights, mixture, sources)
+    return Outputs(*values[:2]), Targets(*values[2:])
 
 
 def torch_losses(objective, outputs, targets):

@@ -114,7 +114,9 @@ def test_sources_go_on_summing_to_their_mixture(transformer: WaveformTransformer
 @each_transformer
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_keeps_dtype_and_input(transformer: WaveformTransformer, dtype: type) -> None:
-    X, y = ([item.astype(dtype) for item in items] for items in ragged())
+    mixtures, sources = ragged()
+    X: list[Array] = [item.astype(dtype) for item in mixtures]
+    y: list[Array] = [item.astype(dtype) for item in sources]
     for item in [*X, *y]:
         item.flags.writeable = False
     for changed, item in zip(transformer.transform(X), X, strict=True):

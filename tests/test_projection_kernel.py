@@ -1,6 +1,7 @@
 """The last layer at some bins against the whole layer, and the loss of a batch by both."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -102,9 +103,13 @@ def test_loss_of_a_batch_is_that_of_all_bins(objective):
     sources[1] = 0.0  # a mixture of silence has no bin that counts
     batch = make_targets(sources.sum(1), sources, framing, with_spectrograms=True)
     network = EmbeddingNetwork(NetworkConfig(33, 5, 8, n_masks=2)).double()
-    batch = Batch(
-        *(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in batch)
+    values: tuple[Any, ...] = tuple(
+        x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in batch
     )
+    batch = Batch(*values)
+    assert network.mask_head is not None
+    assert batch.mixture is not None
+    assert batch.sources is not None
     assert 0 < (batch.weights > 0).double().mean() < 1
     objective = resolve_objective(objective)
     states = network.states(batch.features)

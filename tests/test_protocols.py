@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import mixture_folder
 
 from skdc.datasets import write_audio
 from skdc.protocols import PROTOCOLS, open_protocol
@@ -28,7 +29,7 @@ def plant(root: Path, name: str, subset: str, mixture_id: str) -> Path:
     folder = root / f"wav{rate // 1000}k" / "min" / subset
     assert protocol.n_sources
     sources = 0.1 * np.random.default_rng(0).standard_normal((protocol.n_sources, 400))
-    write_audio(folder / protocol.mixture_folder / f"{mixture_id}.wav", sources.sum(axis=0), rate)
+    write_audio(folder / mixture_folder(name) / f"{mixture_id}.wav", sources.sum(axis=0), rate)
     for i, source in enumerate(sources):
         write_audio(folder / f"s{i + 1}" / f"{mixture_id}.wav", source, rate)
     return folder

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -374,7 +375,8 @@ def test_weights_reach_the_user_even_if_the_checkpoint_cannot_be_written(tmp_pat
 
 def test_numpy_settings_can_be_saved_and_resumed(path):
     # As a search over np.arange gives them.
-    config = replace(CONFIG, batch_size=np.int64(4), max_epochs=np.int64(1))
+    sizes: dict[str, Any] = {"batch_size": np.int64(4), "max_epochs": np.int64(1)}
+    config = replace(CONFIG, **sizes)
     network = make_network(hidden_size=np.int64(5), dropout=np.float64(0.3))
     train(network, make_bank(), config, checkpoint=path)
     again = make_network(seed=5)

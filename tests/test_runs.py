@@ -17,7 +17,7 @@ from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.exceptions import InterruptedWarning
 from skdc.model_file import read_tensors
 from skdc.network import BLSTM, EmbeddingNetwork
-from skdc.training import trainer
+from skdc.training import TrainingConfig, trainer
 from skdc.training.checkpoint import RunFile
 
 RNG = np.random.default_rng(0)
@@ -124,7 +124,9 @@ def test_a_trained_network_grows(path):
         with pytest.raises(KeyboardInterrupt):
             separator.fit(MIXTURES, SOURCES)
     assert separator.network_.config.n_layers == 2
-    grown = EmbeddingNetwork(replace(separator.network_.config, n_layers=4, trunk=separator.trunk))
+    grown = EmbeddingNetwork(
+        replace(separator.network_.config, n_layers=4, trunk=BLSTM(residual=True))
+    )
     grown.take_weights(separator.network_)
     features = torch.randn(2, 30, separator.network_.config.n_bins)
     with torch.no_grad():
@@ -144,7 +146,7 @@ def test_a_trained_network_grows(path):
 
 
 def test_without_a_seed_a_resumed_run_keeps_its_own(path):
-    settings = {"random_state": None, "early_stopping": True, "checkpoint": path}
+    settings = {"random_state": None, "n_iter_no_change": 10, "checkpoint": path}
     first = make_separator(**settings, max_epochs=1).fit(MIXTURES, SOURCES)
     seed = RunFile.read(path).identity["seed"]
     # Another split of the data would be refused as other data.
@@ -184,11 +186,11 @@ def interrupted_at_once():
 
 
 def test_early_stopping_on_recordings_holds_speakers_out():
-    separator = make_separator(early_stopping=True, n_iter_no_change=1, max_epochs=3)
+    separator = make_separator(n_iter_no_change=1, max_epochs=3)
     separator.fit_recordings(RECORDINGS, list("abcdefgh") * 2)
     assert all("validation_si_sdr_improvement" in row for row in separator.history_)
     with pytest.raises(ValueError, match="only 3; give recordings of more speakers"):
-        make_separator(early_stopping=True).fit_recordings(RECORDINGS[:3])
+        make_separator(n_iter_no_change=10).fit_recordings(RECORDINGS[:3])
 
 
 # -- files and generators ------------------------------------------------------------------------
@@ -220,10 +222,10 @@ def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
     }
     for name, way in ways.items():
         state = torch.get_rng_state()
-        numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+        numpy_state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
         way()
         assert torch.equal(torch.get_rng_state(), state), name
-        assert np.array_equal(np.random.get_state()[1], numpy_state), name  # noqa: NPY002
+        assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_state), name  # noqa: NPY002
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="shows mappings by /proc")
@@ -244,7 +246,7 @@ def test_a_checkpoint_is_not_mapped_while_it_is_replaced(path, monkeypatch):
 
 
 def test_tolerances_are_in_the_unit_of_the_score():
-    config = trainer.TrainingConfig(n_iter_no_change=1, tol_db=0.5, tol_loss=0.01)
+    config = TrainingConfig(n_iter_no_change=1, tol_db=0.5, tol_loss=0.01)
     run = trainer.Trainer.__new__(trainer.Trainer)
     run.config = config
     run.history = [{"loss": 0.5}, {"loss": 0.3}]

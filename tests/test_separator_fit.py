@@ -71,7 +71,7 @@ def test_random_state_moves_on() -> None:
 def test_global_random_states_stay() -> None:
     numpy_state: Any = np.random.get_state()  # noqa: NPY002
     torch_state = torch.random.get_rng_state()
-    separator = make_separator(trunk=BLSTM(dropout=0.5), n_layers=2, early_stopping=True)
+    separator = make_separator(trunk=BLSTM(dropout=0.5), n_layers=2, n_iter_no_change=10)
     separator.fit(MIXTURES, SOURCES).partial_fit(MIXTURES, SOURCES).predict(MIXTURES)
     separator.set_params(n_sources=None).predict(MIXTURES[:1])
     after: Any = np.random.get_state()  # noqa: NPY002
@@ -166,9 +166,9 @@ def test_label_maps_validate_by_their_loss() -> None:
 
 
 def test_early_stopping_ends_training() -> None:
-    separator = make_separator(
-        early_stopping=True, n_iter_no_change=2, max_epochs=200, learning_rate=1e-7
-    ).fit(MIXTURES, SOURCES)
+    separator = make_separator(n_iter_no_change=2, max_epochs=200, learning_rate=1e-7).fit(
+        MIXTURES, SOURCES
+    )
     assert 3 <= separator.n_iter_ < 200
     assert "validation_si_sdr_improvement" in separator.history_[0]
 
@@ -282,7 +282,7 @@ def test_recordings_of_single_speakers() -> None:
     separator = make_separator(max_epochs=2)
     separator.fit_recordings(recordings, ["ann", "bob", "ann", "cyn"])
     assert separator.predict(MIXTURES).shape == (4, 2, 800)
-    separator.set_params(early_stopping=True, n_iter_no_change=1)
+    separator.set_params(n_iter_no_change=1)
     separator.fit_recordings(recordings, X_val=MIXTURES, y_val=SOURCES)
     assert "validation_si_sdr_improvement" in separator.history_[0]
 

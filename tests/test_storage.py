@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from skdc.storage import ArrayStore
 
-ARRAYS = [np.arange(3, dtype=np.float32), np.ones((2, 4)), np.arange(8.0).reshape(4, 2).T]
+ARRAYS: list[NDArray[Any]] = [
+    np.arange(3, dtype=np.float32),
+    np.ones((2, 4)),
+    np.arange(8.0).reshape(4, 2).T,
+]
 
 
 def stored(on_disk: bool) -> ArrayStore:

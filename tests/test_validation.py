@@ -235,8 +235,8 @@ def test_validation_data(fitted: DeepClusteringSeparator) -> None:
         fitted.fit(MIXTURES, SOURCES, X_val=MIXTURES)
     with pytest.raises(TypeError, match="X_val is of type NoneType"):
         fitted.fit(MIXTURES, SOURCES, y_val=SOURCES)
-    with pytest.raises(ValueError, match="early_stopping sets a tenth of the mixtures aside"):
-        make_separator(early_stopping=True).fit(MIXTURES[:1], SOURCES[:1])
+    with pytest.raises(ValueError, match="n_iter_no_change sets a tenth of the mixtures aside"):
+        make_separator(n_iter_no_change=10).fit(MIXTURES[:1], SOURCES[:1])
 
 
 def test_score_names_a_silent_reference(fitted: DeepClusteringSeparator) -> None:
@@ -271,7 +271,6 @@ BAD_PARAMETERS: list[tuple[str, Any]] = [
     ("learning_rate", 0.0),
     ("max_epochs", 0),
     ("time_limit", 0),
-    ("early_stopping", None),
     ("n_iter_no_change", 0),
     ("remix", 2),
     ("clusterer", "dbscan"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ class TwoBands(EmbeddingNetwork):
 
     def __init__(self) -> None:
         super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1))
-        self.embed = MirroredEmbedding()
+        self.embed: Any = MirroredEmbedding()
 
     def states(self, features: Tensor) -> Tensor:
         return features

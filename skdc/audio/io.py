@@ -103,7 +103,11 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
 
     Returns
     -------
-    n_channels, n_samples, sample_rate : int
+    n_channels : int
+    n_samples : int
+        Samples of each channel.
+    sample_rate : int
+        Hz.
 
     Raises
     ------
@@ -121,7 +125,17 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
 
 
 def read_rate(path: str | os.PathLike[str]) -> int:
-    """Read the sample rate of a file, Hz; errors are those of `read_header`."""
+    """Read the sample rate of a file; errors are those of `read_header`.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    int
+        Hz.
+    """
     return read_header(path)[2]
 
 
@@ -272,7 +286,13 @@ def write_audio(
 
 
 def check_rate(sample_rate: int) -> None:
-    """Raise a ValueError if a sample rate is not a positive integer."""
+    """Raise a ValueError if a sample rate is not a positive integer.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    """
     if not isinstance(sample_rate, int | np.integer) or sample_rate <= 0:
         raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
 

@@ -138,7 +138,7 @@ def load_mixture_list(
     Parameters
     ----------
     path : path-like
-        csv file with the columns ``mixture_id, n_samples, source_1, gain_1, source_2, ...``.
+        Table (csv) with the columns ``mixture_id, n_samples, source_1, gain_1, source_2, ...``.
     root : path-like, optional
         Folder that the paths in the list are relative to; by default the folder above the one that
         holds the list.

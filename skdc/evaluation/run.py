@@ -110,8 +110,8 @@ def score_mixture(
     Returns
     -------
     dict of str to array of shape (n_sources,)
-        dB, in the order of the references. `MEASURES` of the model; the same of the oracles, such
-        as ``"ideal_binary_sdr"``; and of the mixture as it is, ``"mixture_sdr"`` and
+        Decibels, in the order of the references. `MEASURES` of the model; the same of the oracles,
+        such as ``"ideal_binary_sdr"``; and of the mixture as it is, ``"mixture_sdr"`` and
         ``"mixture_si_sdr"``.
 
     Raises

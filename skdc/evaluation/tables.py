@@ -44,7 +44,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     Parameters
     ----------
     path : path-like
-        csv file that `skdc.evaluation.run.evaluate_model` wrote.
+        File that `skdc.evaluation.run.evaluate_model` wrote.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def score_values(rows: Iterable[Row], column: str) -> NDArray[np.float64]:
     Returns
     -------
     float64 array of shape (n_mixtures * n_sources,)
-        dB.
+        Decibels.
 
     Examples
     --------

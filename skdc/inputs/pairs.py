@@ -66,7 +66,7 @@ def check_references(
     Returns
     -------
     list of arrays
-        float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
+        Either float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
         ``(n_frames, n_bins)``.
 
     Raises
@@ -232,7 +232,8 @@ def hold_out(
 
     Returns
     -------
-    kept, held_out : CheckedPairs
+    kept : CheckedPairs
+    held_out : CheckedPairs
 
     Raises
     ------
@@ -242,7 +243,7 @@ def hold_out(
     n_mixtures = len(pairs.references)
     if n_mixtures < 2:
         raise ValueError(
-            "early_stopping sets a tenth of the mixtures aside, but there is only 1; give more, "
+            "n_iter_no_change sets a tenth of the mixtures aside, but there is only 1; give more, "
             "or X_val and y_val"
         )
     order = random_state.permutation(n_mixtures)

@@ -13,7 +13,7 @@ _SUFFIX = ".safetensors"
 
 
 def list_pretrained() -> list[str]:
-    """Names of the models that come with the package.
+    """Give the names of the models that come with the package.
 
     Returns
     -------

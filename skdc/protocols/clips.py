@@ -221,8 +221,8 @@ def make_speaker_mixtures(
     root : path-like
         Folder that the paths in the list are relative to.
     list_path : path-like
-        csv file with the columns ``mixture_id, n_samples, source_1, start_1, level_db_1, source_2,
-        ...``, such as `draw_mixture_list` writes.
+        Table (csv) with the columns ``mixture_id, n_samples, source_1, start_1, level_db_1,
+        source_2, ...``, such as `draw_mixture_list` writes.
     output_root : path-like
         Folder to make ``wav16k/min/tt/{mix,s1,s2}`` in.
     subset : str

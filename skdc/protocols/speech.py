@@ -59,7 +59,7 @@ def open_mixture_list(
     Parameters
     ----------
     path : path-like
-        csv file as for `skdc.datasets.load_mixture_list`.
+        Table (csv) as for `skdc.datasets.load_mixture_list`.
     root : path-like, optional
         Folder that the paths in the list are relative to; by default the folder above the one that
         holds the list. Its ``utterances.csv``, where there is one, tells conditions, speakers and

@@ -99,9 +99,9 @@ class Separator:
         n_sources : iterable of int or None
             Number of clusters of each; None estimates it.
 
-        Yields
-        ------
-        int64 Tensor of shape (n_frames, n_bins)
+        Returns
+        -------
+        iterator of int64 Tensor of shape (n_frames, n_bins)
         """
         return (masks.argmax(0) for masks in self.masks(mixtures, n_sources))
 

@@ -70,7 +70,7 @@ class TrainingConfig:
     seed: int = 0
 
     def epoch_segment_frames(self, epoch: int) -> int:
-        """Frames of a segment in an epoch (counted from 0)."""
+        """Give the frames of a segment in an epoch, which counts from 0."""
         stage = epoch * len(self.segment_frames) // self.max_epochs
         return self.segment_frames[min(stage, len(self.segment_frames) - 1)]
 
