@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.datasets.mixtures import make_mixtures
-from skdc.devices import move_network, survive_forks
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
@@ -34,6 +33,7 @@ from skdc.inputs import (
     is_lazy,
 )
 from skdc.network import EmbeddingNetwork, Trunk
+from skdc.network.concurrency import move_network, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
