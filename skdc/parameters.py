@@ -19,6 +19,7 @@ from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
     "LOCAL_PARAMETERS",
+    "MOST_SOURCES",
     "PARAMETER_CONSTRAINTS",
     "check_parameters",
     "check_resumable",
@@ -31,10 +32,14 @@ __all__ = [
     "training_config",
 ]
 
+MOST_SOURCES = 100
+"""The largest number of sources of a mixture."""
+
 _COUNT = Interval(Integral, 1, None, closed="left")
+_RATE = Interval(Integral, 1, 1_000_000, closed="both")
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
-    "n_sources": [_COUNT, None],
+    "n_sources": [Interval(Integral, 1, MOST_SOURCES, closed="both"), None],
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
@@ -42,8 +47,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     # What is behind these two may be the caller's own; `check_parameters` resolves them.
     "trunk": "no_validation",
     "objective": "no_validation",
-    "sample_rate": [_COUNT],
-    "input_rate": [_COUNT, None],
+    "sample_rate": [_RATE],
+    "input_rate": [_RATE, None],
     "win_length": [Interval(Integral, 2, None, closed="left")],
     "hop_length": [_COUNT],
     "activity_threshold_db": [Interval(Real, 0, None, closed="neither")],
@@ -245,6 +250,8 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If the trunk is unknown.
     """
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
     parameters = dict(stored)
     # Files of version 0.1 turn early stopping on and off by a parameter of its own.
     if not parameters.pop("early_stopping", True):

@@ -280,9 +280,10 @@ def write_audio(
         try:
             # (n_channels, n_samples) -> (n_samples, n_channels)
             soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
-        except soundfile.LibsndfileError as error:
-            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike.
-            raise OSError(f"cannot write {str(path)!r}: {error}") from error
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
+            # soundfile asserts that all samples were written.
+            raise OSError(str(error)) from error
 
 
 def check_rate(sample_rate: int) -> None:

@@ -85,6 +85,9 @@ class Trunk(BaseEstimator, ABC):
     ) -> TrunkModule:
         """Make the trunk, with fresh weights from torch's generator.
 
+        It is also made on torch's device ``"meta"``, where tensors have shapes but no values, to
+        check files before they are read.
+
         Parameters
         ----------
         n_bins : int

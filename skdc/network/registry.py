@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,12 +126,26 @@ def trunk_from_dict(values: Mapping[str, Any]) -> Trunk:
     """
     parameters = dict(values)
     name = parameters.pop("name", None)
-    if name not in TRUNKS:
+    if not isinstance(name, str) or name not in TRUNKS:
         raise ValueError(
             f"its trunk is {name!r}, but skdc.network.TRUNKS has only {sorted(TRUNKS)}; add the "
             "class of the trunk there before loading"
         )
     try:
-        return TRUNKS[name](**parameters)
+        trunk = TRUNKS[name](**parameters)
     except TypeError as error:
         raise ValueError(f"its trunk {name!r} has no such parameters: {error}") from error
+    defaults = TRUNKS[name]().get_params(deep=False)
+    for key, value in parameters.items():
+        if not _is_like(value, defaults[key]):
+            raise ValueError(f"{key}={value!r} of its trunk must be like {defaults[key]!r}")
+    return trunk
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a parameter is of the type of its default; those of None may be anything."""
+    if type(default) is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if isinstance(default, tuple | list):
+        return isinstance(value, tuple | list)
+    return default is None or type(value) is type(default)
