@@ -315,7 +315,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If the name is unknown or the device is not there.
+        If the name is unknown, or the device is not there or has no float64.
 
     Examples
     --------
@@ -327,11 +327,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # Sums of losses and of distances are kept in float64, which some devices (mps) lack.
+        torch.zeros(1, dtype=torch.float64, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(
             f"device={str(device)!r} cannot be used ({str(error).splitlines()[0]}); use 'auto', "
-            "'cpu', or a GPU that torch sees"
+            "'cpu', or a GPU that torch sees and that has float64"
         ) from error
     return resolved
 

@@ -345,6 +345,23 @@ def test_devices_and_precisions() -> None:
     assert resolve_precision("auto", cpu) in ("float32", "bfloat16")
 
 
+def test_a_device_without_float64_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = torch.zeros
+
+    def without_float64(*args: Any, **kwargs: Any) -> torch.Tensor:
+        # As Apple's GPUs answer, which are not everywhere that tests run.
+        if str(kwargs.pop("device", "cpu")) == "mps" and kwargs.get("dtype") == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "zeros", without_float64)
+    message = r"device='mps' cannot be used \(Cannot convert a MPS Tensor to float64 dtype\); use"
+    with pytest.raises(ValueError, match=message):
+        make_separator(device="mps").fit(MIXTURES[:2], SOURCES[:2])
+    with pytest.raises(ValueError, match=message):
+        resolve_device(torch.device("mps"))
+
+
 # -- what comes out -------------------------------------------------------------------------------
 
 

@@ -109,6 +109,8 @@ class RunFile:
     history : list of dict
     is_finished : bool
         Whether the run has nothing left to do.
+    path : path-like or None, default=None
+        File that it was read from, which errors name.
     """
 
     COUNTERS: ClassVar[tuple[str, ...]] = ("step", "epoch", "epoch_step", "samples", "seconds")
