@@ -139,8 +139,13 @@ def crafted(content: bytes) -> Iterator[tuple[str, bytes]]:
     for name, entry in entries.items():
         start, stop = entry["data_offsets"]
         for dtype, value in (("F32", NAN), ("F32", np.inf), ("F16", NAN), ("F64", 1e300)):
-            kind = np.dtype(dtype.lower().replace("f", "f"[0]).replace("32", "4")
-                            .replace("16", "2").replace("64", "8"))
+            kind = np.dtype(
+                dtype.lower()
+                .replace("f", "f"[0])
+                .replace("32", "4")
+                .replace("16", "2")
+                .replace("64", "8")
+            )
             numbers = np.ones(int(np.prod(entry["shape"])), kind)
             numbers[len(numbers) // 2] = value
             yield f"{value} in a tensor", replaced(entries, stated, data, name, dtype, numbers)
@@ -194,7 +199,9 @@ def sparse_file(path: Path, content: bytes) -> None:
     entries, stated, data = unpack(content)
     size = 2**40
     entries["more"] = {
-        "dtype": "U8", "shape": [size], "data_offsets": [len(data), len(data) + size],
+        "dtype": "U8",
+        "shape": [size],
+        "data_offsets": [len(data), len(data) + size],
     }
     with path.open("wb") as file:
         file.write(pack(entries, stated, data))
@@ -258,7 +265,9 @@ def check(
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; give the number of files that misbehaved."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=10_000, help="files of each model, crafted ones among them")
+    parser.add_argument(
+        "--n", type=int, default=10_000, help="files of each model, crafted ones among them"
+    )
     parser.add_argument("--model", help="a bundled model or a model file, besides the tiny one")
     args = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
