@@ -136,7 +136,7 @@ def test_from_estimator() -> None:
     separator = DeepClusteringSeparator(
         embedding_dim=3, hidden_size=4, n_layers=1, max_epochs=2, random_state=0, device="cpu"
     )
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
         TrainingDisplay.from_estimator(separator)
     separator.fit(sources.sum(axis=1), sources, X_val=sources[:1].sum(axis=1), y_val=sources[:1])
     display = TrainingDisplay.from_estimator(separator)

@@ -135,8 +135,9 @@ def test_joblib(pairs: Pairs, tmp_path: Path) -> None:
     ids=lambda meta: type(meta).__name__,
 )
 def test_tables_of_targets_only(meta: Any, pairs: Pairs) -> None:
-    with pytest.raises((ValueError, TypeError, AttributeError)):
-        meta.fit(*pairs).predict(pairs[0])
+    message = r"Found array with dim 3, while dim <= 2 is|inhomogeneous shape|object implementing"
+    with pytest.raises(ValueError, match=message):
+        meta.fit(*pairs)
 
 
 def test_cross_val_predict_needs_one_length() -> None:

@@ -65,7 +65,7 @@ def test_pickles(fitted: DeepClusteringSeparator, travel: Any) -> None:
 def test_unfitted_pickles() -> None:
     arrived = pickle.loads(pickle.dumps(make_separator(clusterer=KMeans(3))))
     assert arrived.clusterer.n_clusters == 3
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
         arrived.predict(MIXTURES)
 
 
@@ -132,7 +132,7 @@ def test_half_precision(fitted: DeepClusteringSeparator, tmp_path: Path, model_f
 
 
 def test_unfitted_cannot_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
         make_separator().save(tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 

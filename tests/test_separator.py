@@ -242,7 +242,7 @@ def test_silence_gives_silence(separator: DeepClusteringSeparator) -> None:
 
 
 def test_warnings_point_at_the_caller(separator: DeepClusteringSeparator) -> None:
-    with pytest.warns(AudioWarning) as caught:
+    with pytest.warns(AudioWarning, match=r"X\[0\] is silent") as caught:
         separator.predict([np.zeros(500)])
     assert [warning.filename for warning in caught] == [__file__]
 

@@ -151,7 +151,10 @@ def test_cross_val_predict_on_an_array() -> None:
 def test_grid_search(pairs: Pairs) -> None:
     grid = {"embedding_dim": [2, 5], "mask": ["binary", "soft"]}
     search = GridSearchCV(small(), grid, cv=2, error_score="raise").fit(*pairs)
-    assert search.best_params_["embedding_dim"] in (2, 5)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(scores) == 4
+    best = small(**search.best_params_)
+    assert cross_val_score(best, *pairs, cv=2).mean() == pytest.approx(max(scores), abs=1e-3)
     assert len(search.predict(pairs[0])) == len(pairs[0])
 
 

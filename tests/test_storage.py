@@ -55,7 +55,7 @@ def test_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         arrays = store.arrays()
     assert arrays[1].sum() == 8
     del arrays
-    with pytest.raises(ZeroDivisionError), ArrayStore(on_disk=True) as store:
+    with pytest.raises(ZeroDivisionError, match="by zero"), ArrayStore(on_disk=True) as store:
         store.append(np.ones(3) / (1 // 0))
     assert list(tmp_path.iterdir()) == []
 
