@@ -73,64 +73,81 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     ----------
     n_sources : int or None, default=2
         Sources to find in each mixture; None estimates the number for each. May be changed after
-        fitting.
+        fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
-        Length of the embedding vectors.
+        Length of the embedding vectors. With fewer than about ten, sources share more bins and
+        sound of each other; more cost memory and time in the last layer and in clustering.
     hidden_size : int, default=600
-        LSTM units in each layer and direction; 32 to 64 are enough for ``trunk="band_blstm"``.
+        LSTM units in each layer and direction. More separate better where there is audio enough
+        to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to 64
+        are enough.
     n_layers : int, default=2
-        LSTM layers, or blocks of them.
+        LSTM layers, one after the other. More can separate better; time grows with their number.
     bidirectional : bool, default=True
-        Whether the layers also read backwards in time.
+        Whether the layers also read backwards in time. Without it training and separation take
+        about half as long, and what is heard later no longer helps to separate what came before.
     trunk : str or Trunk, default="blstm"
-        What lies between the features and the embeddings: a name of `skdc.network.TRUNKS`, which
-        are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an object such
-        as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as ``trunk__dropout``.
+        The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
+        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an object
+        such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
-        What is minimised: a name of `skdc.objectives.OBJECTIVES`, a sum such as
+        The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum such as
         ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
         objective with the paper's partition-size weights.
     sample_rate : int, default=8000
-        Rate the network works at, Hz.
+        Rate at which the network works, Hz. Sources hold nothing above half of it; 16000 sounds
+        brighter and takes about twice the time.
     input_rate : int or None, default=None
-        Rate of the audio that is passed in, Hz, where it is another: mixtures and references are
-        resampled on the way in, sources on the way out.
+        Rate of the audio that is passed in, Hz, where it is not `sample_rate`: mixtures and
+        references are resampled on the way in, sources on the way out.
     win_length : int, default=256
-        Window of the short-time Fourier transform in samples (32 ms at 8 kHz), even.
+        Window of the short-time Fourier transform in samples (32 ms at 8 kHz), even. A longer one
+        separates close pitches better, and smears what is short.
     hop_length : int, default=64
-        Samples from frame to frame (8 ms at 8 kHz), at most half of `win_length`.
+        Samples from frame to frame (8 ms at 8 kHz), at most half of `win_length`. Half of it
+        doubles the number of frames, and with it the time.
     activity_threshold_db : float, default=40.0
-        Bins further than this below the loudest one take no part in training and clustering, dB.
+        Bins that are weaker than the loudest one by more than this, in dB, take no part in
+        training and clustering. A larger value has noise cluster with speech, a smaller one
+        leaves quiet sounds to chance.
     segment_frames : int or sequence of int, default=100
-        Frames of a training segment (0.8 s); several make a curriculum, one after the other.
+        Frames of a training segment (0.8 s at 8 kHz). Longer ones teach the network to keep a
+        talker apart for longer, in slower steps; several values make a curriculum, one after the
+        other.
     batch_size : int, default=16
-        Segments in a training step.
+        Segments in a training step. Larger batches make steadier and slower steps.
     learning_rate : float, default=1e-3
-        Of Adam.
+        Step size of the optimiser, Adam, at the start; it falls in the last 30 % of the epochs.
+        Too large a value lets the loss jump, too small a value needs more epochs.
     max_epochs : int, default=100
-        Passes over as much audio as `fit` is given.
+        Passes over as much audio as `fit` is given. Training time is proportional to it.
     time_limit : float or None, default=None
-        Seconds after which training stops.
+        Seconds after which training stops, whatever `max_epochs` says. None sets no limit.
     n_iter_no_change : int or None, default=None
         Early stopping: training ends when the validation score has not risen for so many epochs,
         and the weights of the best epoch are kept. Without `X_val`, `fit` sets a tenth of the
         mixtures aside for the score. None trains for `max_epochs`.
     remix : bool or DynamicMixing, default=True
-        Mix the references anew for every training step, at random levels and places, instead of
-        using the mixtures as they are: dynamic mixing. An object says how, for instance
-        ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. Label maps are never remixed.
+        Dynamic mixing: for every training step the references are mixed anew, at random levels
+        and places, so that the same recordings give mixtures without end and the network
+        separates unknown talkers better. An object says how, for instance
+        ``DynamicMixing(speeds=(0.9, 1.0, 1.1))``. False trains on the mixtures as they are, as is
+        always done with label maps.
     clusterer : "kmeans" or scikit-learn clusterer, default="kmeans"
-        What groups the embeddings.
+        How the embeddings of a mixture are grouped into sources. Other clusterers run on the CPU
+        and take longer.
     mask : {"soft", "binary", "head"}, default="soft"
-        Each bin shared between the sources by how near their clusters are, or given to one, as in
-        the paper, or shared as a mask head says, which objectives with ``mask_inference`` train
-        for `n_sources` sources. All sum to 1.
+        How a bin is shared between the sources: by how near their clusters are (``"soft"``, the
+        fewest artefacts), or all of it given to one (``"binary"``, as in the paper), or as a mask head says (``"head"``), which objectives with
+        ``mask_inference`` train for `n_sources` sources. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
-        What `predict` gives.
+        What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
-        Where to compute: the GPU if there is one, else the CPU.
+        Where to compute: ``"auto"`` is a CUDA GPU if there is one, else the CPU. It must have
+        float64, which ``"mps"`` lacks.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the network's arithmetic; ``"auto"`` is bfloat16 where the device has it.
+        Number format of the network's products. bfloat16 is faster where the processor has it,
+        which is where ``"auto"`` takes it, and has three digits where float32 has seven.
     random_state : int, RandomState or None, default=None
         Seed of weights, training and clustering. An int makes results repeat.
     verbose : int, default=0
@@ -139,7 +156,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
     checkpoint : path-like or None, default=None
-        File that keeps the state of training; `fit` resumes from it where it exists.
+        File that keeps the state of training, so that a run that was interrupted loses minutes at
+        most: `fit` goes on from it where it exists.
 
     Attributes
     ----------
