@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _FORMAT = 1
-# What the weights of a network are good for.
+# Parameters that the weights of a network are valid for; changing them needs another fit.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
 # What a separation depends on besides the weights and the number of sources.
 SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer", "mask")
@@ -135,7 +135,7 @@ class PersistenceMixin(BaseEstimator):
         return separator
 
     def __getstate__(self) -> dict[str, Any]:
-        # The network leaves as NumPy arrays: a pickle made on a GPU must load where there is none.
+        # Pickled as NumPy arrays, so that a pickle made on a GPU loads where there is none.
         state = dict(vars(self))
         if isinstance(network := state.get("network_"), EmbeddingNetwork):
             arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
@@ -168,7 +168,7 @@ def _make_network(config: NetworkConfig, tensors: dict[str, Tensor]) -> Embeddin
 
 
 def continue_history(earlier: History, history: History) -> History:
-    """Join histories: counts of the later one go on from those of the earlier."""
+    """Join two histories; the counts of the later one go on from those of the earlier."""
     last = earlier[-1] if earlier else {}
     counts = ("epoch", "steps", "hours", "seconds")
     return earlier + [

@@ -53,7 +53,7 @@ from skdc.training.checkpoint import RunFile
 
 __all__ = ["DeepClusteringSeparator"]
 
-# Enough for the mean to differ by little from that of many more.
+# So many that their mean score differs little from that of many more.
 _N_HELD_OUT_MIXTURES = 50
 
 Item = TypeVar("Item")
@@ -136,8 +136,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         and take longer.
     mask : {"soft", "binary", "head"}, default="soft"
         How a bin is shared between the sources: by how near their clusters are (``"soft"``, the
-        fewest artefacts), or all of it given to one (``"binary"``, as in the paper), or as a mask head says (``"head"``), which objectives with
-        ``mask_inference`` train for `n_sources` sources. All sum to 1.
+        fewest artefacts), or all of it given to one (``"binary"``, as in the paper), or as a mask
+        head says (``"head"``), which objectives with ``mask_inference`` train for `n_sources`
+        sources. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
@@ -399,7 +400,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     ) -> Self:
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
-        # A network of its own, so that training that breaks off leaves the fitted one as it was.
+        # A new network, so that training that fails leaves the fitted one as it was.
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
             torch.default_generator.manual_seed(seed)
@@ -410,7 +411,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             check_resumable(network.config, self.network_.config)
             network.take_weights(self.network_)
             earlier = self.history_
-        # Another pass draws other batches than the one before it.
+        # Each call that trains on draws other batches than those before it.
         config = training_config(parameters, seed=seed + len(earlier), device=device)
         history = train(
             network,
