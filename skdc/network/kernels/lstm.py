@@ -162,8 +162,8 @@ class _Layer(torch.autograd.Function):
             # rows.T @ factor, as the transpose of factor.T @ rows: oneDNN is slow where it has to
             # copy a transposed first factor, and copying the smaller one ourselves is faster.
             by_weights = ((factor.T.contiguous() @ rows).T for factor in factors)
-            # The two biases get two tensors: clipping, which scales gradients in place, would scale
-            # a common one twice.
+            # The two biases get two tensors: clipping scales gradients in place, and would scale a
+            # common one twice.
             gradients += [*by_weights, by_bias, by_bias.clone()]
         return (
             reduce(torch.add, _reversed(by_inputs)) if by_inputs else None,
