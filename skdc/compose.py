@@ -163,7 +163,7 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         return steps
 
     def _stages(self, X: Any) -> list[Any]:
-        # The input of each step, and last that of the separator.
+        # The input of each step; the last item is the input of the separator.
         stages = [X]
         for step in self._steps():
             stages.append(step.transform(stages[-1]))

@@ -397,7 +397,7 @@ def _factorise(autocorrelation: FloatArray) -> FloatArray:
     """Lower Cholesky factor of the Toeplitz matrix of an autocorrelation."""
     # The delays of a reference made of few tones are linearly dependent, and rounding can push
     # eigenvalues below zero, by n^2 eps at the very most. That much on the diagonal is a noise
-    # floor 102 dB down for 512 taps; n eps serves nearly always and changes less.
+    # floor 102 dB down for 512 taps; n eps is enough nearly always, and changes less.
     n_taps, matrix = len(autocorrelation), scipy.linalg.toeplitz(autocorrelation)
     eps = float(np.finfo(np.float64).eps)
     try:

@@ -44,7 +44,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
     "bidirectional": ["boolean"],
-    # What is behind these two may be the caller's own; `check_parameters` resolves them.
+    # These may be objects of the caller's own classes; `check_parameters` resolves them.
     "trunk": "no_validation",
     "objective": "no_validation",
     "sample_rate": [_RATE],
@@ -194,7 +194,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-# What a model file leaves to the place where it is loaded.
+# Parameters that a model file does not hold: they belong to the machine where it is loaded.
 LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
 
 
@@ -278,7 +278,7 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     Parameters
     ----------
     wanted, fitted : NetworkConfig
-        Of the parameters as they are now, and of the network.
+        The network that the parameters ask for now, and the one that was fitted.
 
     Raises
     ------
@@ -360,6 +360,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def _cpu_bfloat16() -> bool:
-    # Private in torch 2.4...2.13 and without a public twin; where it is gone, float32 does.
+    # This function is private in torch 2.4 to 2.13, and there is no public one; where it is gone,
+    # float32 is used.
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe and probe())

@@ -168,7 +168,7 @@ class PersistenceMixin(BaseEstimator):
             raise ValueError(f"its seed is {seed!r}; expected an int from 0 to {_LARGEST_SEED}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # The network leaves as NumPy arrays: a pickle made on a GPU must load where there is none.
+        # Pickled as NumPy arrays, so that a pickle made on a GPU loads where there is none.
         state = dict(vars(self))
         if isinstance(network := state.get("network_"), EmbeddingNetwork):
             arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
@@ -238,7 +238,7 @@ def _check_values(network: EmbeddingNetwork, tensors: Mapping[str, Tensor]) -> N
 
 
 def continue_history(earlier: History, history: History) -> History:
-    """Join histories: counts of the later one go on from those of the earlier."""
+    """Join two histories; the counts of the later one go on from those of the earlier."""
     last = earlier[-1] if earlier else {}
     counts = ("epoch", "steps", "hours", "seconds")
     return earlier + [

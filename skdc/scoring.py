@@ -121,7 +121,7 @@ def validate(
         ``"loss"``, the mean objective, and for reference sources ``"si_sdr_improvement"``, the
         mean over sources and mixtures in dB.
     """
-    # An objective of masks alone leaves the embeddings as they were.
+    # An objective that uses masks alone does not train the embeddings.
     mask = "soft" if "embeddings" in config.objective.needs else "head"
     separator = Separator(network, framing, config.precision, mask, seed=config.seed)
     device = network.input_mean.device

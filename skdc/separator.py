@@ -54,7 +54,7 @@ from skdc.training.checkpoint import RunFile
 
 __all__ = ["DeepClusteringSeparator"]
 
-# Enough for the mean to differ by little from that of many more.
+# So many that their mean score differs little from that of many more.
 _N_HELD_OUT_MIXTURES = 50
 
 Item = TypeVar("Item")
@@ -416,7 +416,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             check_resumable(network.config, self.network_.config)
             network.take_weights(self.network_)
             earlier = self.history_
-        # Another pass draws other batches than the one before it.
+        # Each call that trains on draws other batches than those before it.
         config = training_config(parameters, seed=seed + len(earlier), device=device)
         history = train(
             network,

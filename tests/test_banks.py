@@ -442,7 +442,7 @@ def test_banks_leave_the_given_arrays_alone():
     [
         (list(noise(3, 2, 400)), True, SourceBank),
         (list(noise(3, 2, 400)), False, MixtureBank),
-        # Of one mixture nothing new can be mixed, nor if the other one is silent.
+        # One mixture alone gives nothing new to mix, nor do two of which one is silent.
         (list(noise(1, 2, 400)), True, MixtureBank),
         ([noise(2, 400), np.zeros((2, 400))], True, MixtureBank),
         ([noise(3, 400), np.zeros((2, 400)), noise(1, 400)], True, SourceBank),

@@ -163,8 +163,8 @@ class EmbeddingNetwork(nn.Module):
         Parameters
         ----------
         earlier : EmbeddingNetwork
-            Of the same configuration, or with fewer layers of a trunk that this one's grows from;
-            the layers that it does not have stay as they are.
+            A network of the same configuration, or with fewer layers of a trunk from which this
+            one's grows; the layers that it does not have stay as they are.
         """
         weights = earlier.state_dict()
         self.load_state_dict(self.state_dict() | weights)
@@ -178,7 +178,7 @@ class EmbeddingNetwork(nn.Module):
         features : Tensor of shape (..., n_frames, n_bins)
             Features of training mixtures.
         """
-        flat = features.reshape(-1, features.shape[-1])
+        flat = features.reshape(-1, features.shape[-1])  # (..., frames, bins) -> (rows, bins)
         self.input_mean.copy_(flat.mean(0))
         # One frame has no spread, and a constant bin none either: leave those unscaled.
         scale = flat.std(0, correction=0)

@@ -205,7 +205,8 @@ def partition_weights(labels: Tensor, weights: Tensor) -> Tensor:
     with torch.autocast(weights.device.type, enabled=False):
         sizes = torch.einsum("...nc,...n->...c", labels, weights)
         own_size = torch.einsum("...nc,...c->...n", labels, sizes)
-    # A bin of weight w > 0 is in a source of size >= w, so only unlabelled bins meet the clamp.
+    # A labelled bin of weight w > 0 is in a source of size >= w, so that the bound changes only
+    # bins without a label.
     inverse = own_size.clamp_min(torch.finfo(own_size.dtype).tiny).rsqrt()
     return torch.where(own_size > 0, weights * inverse, torch.zeros_like(weights))
 
@@ -224,9 +225,9 @@ def _pair_error(
     if apart is not None:
         agreement = agreement + apart * (cross.sum(-2).square().sum(-1) - agreement)
         squares = squares + apart.square() * (sizes.sum(-1).square() - squares)
-    # So large that its inverse is finite, also where nothing counts.
+    # Where all weights are zero so is the total; the bound keeps its inverse finite.
     n_pairs = total.square().clamp_min(16 * torch.finfo(total.dtype).tiny)
-    # Below zero by rounding only.
+    # Only rounding can bring it below zero.
     return ((_energy(gram) - 2 * agreement + squares) / n_pairs).clamp_min(0.0)
 
 

@@ -108,15 +108,16 @@ class _MaskError(torch.autograd.Function):
         sizes = shares.sum(-1, keepdim=True)
         shares /= sizes.clamp_min(tiny)
         attractors = long_product(shares, vectors)  # (mixtures, sources, embedding)
-        logits = (2 * sharpness * attractors) @ vectors.mT
+        logits = (2 * sharpness * attractors) @ vectors.mT  # (mixtures, sources, points)
         logits -= sharpness * attractors.square().sum(-1, keepdim=True)
-        # A source without points has no attractor and no mask; if none has, there are no masks.
+        # A source without points has no attractor, and its mask is zero; where no source has
+        # points, all masks are.
         absent = sizes == 0
         logits.masked_fill_(absent, torch.finfo(logits.dtype).min)
         masks = logits.softmax(-2).masked_fill_(absent, 0.0)
         error = (masks * mixture.unsqueeze(-2)).sub_(sources.mT)
         loss = (error.abs() * weights.unsqueeze(-2)).sum((-2, -1)) / total[:, 0, 0]
-        # Through the absolute value and the softmax: q = m (g - sum_c m g).
+        # The gradient through the absolute value and the softmax: q = m (g - sum_c m g).
         slope = error.sign_().mul_(magnitudes / total).mul_(masks)
         slope -= masks * slope.sum(-2, keepdim=True)
         pull = long_product(slope, vectors) - attractors * slope.sum(-1, keepdim=True)

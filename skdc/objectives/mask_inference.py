@@ -90,17 +90,18 @@ class MaskInference(Objective):
         logits = cast(Tensor, outputs.masks)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
-            # Masks and sources before points, (..., masks, points), so that all runs along memory.
+            # (..., points, masks) -> (..., masks, points), so that operations run along contiguous
+            # memory.
             logits = logits.mT.to(dtype).contiguous()
             masks = logits.softmax(-2)
             mixture = cast(Tensor, targets.mixture).to(dtype).unsqueeze(-2)
             sources = cast(Tensor, targets.sources).to(dtype).mT
             weights = targets.weights.to(dtype).unsqueeze(-2)
-            # Masks in excess have a source of silence.
+            # A mask more than there are sources is compared with silence.
             n_masks = masks.shape[-2]
             sources = functional.pad(sources, (0, 0, 0, n_masks - sources.shape[-2]))
             estimates = masks * mixture
-            # Of each mask with each source, (..., masks, sources).
+            # The error of each mask with each source: (..., masks, sources).
             errors = torch.stack(
                 [
                     ((estimates - source.unsqueeze(-2)).abs() * weights).sum(-1)
@@ -108,10 +109,10 @@ class MaskInference(Objective):
                 ],
                 -1,
             )
-            # Row p, column c: the mask of source c in permutation p.
+            # `order[p, c]` is the mask of source c in permutation p.
             order = torch.tensor(list(permutations(range(n_masks))), device=logits.device)
             each = errors[..., order, torch.arange(n_masks, device=logits.device)]
             total = (weights * mixture).sum((-2, -1))
-            # So large that its inverse is finite, also in silence.
+            # In silence the total is zero; the bound keeps its inverse finite.
             total = total.clamp_min(16 * torch.finfo(dtype).tiny)
             return each.sum(-1).min(-1).values / total

@@ -40,7 +40,7 @@ class EmbeddingObjective(Objective):
         vectors : float32 or float64 Tensor of shape (n_mixtures, n_points, embedding_dim)
             Unit vectors; zero where the embedding was.
         targets : Targets
-            Of the same points and dtype, with the same one leading axis.
+            Targets of the same points and dtype, with the same one leading axis.
 
         Returns
         -------
@@ -125,7 +125,8 @@ class _Part(NamedTuple):
     def take(self, tensor: Tensor) -> Tensor:
         """Give the part of a tensor of shape (n_mixtures, n_points, ...)."""
         own = tensor[self.mixtures]
-        # By rows of matrices: several times faster than along a middle axis.
+        # Rows of a matrix are several times faster to select than along a middle axis:
+        # (1, n_points, ...) -> (n_points, ...) -> (1, n_active, ...)
         return own if self.active is None else own[0].index_select(0, self.active)[None]
 
 
@@ -173,13 +174,13 @@ class _UnitVectors(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         n_parts = len(gradients)
         units, inverses = ctx.saved_tensors[:n_parts], ctx.saved_tensors[n_parts:]
-        # Where every part is whole, all of it is written.
+        # Where every part has all of its points, every entry is written, and none needs a zero.
         make = torch.empty if all(part.active is None for part in ctx.parts) else torch.zeros
         whole = make(ctx.shape, dtype=ctx.dtype, device=gradients[0].device)
         for part, unit, inverse, gradient in zip(
             ctx.parts, units, inverses, gradients, strict=True
         ):
-            # Only the part across the unit vector comes back, divided by the norm.
+            # The gradient of u = v / |v| is its part orthogonal to u, divided by |v|.
             slope = unit * gradient
             along = slope.sum(-1, keepdim=True)
             torch.addcmul(gradient, unit, along, value=-1, out=slope)

@@ -159,8 +159,8 @@ def step_seed(seed: int, step: int) -> int:
     Returns
     -------
     int
-        Of 32 bits: torch's generator on the CPU ignores any others. Other seeds and other steps
-        give unrelated numbers.
+        A number of 32 bits, since torch's generator on the CPU ignores any others. Other seeds
+        and other steps give unrelated numbers.
 
     Examples
     --------
@@ -340,7 +340,8 @@ class SourceBank:
     def _near_speakers(self, spectra: list[Tensor]) -> Tensor:
         """Which speakers are among the quarter nearest to each: (n_speakers, n_speakers)."""
         shapes = torch.stack(spectra)  # (n_speakers, n_bins)
-        shapes = shapes - shapes.mean(1, keepdim=True)  # without level and amount of speech
+        # Without the level and the amount of speech, which say nothing about the voice.
+        shapes = shapes - shapes.mean(1, keepdim=True)
         distances = torch.cdist(shapes, shapes)
         distances.fill_diagonal_(torch.inf)
         n_near = min(len(shapes) - 1, max(self._max_sources - 1, len(shapes) // 4))
@@ -407,7 +408,7 @@ class SourceBank:
         return sources.sum(1), sources
 
     def _stretches(self, start: Tensor, length: Tensor, offset: Tensor, n_samples: int) -> Tensor:
-        # A stretch that runs over the end of what a speaker said goes on at the beginning.
+        # A segment that reaches the end of a speaker's audio goes on at its beginning.
         position = (start + torch.arange(n_samples, device=start.device)) % length + offset
         return self._flat[position]
 
@@ -455,7 +456,7 @@ def _played_faster(waveforms: Tensor, n_samples: int) -> Tensor:
 
 
 class MixtureBank:
-    """Given mixtures with given references: random segments of them, never remixed.
+    """Given mixtures with given references: random segments of them, without dynamic mixing.
 
     Parameters
     ----------

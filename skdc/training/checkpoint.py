@@ -218,8 +218,8 @@ class RunFile:
         Parameters
         ----------
         identity : mapping
-            Of that run. What the file does not state, because an earlier version wrote it, is
-            not compared.
+            What makes that run another one than others. What the file does not state, because an
+            earlier version wrote it, is not compared.
 
         Raises
         ------
@@ -228,7 +228,7 @@ class RunFile:
         """
         ours, theirs = _flat(identity), _flat(self.identity)
         changed = [k for k in ours if k in theirs and _json(theirs[k]) != _json(ours[k])]
-        # Digests say nothing to a reader.
+        # The values of digests would say nothing to a reader.
         digests = {"data": "the data differs", "start": "it began with other weights"}
         differences = [
             digests.get(k) or f"{k} is {ours[k]!r} here but {theirs[k]!r} there" for k in changed

@@ -78,7 +78,7 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
     # (mixtures, sources, frames, bins) -> (mixtures, frames, bins, sources)
     sources = None if batch.sources is None else batch.sources.movedim(1, -1)
     if batch.features.device.type != "cpu":
-        # (mixtures, frames, bins, ...) -> (mixtures, bins of all frames, ...)
+        # (mixtures, frames, bins, ...) -> (mixtures, frames * bins, ...)
         outputs = Outputs(
             None if embed is None else embed(states).flatten(1, 2),
             None if mask_head is None else mask_head(states).flatten(1, 2),
@@ -90,7 +90,7 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
             None if sources is None else sources.flatten(1, 2),
         )
         return objective(outputs, targets).mean()
-    # Only bins that count, which differ in number from mixture to mixture.
+    # On the CPU the heads compute only bins with a weight, whose number differs between mixtures.
     active = batch.weights > 0
     counts = active.sum((1, 2)).tolist()
     nothing = [None] * len(counts)
@@ -146,8 +146,8 @@ class Trainer:
         self.with_spectrograms = "spectrograms" in config.objective.needs
         self._check_needs()
         self.device = next(network.parameters()).device
-        # The weights used outside the loop are an exponential moving average of those inside it:
-        # steadier from epoch to epoch, and better by what a lower learning rate would give.
+        # Validation and the result use an exponential moving average of the weights: it varies
+        # less from epoch to epoch, and is better by about as much as a lower learning rate gives.
         self.averaged = copy.deepcopy(network)
         self.optimizer = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, fused=True
@@ -157,13 +157,13 @@ class Trainer:
         self.epoch = 0
         self.epoch_step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.samples = 0  # of mixtures seen
+        self.samples = 0  # samples of all mixtures seen so far
         self.seconds = 0.0
         self.history: History = []
         self.best: dict[str, Tensor] | None = None
         self.best_score = -math.inf
         self.is_whole = True
-        # What the network began with, where that is part of what the run is.
+        # Digest of the weights at the start of a warm start, which tell its run from others.
         self.start: str | None = None
 
     def _check_needs(self) -> None:
@@ -181,8 +181,8 @@ class Trainer:
 
     @contextmanager
     def _indivisible(self) -> Iterator[None]:
-        # An interrupt may come between any two instructions. A state that it left half changed
-        # must not be saved; hence no `finally`.
+        # An interrupt may come between any two instructions. After one, the state may be half
+        # changed and must not be saved: without `finally`, `is_whole` stays False then.
         self.is_whole = False
         yield
         self.is_whole = True
@@ -231,8 +231,8 @@ class Trainer:
         loss.backward()
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        # One wait for the device, not two. Before the optimiser's step, so that the weights and
-        # their average stay sound.
+        # One wait for the device instead of two, and before the optimiser's step, so that an error
+        # leaves the weights and their average as they were.
         loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
         if not math.isfinite(loss_value + norm_value):
             raise FloatingPointError(
@@ -477,7 +477,7 @@ def take_statistics(run: Trainer) -> None:
     """
     frames = run.config.segment_frames[0]
     size = run.config.batch_size
-    # Batches of another seed: those of this one are for training.
+    # Batches of another seed than those of training.
     batches = [
         run.data.batch(size, frames, seed=run.config.seed + 1, step=step).features
         for step in range(_STATISTICS_BATCHES)

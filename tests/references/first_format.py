@@ -47,18 +47,19 @@ def write(folder: Path) -> None:
     separator = DeepClusteringSeparator(**SETTINGS, **changes).fit(mixtures, sources)
     separator.save(folder / "model.safetensors")
 
-    step = training.Trainer.train_step
+    trainer: Any = training.Trainer
+    step = trainer.train_step
 
     def stopping_step(run: Any) -> None:
         if run.step == 11:
             raise KeyboardInterrupt
         step(run)
 
-    training.Trainer.train_step = stopping_step  # type: ignore[method-assign]
+    trainer.train_step = stopping_step
     run = DeepClusteringSeparator(**SETTINGS, checkpoint=folder / "run.safetensors")
     with contextlib.suppress(KeyboardInterrupt):
         run.fit(mixtures, sources)
-    training.Trainer.train_step = step  # type: ignore[method-assign]
+    trainer.train_step = step
     np.savez_compressed(
         folder / "expected.npz",
         sources=separator.predict(mixtures[:1]),

@@ -28,7 +28,7 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
         With ``batch_first=True``, of any number of layers, one direction or two, with dropout.
     inputs : Tensor of shape (n_mixtures, n_frames, n_features)
     dtype : torch.dtype, default=torch.bfloat16
-        Of the factors of products. Sums, gates and cells are at least float32.
+        Precision of the factors of matrix products. Sums, gates and cells are float32 or better.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
     >>> train_lstm(trunk, torch.randn(2, 7, 5)).shape
     torch.Size([2, 7, 8])
     """
-    # The frames come first, so that the inputs of one frame lie together.
+    # The frames come first, so that the inputs of one frame are contiguous:
+    # (mixtures, frames, features) -> (frames, mixtures, features)
     hidden = inputs.to(dtype).transpose(0, 1).contiguous()
     parameters = list(trunk.parameters(recurse=False))
     per_layer = len(parameters) // trunk.num_layers
@@ -52,11 +53,11 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
             hidden = functional.dropout(hidden, trunk.dropout, trunk.training)
         weights = parameters[layer * per_layer : (layer + 1) * per_layer]
         hidden = _Layer.apply(hidden, *weights)  # type: ignore[no-untyped-call]
-    return hidden.transpose(0, 1)
+    return hidden.transpose(0, 1)  # (frames, mixtures, outputs) -> (mixtures, frames, outputs)
 
 
 class _Layer(torch.autograd.Function):
-    """One layer, both directions at once: the second reads the frames turned around.
+    """One layer, both directions at once: the second reads the frames in reverse order.
 
     The weights of a direction are four tensors in the order of `torch.nn.LSTM`, whose rows belong
     to the input gate, the forget gate, the candidate and the output gate.
@@ -67,8 +68,9 @@ class _Layer(torch.autograd.Function):
         dtype, (n_frames, n_mixtures, _) = inputs.dtype, inputs.shape
         weights = [w.to(dtype) for w in parameters]
         of_inputs, of_hidden, biases, more_biases = (weights[k::4] for k in range(4))
-        both_inputs = _turned([inputs] * len(of_inputs))
-        # What the backward pass needs: of each frame, the cells and outputs before the first too.
+        both_inputs = _reversed([inputs] * len(of_inputs))
+        # The backward pass needs these for every frame; cells and outputs have one entry more, the
+        # zeros before the first frame.
         n_directions, size = len(of_inputs), of_hidden[0].shape[1]
         state = torch.promote_types(dtype, torch.float32)
         gates = inputs.new_empty(n_frames, n_directions, n_mixtures, 4, size, dtype=state)
@@ -79,7 +81,7 @@ class _Layer(torch.autograd.Function):
         one, two = _numbers(cells, 1, 2)
         directions = [
             (
-                own_gates.flatten(-2).unbind(),
+                own_gates.flatten(-2).unbind(),  # frames of (mixtures, 4 * size)
                 _product(w_hidden),
                 own_hidden.unbind(),
                 functional.linear(x, w_inputs, bias + more_bias).unbind(),
@@ -107,7 +109,7 @@ class _Layer(torch.autograd.Function):
             out.copy_(tanh * output_gate)
         ctx.save_for_backward(gates, cells, bounded, hidden, *both_inputs, *of_inputs, *of_hidden)
         ctx.dtypes = [w.dtype for w in parameters]
-        return torch.cat(_turned(hidden[1:].unbind(1)), -1)
+        return torch.cat(_reversed(hidden[1:].unbind(1)), -1)
 
     @staticmethod
     @once_differentiable
@@ -117,8 +119,8 @@ class _Layer(torch.autograd.Function):
         both_inputs, of_inputs, of_hidden = (
             others[k * n_directions : (k + 1) * n_directions] for k in range(3)
         )
-        # "by" is the gradient with respect to; of the gates before their sigmoids. The frame after
-        # the last has none.
+        # "by_x" is the gradient of the loss with respect to x. `by_gates` is with respect to the
+        # gates before their sigmoids; it is zero for the frame after the last.
         by_gates = hidden.new_empty(n_directions, n_frames + 1, n_mixtures, 4 * size)
         by_gates[:, -1] = 0.0
         by_gate = torch.empty_like(gates[0])
@@ -128,7 +130,7 @@ class _Layer(torch.autograd.Function):
         directions = [
             (own_hidden, _product(w.T), own_gates.unbind(), own_outputs.unbind())
             for own_hidden, w, own_gates, own_outputs in zip(
-                by_hidden, of_hidden, by_gates, _turned(by_outputs.split(size, -1)), strict=True
+                by_hidden, of_hidden, by_gates, _reversed(by_outputs.split(size, -1)), strict=True
             )
         ]
         frames = (gates.unbind(), cells[:-1].unbind(), bounded.unbind(), by_gates.unbind(1))
@@ -144,25 +146,27 @@ class _Layer(torch.autograd.Function):
             torch.mul(input_gate, by_cell, out=by_candidate).mul_(four)  # 1 - tanh^2 = 4 s (1 - s)
             torch.mul(tanh, by_hidden, out=by_output_gate)
             _sigmoid_backward(by_gate, gate, grad_input=by_gate)
-            result.copy_(by_gate.flatten(-2))
+            result.copy_(by_gate.flatten(-2))  # (directions, mixtures, 4 * size)
             by_cell.mul_(forget_gate)
 
         gradients: list[Tensor] = []
         by_inputs: list[Tensor] = []
         for d, x in enumerate(both_inputs):
+            # (frames, mixtures, ...) -> (frames * mixtures, ...)
             rows = by_gates[d, :-1].flatten(0, 1)
             if ctx.needs_input_grad[0]:
                 by_inputs.append((rows @ of_inputs[d]).unflatten(0, (n_frames, n_mixtures)))
             factors = (x.flatten(0, 1), hidden[:-1, d].flatten(0, 1))
             # In half precision a product with ones is several times faster than `sum`.
             by_bias = (rows.new_ones(1, len(rows)) @ rows).squeeze(0)
-            # oneDNN takes longer where it lays out the first factor of a product itself; turning
-            # the smaller factor and the result around by ourselves is quicker.
+            # rows.T @ factor, as the transpose of factor.T @ rows: oneDNN is slow where it has to
+            # copy a transposed first factor, and copying the smaller one ourselves is faster.
             by_weights = ((factor.T.contiguous() @ rows).T for factor in factors)
-            # Two biases, two tensors: whoever scales gradients in place must not meet one twice.
+            # The two biases get two tensors: clipping scales gradients in place, and would scale a
+            # common one twice.
             gradients += [*by_weights, by_bias, by_bias.clone()]
         return (
-            reduce(torch.add, _turned(by_inputs)) if by_inputs else None,
+            reduce(torch.add, _reversed(by_inputs)) if by_inputs else None,
             *(
                 g.to(dtype, memory_format=torch.contiguous_format)
                 for g, dtype in zip(gradients, ctx.dtypes, strict=True)
@@ -179,8 +183,8 @@ def _numbers(like: Tensor, *numbers: float) -> Sequence[Tensor]:
     return like.new_tensor(numbers).unbind()
 
 
-def _turned(directions: Sequence[Tensor]) -> list[Tensor]:
-    """Turn the frames of the second direction around."""
+def _reversed(directions: Sequence[Tensor]) -> list[Tensor]:
+    """Reverse the frames of the second direction."""
     return [frames.flip(0) if d == 1 else frames for d, frames in enumerate(directions)]
 
 

@@ -18,11 +18,12 @@ from torch.nn import functional
 
 __all__ = ["project_active"]
 
-# Numbers of a frame in a group, about. Smaller groups leave out more, but make products that are
-# too small to be fast.
+# A group is a range of bins with about so many outputs (bins * dim) in a frame. Smaller groups
+# skip more inactive bins, but make products that are too small to be fast.
 _GROUP_WIDTH = 320
-# Frames of a group are rounded up to a multiple of one in so many of all: oneDNN compiles a kernel
-# for every shape of a product in half precision, which takes longer than the product.
+# The number of frames of a group is rounded up to a multiple of 1/16 of all frames, so that few
+# shapes occur: oneDNN compiles a kernel for every shape of a product in half precision, which
+# takes longer than the product.
 _FRAME_COUNTS = 16
 
 
@@ -80,6 +81,7 @@ class _ActiveProjection(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         n_bins = active.shape[-1]
         dim = len(weight) // n_bins
+        # (n_bins * dim, width) -> (n_bins, dim, width)
         of_bins = weight.to(states.dtype).view(n_bins, dim, -1)
         biases = bias.to(states.dtype).view(n_bins, dim)
         rows = _rows(states)
@@ -94,7 +96,7 @@ class _ActiveProjection(torch.autograd.Function):
             own = n_vectors + torch.arange(frames.numel() * n_own, device=place.device)
             own = own.view(-1, n_own)
             place[:, bins].index_copy_(0, frames, own)
-            # The first frame makes up the number; its vectors there are never looked at.
+            # Frame 0 fills up the rounded number of frames; these vectors are never used.
             frames = functional.pad(frames, (0, -len(frames) % step))
             n_new = len(frames) * n_own
             groups.append((index, bins, frames, slice(n_vectors, n_vectors + n_new)))
@@ -121,7 +123,7 @@ class _ActiveProjection(torch.autograd.Function):
         by_vectors = states.new_zeros(ctx.n_vectors, of_bins.shape[1])
         for own, gradient in zip(places, gradients, strict=True):
             by_vectors.index_copy_(0, own, gradient)
-        # Sums over many groups: not in half precision.
+        # These are sums over many groups, which half precision would round too much.
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
         # Not like the states, which may lie in memory in another order: the rows must be views.
         by_states = states.new_zeros(states.shape, dtype=exact_dtype)
@@ -136,7 +138,8 @@ class _ActiveProjection(torch.autograd.Function):
             torch.mm(own, of_bins[bins].flatten(0, 1), out=some)
             by_rows[index].index_add_(0, frames, some_exact.copy_(some))
             torch.index_select(rows[index], 0, frames, out=some)
-            # The wider factor first: oneDNN takes longer the other way round.
+            # own.T @ some, as the transpose of some.T @ own: oneDNN is faster with the wider
+            # factor first. (n_bins, dim, width) -> (n_bins * dim, width)
             by_weight[bins].flatten(0, 1).copy_((some.T @ own).T)
             # In half precision a product with ones is several times faster than `sum`.
             by_bias[bins].view(1, -1).copy_(own.new_ones(1, len(own)) @ own)
@@ -150,7 +153,7 @@ class _ActiveProjection(torch.autograd.Function):
 
 
 def _rows(states: Tensor) -> Tensor:
-    """Frames of all mixtures by band: (n_bands, n_mixtures * n_frames, width)."""
+    """Give the frames of all mixtures by band: (n_bands, n_mixtures * n_frames, width)."""
     return states.flatten(0, 1).transpose(0, 1)
 
 
