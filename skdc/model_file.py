@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
         held = _lock(other, 0)
         if held is not None:
             _remove(other, held)
-    return temporary, descriptor
+    return temporary, cast(int, descriptor)
 
 
 def _lock(temporary: Path, flags: int) -> int | None:

@@ -529,7 +529,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
 
     def _separator(self) -> Separator:
         survive_forks()
-        network = move_network(self.network_, resolve_device(self.device))
+        network = self.network_
+        move_network(network, resolve_device(self.device))
         return Separator(
             network,
             self._framing,

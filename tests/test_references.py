@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from references.first_format import SETTINGS, make_sources
+from references.first_format import SETTINGS, make_sources  # type: ignore[attr-defined]
 
 from skdc import DeepClusteringSeparator, load_pretrained, make_mixtures
 from skdc.datasets import load_sample_clips, load_sample_mixture
@@ -126,4 +126,4 @@ def test_runs_of_the_first_format_go_on(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     for model in list_pretrained():
-        np.savez_compressed(REFERENCES / f"{model}.npz", **estimates_of(model))
+        np.savez_compressed(REFERENCES / f"{model}.npz", **estimates_of(model))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ __all__ = ["move_network", "survive_forks"]
 _moving = threading.Lock()
 
 
-def move_network(network: nn.Module, device: torch.device) -> nn.Module:
+def move_network(network: nn.Module, device: torch.device) -> None:
     """Bring a network to a device, if it is not there already.
 
     Several threads may use one network: while torch moves it, it has no weights for moments, even
@@ -25,17 +25,11 @@ def move_network(network: nn.Module, device: torch.device) -> nn.Module:
     network : Module
         Changed in place.
     device : torch.device
-
-    Returns
-    -------
-    Module
-        The network.
     """
     with _moving:
         wanted = torch.empty(0, device=device).device  # "cuda" is some "cuda:0"
         if any(tensor.device != wanted for tensor in network.state_dict().values()):
             network.to(wanted)
-    return network
 
 
 @functools.cache
