@@ -1,28 +1,44 @@
 """One file a model: tensors in safetensors, everything else as JSON in its header.
 
-Reading such a file runs no code. Writing is atomic: the file is either the old one or the new one,
-whole, also when the program dies or the disk fills half-way.
+Reading such a file runs no code, and a digest tells if it is no longer what was written. Writing
+is atomic: the file is either the old one or the new one, whole, also when the program dies or the
+disk fills half-way.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["atomic_path", "read_tensors", "write_tensors"]
+try:
+    import fcntl
+except ImportError:  # Windows, where leftovers of killed programs are not told from other files
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Shapes", "atomic_path", "read_tensors", "write_tensors"]
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 _HEADER_KEY = "skdc"
+_DIGEST_KEY = "blake2b"
+# Bytes of the header, lists and objects in it, and tensors of the largest file that is read.
+_LARGEST_HEADER = 8_000_000
+_MOST_PARTS = 100_000
+_MOST_TENSORS = 10_000
+# Bytes of a name that leave room for what is added to it; file systems allow 255.
+_LONGEST_STEM = 200
 
 
 @contextmanager
@@ -52,21 +68,101 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> folder.cleanup()
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-    )
-    os.close(descriptor)
-    temporary = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     try:
         yield temporary
-        # mkstemp gives 0600; what the user writes should get the permissions of a new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        if fcntl is None:
+            os.close(descriptor)  # Windows does not rename open files
         os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # After it was renamed there is none, or that of the next writer.
+        _remove(temporary, descriptor)
+
+
+def _temporary_name(path: Path, number: int) -> Path:
+    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    return path.with_name(f".{stem}.part{number}{path.suffix}")
+
+
+def _open_temporary(path: Path) -> tuple[Path, int]:
+    """Open an empty file beside a target, and keep it locked as long as it is open.
+
+    The names are always the same, so that a program takes up what one that was killed has left.
+    The lock tells such a file, which nobody holds, from that of a program that is still writing.
+    """
+    for number in count():
+        temporary = _temporary_name(path, number)
+        descriptor = _lock(temporary, os.O_CREAT)
+        if descriptor is not None:
+            os.ftruncate(descriptor, 0)
+            break
+    # Those of several programs that were killed while they wrote to one target.
+    while fcntl and os.path.lexists(other := _temporary_name(path, number := number + 1)):
+        held = _lock(other, 0)
+        if held is not None:
+            _remove(other, held)
+    return temporary, descriptor
+
+
+def _lock(temporary: Path, flags: int) -> int | None:
+    """Open a file for this program alone; None where another one has it."""
+    # Not through a link that somebody else has put there.
+    flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (0 if fcntl else os.O_EXCL)
+    try:
+        descriptor = os.open(temporary, flags, 0o666)
+    except (FileExistsError, FileNotFoundError):
+        if fcntl and flags & os.O_CREAT:
+            raise
+        return None
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its writer may have finished, and given it another name, before it was locked here.
+        if _is_at(descriptor, temporary):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _remove(temporary: Path, descriptor: int) -> None:
+    try:
+        if fcntl is None:
+            temporary.unlink(missing_ok=True)
+        elif _is_at(descriptor, temporary):
+            temporary.unlink()
+    finally:
+        if fcntl:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _cannot_write(path: Path, error: OSError) -> OSError:
+    """Say which file could not be written, with what libraries hide of the reason."""
+    text = f"cannot write {str(path)!r}: {error.strerror or error}{_room(path.parent)}"
+    return OSError(error.errno, text) if error.errno else OSError(text)
+
+
+def _room(folder: Path) -> str:
+    """Say that a disk is full, which not all writers tell."""
+    try:
+        is_full = os.statvfs(folder).f_bavail == 0
+    except (AttributeError, OSError):
+        return ""
+    return f"; the disk of the folder {str(folder.absolute())!r} is full" if is_full else ""
 
 
 def write_tensors(
@@ -101,17 +197,30 @@ def write_tensors(
     >>> tensors["a"].tolist(), header["epoch"]
     ([1.0, 1.0], 3)
     """
-    metadata = {_HEADER_KEY: json.dumps(header, allow_nan=False, default=_plain)}
+    text = json.dumps(header, allow_nan=False, default=_plain)
+    if len(text) > _LARGEST_HEADER // 2 or text.count("[") + text.count("{") > _MOST_PARTS:
+        raise ValueError(
+            f"the header of {str(path)!r} would take {len(text)} bytes, more than will be read "
+            "again; shorten what it holds, such as the history of the training"
+        )
     # Copies, because safetensors refuses tensors that share memory or are not contiguous.
     separate = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
+    metadata = {_HEADER_KEY: text, _DIGEST_KEY: _digest(separate, text)}
     with atomic_path(path) as temporary:
-        try:
-            save_file(separate, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(f"could not write {str(path)!r}: {error}") from error
+        # Not by safetensors' own function, which replaces the file by one that has no lock.
+        temporary.write_bytes(save(separate, metadata))
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Give a digest of all that a file holds."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _plain(value: object) -> object:
@@ -120,13 +229,20 @@ def _plain(value: object) -> object:
     raise TypeError(f"the header of a model file cannot hold {value!r}")
 
 
-def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: str | os.PathLike[str],
+    *,
+    check: Callable[[dict[str, Any], Shapes], None] = lambda header, shapes: None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
     Parameters
     ----------
     path : path-like
         File to read.
+    check : callable, optional
+        Gets the header and the shapes of the tensors, and raises an error if these should not be
+        read.
 
     Returns
     -------
@@ -139,19 +255,55 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not one of `write_tensors`: damaged, cut short, or of another program.
+        If the file is not one of `write_tensors`: changed since, cut short, or of another program.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file at {str(path)!r}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER_KEY])
+    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
+        raise FileNotFoundError(f"no model file at {os.fspath(path)!r}")
+    with ExitStack() as stack:
+        with _naming(path):
+            _check_size(path)
+            file = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
+            names = list(file.keys())
+            if len(names) > _MOST_TENSORS:
+                raise ValueError(f"it holds {len(names)} tensors, more than {_MOST_TENSORS}")
+            metadata = file.metadata() or {}
+            text = metadata[_HEADER_KEY]
+            if text.count("[") + text.count("{") > _MOST_PARTS:
+                raise ValueError(f"its header has more than {_MOST_PARTS} lists and objects")
+            header = json.loads(text, parse_constant=_refuse_constant)
             if not isinstance(header, dict):
                 raise TypeError("its header is not a JSON object")
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        check(header, shapes)
+        with _naming(path):
+            tensors = {name: file.get_tensor(name) for name in names}
+            # Version 0.1 wrote no digest.
+            stated = metadata.get(_DIGEST_KEY)
+            if stated is not None and stated != _digest(tensors, text):
+                raise ValueError("it is not what was written: its digest is another one")
+    return tensors, header
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in errors about what it holds."""
+    try:
+        yield
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # RuntimeError: it is nested too deeply, or larger than what can be mapped into memory.
         raise ValueError(
-            f"{str(path)!r} is not an skdc model file, or it is damaged ({error}); "
-            "expected a .safetensors file written by save()"
+            f"{os.fspath(path)!r} is not an skdc model file, or it is damaged ({error}); expected "
+            "a .safetensors file written by save()"
         ) from error
+
+
+def _check_size(path: str | os.PathLike[str]) -> None:
+    # The file begins with the length of its header.
+    with open(path, "rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+    if n_bytes > _LARGEST_HEADER:
+        raise ValueError(f"it states a header of {n_bytes} bytes, more than {_LARGEST_HEADER}")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"its header holds {name}, which is no JSON")

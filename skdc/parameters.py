@@ -13,12 +13,13 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
-from skdc.network.registry import TRUNKS
+from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
     "LOCAL_PARAMETERS",
+    "MOST_SOURCES",
     "PARAMETER_CONSTRAINTS",
     "check_parameters",
     "check_resumable",
@@ -31,10 +32,14 @@ __all__ = [
     "training_config",
 ]
 
+MOST_SOURCES = 100
+"""The largest number of sources of a mixture."""
+
 _COUNT = Interval(Integral, 1, None, closed="left")
+_RATE = Interval(Integral, 1, 1_000_000, closed="both")
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
-    "n_sources": [_COUNT, None],
+    "n_sources": [Interval(Integral, 1, MOST_SOURCES, closed="both"), None],
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
@@ -42,8 +47,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     # These may be objects of the caller's own classes; `check_parameters` resolves them.
     "trunk": "no_validation",
     "objective": "no_validation",
-    "sample_rate": [_COUNT],
-    "input_rate": [_COUNT, None],
+    "sample_rate": [_RATE],
+    "input_rate": [_RATE, None],
     "win_length": [Interval(Integral, 2, None, closed="left")],
     "hop_length": [_COUNT],
     "activity_threshold_db": [Interval(Real, 0, None, closed="neither")],
@@ -78,12 +83,13 @@ def check_parameters(estimator: BaseEstimator) -> None:
     ------
     ValueError
         If one is not what `PARAMETER_CONSTRAINTS` allows; if the window is odd or the hop longer
-        than half of it; if a trunk or an objective is unknown; or as for `check_segment_frames`.
+        than half of it; if a trunk or an objective is unknown, or the trunk cannot be built; or as
+        for `check_segment_frames`.
     TypeError
         If `clusterer`, `trunk` or `objective` is a class, or cannot serve as what it is given for.
     """
     estimator._validate_params()
-    resolve_trunk(estimator.trunk)
+    trunk = resolve_trunk(estimator.trunk)
     resolve_objective(estimator.objective)
     if isinstance(estimator.remix, DynamicMixing):
         estimator.remix.check()
@@ -93,6 +99,12 @@ def check_parameters(estimator: BaseEstimator) -> None:
             f"win_length={win_length} must be even and hop_length={hop_length} at most half of "
             "it, or waveforms cannot be put together again"
         )
+    trunk.check(
+        int(win_length) // 2 + 1,
+        estimator.hidden_size,
+        estimator.n_layers,
+        estimator.bidirectional,
+    )
     if isinstance(estimator.clusterer, type):
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")
@@ -211,12 +223,7 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
             "set clusterer='kmeans' to save, and set it again after loading"
         )
     trunk = resolve_trunk(parameters["trunk"])
-    if type(trunk) not in TRUNKS.values():
-        name = type(trunk).__name__
-        raise TypeError(
-            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
-            f"skdc.network.TRUNKS['my_trunk'] = {name}, here and wherever the file is loaded"
-        )
+    check_storable(trunk)
     if not isinstance(parameters["trunk"], str):
         parameters["trunk"] = trunk_to_dict(trunk)
     default = type(estimator)().objective
@@ -243,6 +250,8 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If the trunk is unknown.
     """
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
     parameters = dict(stored)
     # Files of version 0.1 turn early stopping on and off by a parameter of its own.
     if not parameters.pop("early_stopping", True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -11,9 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skdc.model_file import read_tensors, write_tensors
+from skdc.model_file import Shapes, read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network.registry import check_storable
 from skdc.parameters import (
+    LOCAL_PARAMETERS,
     check_parameters,
     resolve_device,
     restored_parameters,
@@ -29,6 +33,9 @@ __all__ = [
 ]
 
 _FORMAT = 1
+_LARGEST_SEED = 2**32 - 1
+# What reading a file raises that states something else than it should.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 # Parameters that the weights of a network are valid for; changing them needs another fit.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
 # What a separation depends on besides the weights and the number of sources.
@@ -38,6 +45,7 @@ SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer
 class PersistenceMixin(BaseEstimator):
     """Saving, loading and pickling of an estimator with a `network_`."""
 
+    win_length: int
     network_: EmbeddingNetwork
     history_: History
     n_iter_: int
@@ -77,6 +85,8 @@ class PersistenceMixin(BaseEstimator):
             code.
         """
         check_is_fitted(self)
+        # The parameter may have been set to another one since.
+        check_storable(self.network_.config.trunk)
         header = {
             "kind": "separator",
             "format": _FORMAT,
@@ -85,9 +95,10 @@ class PersistenceMixin(BaseEstimator):
             "history": history_to_json(self.history_),
             "seed": self._seed,
         }
+        self._check_unchanged()
         tensors = self.network_.state_dict()
         if half_precision:
-            tensors = {name: tensor.half() for name, tensor in tensors.items()}
+            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
         write_tensors(path, tensors, header)
 
     @classmethod
@@ -113,26 +124,48 @@ class PersistenceMixin(BaseEstimator):
         ValueError
             If it is not a model file of this version, or damaged.
         """
-        tensors, header = read_tensors(path)
-        if header.get("kind") != "separator" or header.get("format") != _FORMAT:
-            raise ValueError(
-                f"{str(path)!r} is a file of kind {header.get('kind')!r}, format "
-                f"{header.get('format')!r}; expected a separator of format {_FORMAT}"
-            )
         resolved = resolve_device(device)
-        try:
-            parameters = restored_parameters(header["parameters"])
-            separator = cls().set_params(**parameters, device=device)
-            check_parameters(separator)
-            network = _make_network(
-                NetworkConfig.from_dict(header["network"]),
-                {name: tensor.float() for name, tensor in tensors.items()},
-            )
+        separator = cls()
+
+        def check(header: dict[str, Any], shapes: Shapes) -> None:
+            with _naming_damage(path):
+                separator._take_parameters(header, device)
+                _check_shapes(NetworkConfig.from_dict(header["network"]), shapes)
+
+        tensors, header = read_tensors(path, check=check)
+        with _naming_damage(path):
+            network = _make_network(NetworkConfig.from_dict(header["network"]), tensors)
+            _check_values(network, tensors)
             history = history_from_json(header["history"])
             separator._adopt(network.to(resolved), history, header["seed"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{str(path)!r} is damaged or of another version: {error}") from error
         return separator
+
+    def _take_parameters(self, header: dict[str, Any], device: str) -> None:
+        """Set the parameters that the header of a model file states, and check the header."""
+        if header.get("kind") != "separator" or header.get("format") != _FORMAT:
+            raise ValueError(
+                f"it is a file of kind {header.get('kind')!r}, format {header.get('format')!r}; "
+                f"expected a separator of format {_FORMAT}"
+            )
+        parameters = restored_parameters(header["parameters"])
+        # Of those that belong to a place, a file must not name, say, the checkpoint to write to.
+        known = {k: v for k, v in self.get_params(deep=False).items() if k not in LOCAL_PARAMETERS}
+        if unknown := [name for name in parameters if name not in known]:
+            raise ValueError(f"it has the unknown parameters {', '.join(unknown)}")
+        for name, value in parameters.items():
+            if isinstance(value, bool) and not isinstance(known[name], bool):
+                raise ValueError(f"its parameter {name} is {value}, not like {known[name]!r}")
+        self.set_params(**parameters, device=device)
+        check_parameters(self)
+        n_bins = int(self.win_length) // 2 + 1
+        if (stated := header["network"]["n_bins"]) != n_bins:
+            raise ValueError(
+                f"its network is for frames of {stated} bins, but a window of {self.win_length} "
+                f"samples gives {n_bins}"
+            )
+        seed = header["seed"]
+        if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
+            raise ValueError(f"its seed is {seed!r}; expected an int from 0 to {_LARGEST_SEED}")
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickled as NumPy arrays, so that a pickle made on a GPU loads where there is none.
@@ -159,12 +192,49 @@ class PersistenceMixin(BaseEstimator):
         self.network_ = network.to(device).eval()
 
 
-def _make_network(config: NetworkConfig, tensors: dict[str, Tensor]) -> EmbeddingNetwork:
+@contextmanager
+def _naming_damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in errors about what it states."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is damaged or of another version: {error}"
+        ) from error
+
+
+def _make_network(
+    config: NetworkConfig, tensors: Mapping[str, Tensor] | None, device: str = "cpu"
+) -> EmbeddingNetwork:
     """Make a network of given weights. Torch's global generator stays as it is."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         network = EmbeddingNetwork(config)
-    network.load_state_dict(tensors)
+    if tensors is not None:
+        network.load_state_dict(tensors)
     return network
+
+
+def _check_shapes(config: NetworkConfig, shapes: Shapes) -> None:
+    """Compare what a network would hold with what a file holds, before either takes memory."""
+    network = _make_network(config, None, "meta")
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = [k for k in {**expected, **shapes} if expected.get(k) != shapes.get(k)]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{len(wrong)} of its tensors do not fit the network that it states: {name!r} has the "
+            f"shape {shapes.get(name)}, expected {expected.get(name)} (None where there is none)"
+        )
+
+
+def _check_values(network: EmbeddingNetwork, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensors[name].is_floating_point() != tensor.is_floating_point():
+            raise ValueError(f"its tensor {name!r} is of the type {tensors[name].dtype}")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"its tensor {name!r} holds numbers that are not finite")
+    if not bool((network.input_scale > 0).all()):
+        raise ValueError("its tensor 'input_scale' holds numbers that are not positive")
 
 
 def continue_history(earlier: History, history: History) -> History:

@@ -33,6 +33,7 @@ from skdc.inputs import (
     is_lazy,
 )
 from skdc.network import EmbeddingNetwork, Trunk
+from skdc.network.concurrency import move_network, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
@@ -78,16 +79,17 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         sound of each other; more cost memory and time in the last layer and in clustering.
     hidden_size : int, default=600
         LSTM units in each layer and direction. More separate better where there is audio enough
-        to train them; time and memory grow with the square.
+        to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to 64
+        are enough.
     n_layers : int, default=2
         LSTM layers, one after the other. More can separate better; time grows with their number.
     bidirectional : bool, default=True
         Whether the layers also read backwards in time. Without it training and separation take
         about half as long, and what is heard later no longer helps to separate what came before.
     trunk : str or Trunk, default="blstm"
-        The network between the features and the embeddings: a name of `skdc.network.TRUNKS`, or
-        an object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
-        ``trunk__dropout``. The default is the paper's.
+        The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
+        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an object
+        such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum such as
         ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
@@ -287,7 +289,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             If `X` or `y` is unusable; the message names the item.
         """
         check_parameters(self)
-        pairs = check_pairs(X, y, self._audio)
+        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         held_out = self._check_held_out(X_val, y_val)
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
@@ -373,7 +375,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        pairs = check_pairs(X, y, self._audio)
+        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         bank = make_bank(
             pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
         )
@@ -398,13 +400,15 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         resume: bool,
         **changes: Any,
     ) -> Self:
+        survive_forks()
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
         # A new network, so that training that fails leaves the fitted one as it was.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
             torch.default_generator.manual_seed(seed)
-            network = EmbeddingNetwork(network_config(parameters)).to(device)
+            network = EmbeddingNetwork(network_config(parameters))
+        network = network.to(device)
         earlier: History = []
         if resume := resume and hasattr(self, "network_"):
             self._check_unchanged()
@@ -523,7 +527,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         return collect(results, mixtures.container)
 
     def _separator(self) -> Separator:
-        network = self.network_.to(resolve_device(self.device))
+        survive_forks()
+        network = move_network(self.network_, resolve_device(self.device))
         return Separator(
             network,
             self._framing,

@@ -194,7 +194,7 @@ def test_a_stopped_run_goes_on(
 
     def stop_at_the_fifth(path: Path, *args: Any) -> None:
         if len(written) == 4:
-            (path.parent / f".{path.stem}.x1y2.wav").write_bytes(b"RIFF")  # as a kill leaves it
+            (path.parent / f".{path.stem}.part0.wav").write_bytes(b"RIFF")  # as a kill leaves it
             raise KeyboardInterrupt
         written.append(path)
         write_audio(path, *args)

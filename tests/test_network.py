@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig, blstm
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig, recurrent
 from skdc.network.kernels.lstm import train_lstm
 
 
@@ -126,7 +126,7 @@ def test_wide_layers_train_in_bfloat16_by_products_of_our_own(
         calls.append("own")
         return train_lstm(*args)
 
-    monkeypatch.setattr(blstm, "train_lstm", noted)
+    monkeypatch.setattr(recurrent, "train_lstm", noted)
     autocast = torch.autocast("cpu", precision, enabled=precision is not None)
     with autocast, torch.set_grad_enabled(is_training):
         network.project(random_features(2, 3, 9))

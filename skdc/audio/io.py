@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
 from skdc.model_file import atomic_path
 from skdc.signal import resample
@@ -26,6 +28,10 @@ FloatArray = NDArray[np.float32]
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _UNBOUNDED = ("FLOAT", "DOUBLE")
 _MAX_CHANNELS = 64
+# What libsndfile gives as the length of a file that does not state it is near the largest int.
+_UNKNOWN_LENGTH = 2**62
+_LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
+_BLOCK_SAMPLES = 262_144
 
 
 def read_audio(
@@ -72,19 +78,24 @@ def read_audio(
     path = Path(path)
     if sample_rate is not None:
         check_rate(sample_rate)
-    with _audio_errors(path):
-        frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    waveform = np.ascontiguousarray(frames.T)  # (samples, channels) -> (channels, samples)
-    if mono:
-        waveform = waveform.mean(axis=0)
+    with _opened(path) as streams:
+        rate = streams[0].samplerate
+        # Block by block to the end: what the header says may be less or more than there is.
+        blocks = []
+        for frames in chain.from_iterable(map(_blocks, streams)):
+            block = np.ascontiguousarray(frames.T)  # (samples, channels) -> (channels, samples)
+            blocks.append(block.mean(axis=0) if mono else block)
+        if not blocks:
+            blocks.append(np.zeros(0 if mono else (streams[0].channels, 0), np.float32))
+    waveform = np.concatenate(blocks, axis=-1)
     if sample_rate is None:
-        return waveform, int(rate)
-    resampled: FloatArray = resample(waveform, int(rate), sample_rate).astype(np.float32)
+        return waveform, rate
+    resampled: FloatArray = resample(waveform, rate, sample_rate).astype(np.float32)
     return resampled, sample_rate
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    """Read how much audio a file holds, without the audio.
+    """Read how much audio a file holds; the audio is read only where no header tells that.
 
     Parameters
     ----------
@@ -105,9 +116,12 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     ValueError
         If the file is not audio that libsndfile reads.
     """
-    with _audio_errors(Path(path)):
-        info = soundfile.info(path)
-    return info.channels, info.frames, info.samplerate
+    with _opened(Path(path)) as streams:
+        n_samples = sum(
+            stream.frames if stream.frames < _UNKNOWN_LENGTH else sum(map(len, _blocks(stream)))
+            for stream in streams
+        )
+        return streams[0].channels, n_samples, streams[0].samplerate
 
 
 def read_rate(path: str | os.PathLike[str]) -> int:
@@ -161,16 +175,42 @@ def read_at_rate(
 
 
 @contextmanager
-def _audio_errors(path: Path) -> Iterator[None]:
-    if not path.is_file():
+def _opened(path: Path) -> Iterator[list[Stream]]:
+    """Open the streams of a file that follow each other."""
+    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
         raise FileNotFoundError(f"no audio file at {str(path)!r}")
     try:
-        yield
+        with ExitStack() as stack:
+            streams = [stack.enter_context(stream) for stream in open_streams(path)]
+            _check_streams(path, streams)
+            yield streams
     except (soundfile.SoundFileError, TypeError) as error:
         # TypeError: a headerless format, which soundfile knows by its suffix alone.
         raise ValueError(
             f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
         ) from error
+
+
+def _check_streams(path: Path, streams: list[Stream]) -> None:
+    formats = {(stream.samplerate, stream.channels) for stream in streams}
+    if len(formats) > 1:
+        raise ValueError(
+            f"{str(path)!r} was joined from recordings of several formats (Hz, channels): "
+            f"{sorted(formats)}; give each as a file of its own"
+        )
+    n_bytes = path.stat().st_size
+    if n_bytes > _LARGEST_HEADER and not any(stream.frames for stream in streams):
+        raise ValueError(
+            f"the header of {str(path)!r} says that there is no audio, but the file has {n_bytes} "
+            "bytes: its recorder did not finish it; repair it, for instance by "
+            "'ffmpeg -i FILE repaired.flac'"
+        )
+
+
+def _blocks(stream: Stream) -> Iterator[FloatArray]:
+    """Read a stream to its end: float32 arrays of shape (n_samples, n_channels)."""
+    while len(block := stream.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        yield block
 
 
 def write_audio(
@@ -240,9 +280,10 @@ def write_audio(
         try:
             # (n_channels, n_samples) -> (n_samples, n_channels)
             soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
-        except soundfile.LibsndfileError as error:
-            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike.
-            raise OSError(f"cannot write {str(path)!r}: {error}") from error
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
+            # soundfile asserts that all samples were written.
+            raise OSError(str(error)) from error
 
 
 def check_rate(sample_rate: int) -> None:

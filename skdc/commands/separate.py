@@ -67,7 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="pcm16",
         help="how samples are written; pcm16 plays everywhere (default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="overwrite files that are there")
+    there.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out what is separated already, and go on where an earlier run was stopped; "
+        "the options are taken to be those of that run",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object a line for each file"
     )
@@ -87,7 +94,15 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
-    _check_targets(jobs, args.output, model.n_sources or _MOST_SOURCES, force=args.force)
+    may_overwrite = args.force or args.skip_existing
+    _check_targets(jobs, args.output, model.n_sources or _MOST_SOURCES, force=may_overwrite)
+    n_found = len(jobs)
+    if args.skip_existing:
+        jobs = [job for job in jobs if not _is_done(job, model.n_sources)]
+        n_done = n_found - len(jobs)
+        print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
+        if not jobs:
+            return 0
 
     from joblib import Parallel, delayed
     from tqdm import tqdm
@@ -191,6 +206,25 @@ def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool
         )
 
 
+def _is_done(job: Job, n_sources: int | None) -> bool:
+    """Whether all files of a job are there whole: as long as their source, at its rate.
+
+    The first one is written last, so that it is there only where the others are, however many.
+    """
+    from skdc.audio.io import read_header
+
+    try:
+        _, *expected = read_header(job.source)
+        found = [job.output(1)]
+        while job.output(len(found) + 1).exists():
+            found.append(job.output(len(found) + 1))
+        found = found[:n_sources]
+        is_whole = all(read_header(path)[1:] == tuple(expected) for path in found)
+    except (OSError, ValueError):
+        return False
+    return is_whole and len(found) == (n_sources or len(found))
+
+
 def _separate(
     model: DeepClusteringSeparator, job: Job, subtype: str, folder: Path, debug: bool
 ) -> dict[str, Any]:
@@ -214,8 +248,7 @@ def _separate(
             done |= {"sample_rate": rate, "seconds": len(mixture) / rate}
             estimates = model.set_params(input_rate=rate).predict(mixture)
             done["n_sources"] = len(estimates)
-            for target in _write(job, estimates, rate, subtype):
-                outputs.append(str(target))
+            outputs += [str(target) for target in _write(job, estimates, rate, subtype)]
         except (OSError, ValueError) as error:
             if debug:
                 raise
@@ -223,7 +256,7 @@ def _separate(
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
 
 
-def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
+def _write(job: Job, estimates: Any, rate: int, subtype: str) -> list[Path]:
     import numpy as np
 
     from skdc.datasets import write_audio
@@ -239,9 +272,11 @@ def _write(job: Job, estimates: Any, rate: int, subtype: str) -> Iterator[Path]:
             stacklevel=2,
         )
         estimates = estimates / peak
-    for number, estimate in enumerate(estimates, start=1):
-        write_audio(job.output(number), estimate, rate, subtype=subtype)
-        yield job.output(number)
+    targets = [job.output(number) for number in range(1, len(estimates) + 1)]
+    # The first file last: it tells that the others are there; see `_is_done`.
+    for target, estimate in reversed(list(zip(targets, estimates, strict=True))):
+        write_audio(target, estimate, rate, subtype=subtype)
+    return targets
 
 
 def _one_line(message: object) -> str:

@@ -347,7 +347,7 @@ class SeparationDisplay:
     def _magnitude(self, waveform: FloatArray) -> FloatArray:
         # Windows of about 32 ms, an even number of samples, a quarter of one from frame to frame.
         win_length = 4 * max(1, round(_WINDOW_S * self.sample_rate / 4))
-        samples = torch.as_tensor(np.ascontiguousarray(waveform, dtype=np.float64))
+        samples = torch.from_numpy(np.array(waveform, dtype=np.float64))
         spectrogram = stft(samples, win_length=win_length, hop_length=win_length // 4)
         magnitude: FloatArray = spectrogram.abs().numpy()
         return magnitude

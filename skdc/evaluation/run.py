@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skdc import signal
+from skdc.exceptions import AudioWarning
 from skdc.metrics import evaluate_separation
 from skdc.persistence import SEPARATION_PARAMETERS
 from skdc.protocols import ProtocolMixture
@@ -59,6 +61,8 @@ IDENTITY_COLUMNS = (
     "model_id",
     "n_estimates",
 )
+# Left-out mixtures that a warning names.
+_MAX_NAMED = 5
 _MIXTURE_COLUMNS = ("mixture_id", "sample_rate", "n_samples", "conditions", "sexes")
 
 
@@ -174,8 +178,8 @@ def oracle_estimates(
         "win_length": 2 * round(model.win_length * stretch / 2),
         "hop_length": max(1, round(model.hop_length * stretch)),
     }
-    sources = signal.stft(torch.as_tensor(references, dtype=torch.float32), **framing)
-    spectrogram = signal.stft(torch.as_tensor(mixture, dtype=torch.float32), **framing)
+    sources = signal.stft(torch.from_numpy(np.asarray(references, np.float32)), **framing)
+    spectrogram = signal.stft(torch.from_numpy(np.asarray(mixture, np.float32)), **framing)
     masks = (
         signal.binary_masks(signal.dominant_source(sources), len(references)),
         signal.phase_sensitive_masks(sources, spectrogram),
@@ -294,13 +298,20 @@ def evaluate_model(
     list of dict of str to str
         One row a mixture, in the order of the benchmark: `IDENTITY_COLUMNS`, what is known of the
         mixture, and the scores of `score_mixture`, such as ``"sdr_improvement_1"``, in dB.
+        Mixtures with a silent source, for which no score is defined, are left out.
 
     Raises
     ------
     ValueError
-        If a mixture cannot be scored, with its name, or the file is of another evaluation.
+        If a mixture cannot be scored, with its name, or the file is of another evaluation, or all
+        mixtures have a silent source.
     OSError
         If the file cannot be written. The same call goes on from what was.
+
+    Warns
+    -----
+    AudioWarning
+        If mixtures were left out, with their number and names.
     """
     identity = {
         "protocol": benchmark.protocol,
@@ -325,16 +336,32 @@ def evaluate_model(
         disable=None if progress is None else not progress,
     )
     with _appending(None if csv_path is None else Path(csv_path)) as write:
-        for scores in bar:
+        silent = []
+        for item, scores in zip(todo, bar, strict=True):
+            if scores is None:
+                silent.append(item.mixture_id)
+                continue
             row = identity | scores
             _check_columns(csv_path, row, done)
             write(row)
             done[row["mixture_id"]] = row
-    return [done[item.mixture_id] for item in chosen]
+    if silent:
+        others = f" and {len(silent) - _MAX_NAMED} more" if len(silent) > _MAX_NAMED else ""
+        message = (
+            f"{len(silent)} of {len(chosen)} mixtures have a silent source, for which no score is "
+            f"defined, and were left out: {', '.join(silent[:_MAX_NAMED])}{others}"
+        )
+        if len(silent) == len(chosen):
+            raise ValueError(message)
+        warnings.warn(message, AudioWarning, stacklevel=2)
+    return [done[item.mixture_id] for item in chosen if item.mixture_id in done]
 
 
-def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row:
+def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row | None:
+    """Score a mixture; None where it, or a source of it, is silent."""
     mixture, references = item.load()
+    if np.ptp(references, axis=-1).min() == 0 or np.ptp(mixture) == 0:
+        return None
     try:
         scores = score_mixture(model, mixture, references)
     except ValueError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import as_reference_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
@@ -14,12 +16,18 @@ from skdc.inputs.waveforms import (
     Mixtures,
     as_samples,
     check_mixtures,
-    find_peak,
+    find_extent,
     scale_samples,
 )
 from skdc.storage import ArrayStore
 
 __all__ = ["CheckedPairs", "check_pairs", "check_references", "hold_out"]
+
+# A mixture of which its sources explain less energy than this holds something else, -20 dB of it;
+# and one of which they explain hardly any belongs to others.
+_SHARE_OF_SUM = 0.99
+_SHARE_OF_OTHERS = 0.01
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 class CheckedPairs(NamedTuple):
@@ -112,9 +120,10 @@ def _check_reference(
             f"{label} has {array.shape[1]} samples but its mixture has {n_samples}; sources "
             f"must be as long as their mixture (label maps are integer, {shape} here)"
         )
-    if not find_peak(array) > 0:
+    offset, own_peak = find_extent(array)
+    if not own_peak > 0:
         raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
-    return scale_samples(array, peak, audio)
+    return scale_samples(array, peak, audio, offset)
 
 
 def _check_label_map(array: NDArray[np.integer], label: str) -> NDArray[np.int64]:
@@ -132,7 +141,12 @@ def _check_label_map(array: NDArray[np.integer], label: str) -> NDArray[np.int64
 
 
 def check_pairs(
-    X: Any, y: Any, audio: AudioFormat, *, names: tuple[str, str] = ("X", "y")
+    X: Any,
+    y: Any,
+    audio: AudioFormat,
+    *,
+    names: tuple[str, str] = ("X", "y"),
+    is_remixed: bool = False,
 ) -> CheckedPairs:
     """Check mixtures to learn from or to score with, and their labels.
 
@@ -143,6 +157,8 @@ def check_pairs(
     audio : AudioFormat
     names : tuple of two str, default=("X", "y")
         What errors call them.
+    is_remixed : bool, default=False
+        Whether the sources are mixed anew and the mixtures not used.
 
     Returns
     -------
@@ -152,13 +168,56 @@ def check_pairs(
     ------
     ValueError, TypeError
         As those do.
+
+    Warns
+    -----
+    AudioWarning
+        If mixtures have nothing to do with their sources; with `is_remixed`, also if they hold
+        more than the sum of them.
     """
     on_disk = is_lazy(X) or is_lazy(y)
     if on_disk:
         check_pair_headers(X, y, audio, names=names)
     mixtures = check_mixtures(X, audio, name=names[0], allow_silence=False)
     references = check_references(y, mixtures, audio, name=names[1])
+    if references[0].dtype.kind == "f":
+        # Share of the energy of each mixture that the sum of its sources explains, whatever the
+        # level of either.
+        shares = [
+            float(x @ total) ** 2 / max(float(x @ x) * float(total @ total), _TINY)
+            for x, total in zip(
+                mixtures.waveforms, (sources.sum(0) for sources in references), strict=True
+            )
+        ]
+        _warn_of_other_sums(np.array(shares), names, is_remixed)
     return CheckedPairs(mixtures, references, on_disk)
+
+
+def _warn_of_other_sums(
+    shares: NDArray[np.float64], names: tuple[str, str], is_remixed: bool
+) -> None:
+    X, y = names
+    unrelated, other = (np.flatnonzero(shares < s) for s in (_SHARE_OF_OTHERS, _SHARE_OF_SUM))
+    if len(unrelated):
+        warnings.warn(
+            f"{_listed(X, unrelated)} nothing in common with the sum of the sources in {y}; check "
+            f"that {X} and {y} are in the same order",
+            AudioWarning,
+            stacklevel=4,
+        )
+    elif is_remixed and len(other):
+        warnings.warn(
+            f"{_listed(X, other)} more than the sum of the sources in {y}, such as noise or an "
+            f"echo, and with remix=True training uses {y} alone; set remix=False to train on {X} "
+            "as they are",
+            AudioWarning,
+            stacklevel=4,
+        )
+
+
+def _listed(name: str, indices: NDArray[np.intp]) -> str:
+    others = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
+    return f"{name}[{indices[0]}]{others} {'have' if others else 'has'}"
 
 
 def hold_out(

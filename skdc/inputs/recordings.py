@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
-from skdc.inputs.waveforms import as_samples, find_peak, scale_samples
+from skdc.inputs.waveforms import as_samples, find_extent, scale_samples
 
 __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 
@@ -37,11 +37,12 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
     @overload
     def __getitem__(self, index: slice) -> list[NDArray[np.float32]]: ...
     def __getitem__(self, index: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
-        """Give a recording scaled to a peak of 1, so that no level over- or underflows."""
+        """Give a recording without offset and with a peak of 1: no level over- or underflows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
-        return scale_samples(waveform, find_peak(waveform) or 1.0, self._audio)
+        offset, peak = find_extent(waveform)
+        return scale_samples(waveform, peak or 1.0, self._audio, offset)
 
     def take(self, indices: Sequence[int]) -> CheckedRecordings:
         """Give some of the recordings.

@@ -19,13 +19,17 @@ __all__ = [
     "Mixtures",
     "as_samples",
     "check_mixtures",
-    "find_peak",
+    "find_extent",
     "read_samples",
     "scale_samples",
 ]
 
 FloatArray = NDArray[np.float32]
 
+_BLOCK_SAMPLES = 65_536
+# Smallest offset that is taken off, as a part of the root mean square of the rest: one of 0.3 does
+# not harm separation yet, and noise of few samples has means of some percent.
+_SMALLEST_OFFSET = 0.1
 _PCM_TYPES = (np.int8, np.int16, np.int32, np.uint8)
 
 
@@ -119,34 +123,85 @@ def read_samples(item: Any, name: str, *, is_mono: bool = False) -> NDArray[np.f
     return (shifted / full_scale).astype(np.float32 if is_single else np.float64)
 
 
-def find_peak(samples: NDArray[Any]) -> float:
-    """Give the largest absolute sample of checked samples, PCM scaled to +-1 by its type."""
+class Extent(NamedTuple):
+    """Where the samples of a recording lie.
+
+    Attributes
+    ----------
+    offset : float64 array of shape (...)
+        Constant offset of each channel, in units of the recording's type.
+    peak : float
+        Largest absolute sample without it, PCM scaled to +-1 by its type.
+    """
+
+    offset: NDArray[np.float64]
+    peak: float
+
+
+def find_extent(samples: NDArray[Any]) -> Extent:
+    """Find offset and peak of checked samples.
+
+    Parameters
+    ----------
+    samples : array of shape (..., n_samples)
+
+    Returns
+    -------
+    Extent
+        Its offset is the mean of a channel where that is more than 10 % of what varies around it,
+        root mean square; 0 otherwise, so that recordings without an offset stay as they are. A
+        channel that does not vary is all offset.
+    """
     silence, full_scale = _pcm_scale(samples.dtype)
-    return max(float(samples.max()) - silence, silence - float(samples.min())) / full_scale
+    lowest, highest = (np.asarray(f(-1), np.float64) for f in (samples.min, samples.max))
+    total, squares = np.zeros_like(lowest), np.zeros_like(lowest)
+    # Shifted and scaled to 0...1, so that a large offset takes no digits from a small signal and
+    # no square over- or underflows; in blocks, because float64 takes twice the memory and more.
+    reach = np.where(highest > lowest, highest - lowest, 1.0)
+    for start in range(0, samples.shape[-1], _BLOCK_SAMPLES):
+        block = samples[..., start : start + _BLOCK_SAMPLES].astype(np.float64)
+        block -= lowest[..., None]
+        block /= reach[..., None]
+        total += block.sum(-1)
+        squares += np.einsum("...t,...t->...", block, block)
+    mean = total / samples.shape[-1]
+    spread = np.sqrt(np.maximum(squares / samples.shape[-1] - mean**2, 0)) * reach
+    offset = lowest - silence + mean * reach
+    offset = np.where(np.abs(offset) > _SMALLEST_OFFSET * spread, offset, 0.0)
+    zero = silence + offset
+    return Extent(offset, float(np.maximum(highest - zero, zero - lowest).max()) / full_scale)
 
 
-def scale_samples(samples: NDArray[Any], peak: float, audio: AudioFormat) -> FloatArray:
-    """Divide checked samples by a peak, and bring them to the network's rate.
+def scale_samples(
+    samples: NDArray[Any],
+    peak: float,
+    audio: AudioFormat,
+    offset: NDArray[np.float64] | float = 0.0,
+) -> FloatArray:
+    """Take the offset off checked samples, divide by a peak, and bring to the network's rate.
 
     Parameters
     ----------
     samples : array of shape (..., n_samples)
         In the type that they came in.
     peak : float
-        In units of `find_peak`.
+        In units of `Extent.peak`.
     audio : AudioFormat
+    offset : array of shape (...), default=0.0
+        As in `Extent`.
 
     Returns
     -------
     float32 array of shape (..., audio.network_length(n_samples))
     """
     silence, full_scale = _pcm_scale(samples.dtype)
+    zero = np.asarray(silence + offset)[..., None]
     n_samples = samples.shape[-1]
     scaled = np.empty((*samples.shape[:-1], audio.network_length(n_samples)), np.float32)
     # In blocks, because float64 takes twice the memory of what is kept.
     rates = audio.rate, audio.sample_rate
     for taken, given, kept in resampling_blocks(n_samples, *rates):
-        block = np.subtract(samples[..., taken], silence, dtype=np.float64)
+        block = np.subtract(samples[..., taken], zero, dtype=np.float64)
         block /= full_scale * peak
         if audio.rate != audio.sample_rate:
             block = resample(block, *rates)
@@ -169,9 +224,12 @@ class Mixtures(NamedTuple):
     Attributes
     ----------
     waveforms : list of float32 arrays of shape (n_samples_i,)
-        Scaled to a peak of 1, so that no level over- or underflows; silent ones stay zero.
+        Without constant offset, which would look like the loudest source of all; scaled to a peak
+        of 1, so that no level over- or underflows; silent ones stay zero.
     peaks : list of float
         What the waveforms were divided by.
+    offsets : list of float
+        What was taken off them, PCM scaled to +-1 by its type.
     lengths : list of int
         Numbers of samples that came in, at the input rate.
     container : {"array", "list", "single"}
@@ -180,11 +238,14 @@ class Mixtures(NamedTuple):
 
     waveforms: list[FloatArray]
     peaks: list[float]
+    offsets: list[float]
     lengths: list[int]
     container: Container
 
     def restore(self, index: int, sources: FloatArray, audio: AudioFormat) -> FloatArray:
         """Bring the sources of mixture `index` to the rate, length and scale that it came in.
+
+        They share its offset, so that they sum to it.
 
         Parameters
         ----------
@@ -197,14 +258,18 @@ class Mixtures(NamedTuple):
         float32 array of shape (n_sources, lengths[index])
         """
         restored = audio.from_network(sources, self.lengths[index])
-        return (restored * self.peaks[index]).astype(np.float32)
+        restored = restored * self.peaks[index]
+        if offset := self.offsets[index]:
+            restored = restored + offset / len(sources)
+        return restored.astype(np.float32)
 
     def take(self, indices: NDArray[np.integer]) -> Mixtures:
         """Give the mixtures of these indices."""
-        waveforms, peaks, lengths = (
-            [items[i] for i in indices] for items in (self.waveforms, self.peaks, self.lengths)
+        waveforms, peaks, offsets, lengths = (
+            [items[i] for i in indices]
+            for items in (self.waveforms, self.peaks, self.offsets, self.lengths)
         )
-        return Mixtures(waveforms, peaks, lengths, self.container)
+        return Mixtures(waveforms, peaks, offsets, lengths, self.container)
 
 
 def check_mixtures(
@@ -246,30 +311,34 @@ def check_mixtures(
     ([0.25], 'single')
     """
     items, container = as_items(X, name)
-    peaks, lengths = [], []
+    peaks, offsets, lengths = [], [], []
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
             waveform = as_samples(item, label, is_mono=True)
             audio.check_duration(label, len(waveform))
-            peak = _check_peak(waveform, label, allow_silence)
-            store.append(scale_samples(waveform, peak, audio))
+            extent = find_extent(waveform)
+            peak = _check_peak(waveform, extent, label, allow_silence)
+            store.append(scale_samples(waveform, peak, audio, extent.offset))
             peaks.append(peak)
+            offsets.append(float(extent.offset) / _pcm_scale(waveform.dtype)[1])
             lengths.append(len(waveform))
         waveforms = store.arrays()
-    return Mixtures(waveforms, peaks, lengths, container)
+    return Mixtures(waveforms, peaks, offsets, lengths, container)
 
 
-def _check_peak(waveform: NDArray[Any], name: str, allow_silence: bool) -> float:
+def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence: bool) -> float:
     """Give the peak, 1 for silence; silence may be refused, and clipping gives a warning."""
-    peak = find_peak(waveform)
+    offset, peak = float(extent.offset), extent.peak
     if peak == 0:
         if not allow_silence:
-            raise ValueError(f"{name} is silent: all its samples are 0; leave it out")
+            what = f"the same, {offset:.3g}" if offset else "0"
+            raise ValueError(f"{name} is silent: all its samples are {what}; leave it out")
         warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
         return 1.0
     # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
     silence, full_scale = _pcm_scale(waveform.dtype)
+    silence += offset
     near = 0.9999 * peak * full_scale
     at_peak = np.greater_equal(waveform, silence + near, signature="dd->?", casting="unsafe")
     at_peak |= np.less_equal(waveform, silence - near, signature="dd->?", casting="unsafe")

@@ -1,5 +1,6 @@
 """The network: features of a mixture in, one vector for every time-frequency bin out."""
 
+from skdc.network.band_blstm import BandBLSTM
 from skdc.network.blstm import BLSTM
 from skdc.network.embedding import EmbeddingNetwork, NetworkConfig
 from skdc.network.interface import Trunk, TrunkModule
@@ -8,6 +9,7 @@ from skdc.network.registry import TRUNKS, resolve_trunk, trunk_from_dict, trunk_
 __all__ = [
     "BLSTM",
     "TRUNKS",
+    "BandBLSTM",
     "EmbeddingNetwork",
     "NetworkConfig",
     "Trunk",

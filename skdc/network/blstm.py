@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
+from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
 from skdc.network.interface import State, Trunk, TrunkModule, single_band
-from skdc.network.kernels.lstm import train_lstm
+from skdc.network.recurrent import TrunkLSTM
 
-__all__ = ["BLSTM", "open_forget_gates"]
-
-# Units of a layer from which `train_lstm` is faster than torch's LSTM. In bfloat16 it takes 1.1
-# times the time of torch's with 300 units, 0.6 to 0.9 times with 512, 0.6 to 0.8 times with 600.
-_WIDE = 512
+__all__ = ["BLSTM"]
 
 
 class BLSTM(Trunk):
@@ -51,6 +48,11 @@ class BLSTM(Trunk):
     torch.Size([2, 20, 1, 16])
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "residual": ["boolean"],
+    }
+
     def __init__(self, dropout: float = 0.0, residual: bool = False) -> None:
         self.dropout = dropout
         self.residual = residual
@@ -59,8 +61,7 @@ class BLSTM(Trunk):
         self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool
     ) -> TrunkModule:
         """Make the trunk; see `Trunk.build`."""
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
+        self.check(n_bins, hidden_size, n_layers, bidirectional)
         n_stacked = min(2, n_layers) if self.residual else n_layers
         return _LSTMStack(
             n_bins,
@@ -77,8 +78,8 @@ class BLSTM(Trunk):
         return bool(self.residual) and is_stacked and n_layers >= 2
 
 
-class _LSTMStack(nn.LSTM, TrunkModule):
-    """Layers one after the other, as one `torch.nn.LSTM`, and after them those that add."""
+class _LSTMStack(TrunkLSTM, TrunkModule):
+    """Layers one after the other, as one LSTM, and after them those that add."""
 
     def __init__(
         self,
@@ -90,90 +91,26 @@ class _LSTMStack(nn.LSTM, TrunkModule):
         dropout: float,
     ) -> None:
         super().__init__(
-            n_bins,
-            hidden_size,
-            n_stacked,
-            batch_first=True,
-            # With one layer there is nothing between layers to drop, and torch would warn.
-            dropout=dropout if n_stacked > 1 else 0.0,
-            bidirectional=bidirectional,
+            n_bins, hidden_size, n_stacked, bidirectional=bidirectional, dropout=dropout
         )
         self.bands = ((0, n_bins),)
         self.width = width = hidden_size * (2 if bidirectional else 1)
         self.adding = nn.ModuleList(
-            nn.LSTM(width, hidden_size, batch_first=True, bidirectional=bidirectional)
-            for _ in range(n_adding)
+            TrunkLSTM(width, hidden_size, bidirectional=bidirectional) for _ in range(n_adding)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(n_adding))
         self.gates = nn.ParameterList(torch.zeros(width) for _ in range(n_adding))
-        for lstm in (self, *self.adding):
-            open_forget_gates(lstm)
 
     def forward(  # type: ignore[override]
         self, features: Tensor, state: State = None
     ) -> tuple[Tensor, State]:
         before = state or [None] * (1 + len(self.adding))
-        states, own = run_lstm(self, super().forward, features, before[0])
+        states, own = super().forward(features, before[0])
         after = [own]
         layers = zip(self.adding, self.norms, self.gates, before[1:], strict=True)
         for lstm, norm, gate, own in layers:
             inputs = functional.dropout(norm(states), self.dropout, self.training)
-            change, own = run_lstm(cast(nn.LSTM, lstm), lstm, inputs, own)
+            change, own = lstm(inputs, own)
             states = states + gate * change
             after.append(own)
         return single_band(states), None if self.bidirectional else after
-
-
-def run_lstm(
-    lstm: nn.LSTM, call: Callable[..., Any], inputs: Tensor, state: State
-) -> tuple[Tensor, State]:
-    """Run an LSTM the fastest way there is for what is being done.
-
-    Parameters
-    ----------
-    lstm : torch.nn.LSTM
-        With ``batch_first=True``.
-    call : callable
-        What runs it with torch: the LSTM itself, or ``torch.nn.LSTM.forward`` of it.
-    inputs : Tensor of shape (n_mixtures, n_frames, n_features)
-    state : tuple of Tensor or None
-        Its state before the first frame; None for zeros.
-
-    Returns
-    -------
-    states : Tensor of shape (n_mixtures, n_frames, n_directions * hidden_size)
-        In the precision of the arithmetic.
-    state : tuple of Tensor or None
-        Its state after the last frame; None where it was not kept.
-    """
-    trains_in_half_precision = (
-        inputs.device.type == "cpu"
-        and torch.is_grad_enabled()
-        and torch.is_autocast_enabled("cpu")
-        and lstm.hidden_size >= _WIDE
-    )
-    if trains_in_half_precision and state is None:
-        return train_lstm(lstm, inputs, torch.get_autocast_dtype("cpu")), None
-    states, after = call(inputs, state)
-    return states, after
-
-
-@torch.no_grad()
-def open_forget_gates(lstm: nn.LSTM) -> None:
-    """Let gradients through long segments from the first step, by a forget bias of 1 [1]_.
-
-    Parameters
-    ----------
-    lstm : torch.nn.LSTM
-        Changed in place.
-
-    References
-    ----------
-    .. [1] Jozefowicz, Zaremba, Sutskever, "An empirical exploration of recurrent network
-       architectures", ICML 2015.
-    """
-    # torch adds two biases, and orders the gates input, forget, cell, output.
-    size = lstm.hidden_size
-    for name, parameter in lstm.named_parameters(recurse=False):
-        if name.startswith("bias_ih"):
-            parameter[size : 2 * size] += 1.0

@@ -17,6 +17,15 @@ from skdc.network.registry import trunk_from_dict, trunk_to_dict
 
 __all__ = ["EmbeddingNetwork", "NetworkConfig"]
 
+# The least and the largest value of each size of a network.
+_SIZES = {
+    "n_bins": (1, 100_000),
+    "embedding_dim": (1, 100_000),
+    "hidden_size": (1, 100_000),
+    "n_layers": (1, 100),
+    "n_masks": (0, 100),
+}
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -62,6 +71,12 @@ class NetworkConfig:
         for name in (f.name for f in fields(self)):
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
+        for name, (least, largest) in _SIZES.items():
+            size = getattr(self, name)
+            if type(size) is not int or not least <= size <= largest:
+                raise ValueError(f"{name}={size!r} must be an int from {least} to {largest}")
+        if type(self.bidirectional) is not bool:
+            raise ValueError(f"bidirectional={self.bidirectional!r} must be True or False")
 
     def as_dict(self) -> dict[str, Any]:
         """Give the configuration as plain values, ready for JSON.

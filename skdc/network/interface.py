@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -41,6 +41,9 @@ class Trunk(BaseEstimator, ABC):
     an object, and a grid search reaches its parameters as ``trunk__kernel_size``. An entry in
     `skdc.network.TRUNKS` gives it a name, by which model files find it again.
 
+    ``_parameter_constraints`` may say what the parameters can be, as it does for scikit-learn's
+    own estimators; `check` holds them to it.
+
     Examples
     --------
     >>> from skdc.network import BLSTM
@@ -49,11 +52,41 @@ class Trunk(BaseEstimator, ABC):
     (8, ((0, 129),))
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    def check(self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool) -> None:
+        """Refuse parameters that no trunk can be built with.
+
+        The separator calls this before any work. Subclasses add what they cannot do.
+
+        Parameters
+        ----------
+        n_bins, hidden_size, n_layers, bidirectional
+            As for `build`.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, or does not go together with the others.
+
+        Examples
+        --------
+        >>> from skdc.network import BandBLSTM
+        >>> BandBLSTM(n_bands=80).check(129, hidden_size=8, n_layers=2, bidirectional=True)
+        Traceback (most recent call last):
+        ...
+        ValueError: n_bands=80 takes at least 160 bins, but a frame has 129 (win_length // 2 + 1)
+        """
+        self._validate_params()
+
     @abstractmethod
     def build(
         self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool
     ) -> TrunkModule:
         """Make the trunk, with fresh weights from torch's generator.
+
+        It is also made on torch's device ``"meta"``, where tensors have shapes but no values, to
+        check files before they are read.
 
         Parameters
         ----------
@@ -65,7 +98,7 @@ class Trunk(BaseEstimator, ABC):
             Number of layers.
         bidirectional : bool
             Whether states may hang on later frames too. A trunk that can only read one way or
-            both refuses the other with a ValueError.
+            both refuses the other with a ValueError, best in `check`.
 
         Returns
         -------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from skdc.network.band_blstm import BandBLSTM
 from skdc.network.blstm import BLSTM
 from skdc.network.interface import Trunk
 
-__all__ = ["TRUNKS", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
+__all__ = ["TRUNKS", "check_storable", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
 
-TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM}
+TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM, "band_blstm": BandBLSTM}
 """The trunks by the names that ``DeepClusteringSeparator(trunk=...)`` takes. Yours may join."""
 
 
@@ -52,6 +54,32 @@ def resolve_trunk(trunk: str | Trunk) -> Trunk:
             "subclass of skdc.network.Trunk"
         )
     return trunk
+
+
+def check_storable(trunk: Trunk) -> None:
+    """Check that a model file can hold a trunk.
+
+    Parameters
+    ----------
+    trunk : Trunk
+
+    Raises
+    ------
+    TypeError
+        If its class is none of `TRUNKS`: model files hold names, and no code.
+
+    Examples
+    --------
+    >>> from skdc.network import BLSTM
+    >>> from skdc.network.registry import check_storable
+    >>> check_storable(BLSTM())
+    """
+    if type(trunk) not in TRUNKS.values():
+        raise TypeError(
+            f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "
+            f"skdc.network.TRUNKS['my_trunk'] = {type(trunk).__name__}, here and wherever the "
+            "file is loaded, or use pickle"
+        )
 
 
 def trunk_to_dict(trunk: Trunk) -> dict[str, Any]:
@@ -98,12 +126,26 @@ def trunk_from_dict(values: Mapping[str, Any]) -> Trunk:
     """
     parameters = dict(values)
     name = parameters.pop("name", None)
-    if name not in TRUNKS:
+    if not isinstance(name, str) or name not in TRUNKS:
         raise ValueError(
             f"its trunk is {name!r}, but skdc.network.TRUNKS has only {sorted(TRUNKS)}; add the "
             "class of the trunk there before loading"
         )
     try:
-        return TRUNKS[name](**parameters)
+        trunk = TRUNKS[name](**parameters)
     except TypeError as error:
         raise ValueError(f"its trunk {name!r} has no such parameters: {error}") from error
+    defaults = TRUNKS[name]().get_params(deep=False)
+    for key, value in parameters.items():
+        if not _is_like(value, defaults[key]):
+            raise ValueError(f"{key}={value!r} of its trunk must be like {defaults[key]!r}")
+    return trunk
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a parameter is of the type of its default; those of None may be anything."""
+    if type(default) is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if isinstance(default, tuple | list):
+        return isinstance(value, tuple | list)
+    return default is None or type(value) is type(default)

@@ -17,6 +17,8 @@ from skdc.objectives.whitened import DeepLDA, WhitenedKMeans
 
 __all__ = ["OBJECTIVES", "objective_spec", "resolve_objective"]
 
+_LONGEST_TEXT = 1000
+
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "affinity": Affinity,
     "balanced_affinity": BalancedAffinity,
@@ -66,9 +68,11 @@ def resolve_objective(objective: str | Objective) -> Objective:
         check_objective(objective)
         return objective
     try:
+        if len(objective) > _LONGEST_TEXT:
+            raise ValueError
         tree = ast.parse(objective.strip(), mode="eval").body
-    except SyntaxError:
-        raise _not_understood(objective) from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _not_understood(objective[:_LONGEST_TEXT]) from None
     terms = _terms(tree, objective)
     if len(terms) == 1 and terms[0][0] == 1:
         return terms[0][1]

@@ -156,8 +156,3 @@ class MixtureFolder:
         mixture = np.sum(sources, axis=0)
         for path, waveform in zip(self.paths(name), [*sources, mixture], strict=True):
             write_audio(path, waveform, self.sample_rate)
-
-    def remove_leftovers(self) -> None:
-        """Remove the unfinished files of a run that was killed."""
-        for path in self.folder.glob("*/.*.wav"):
-            path.unlink()

@@ -141,8 +141,6 @@ class MixtureJob:
         OSError
             If a file cannot be written.
         """
-        for folder in self.folders:
-            folder.remove_leftovers()
         made = Parallel(n_jobs=n_jobs, return_as="generator")(
             delayed(_make)(recipe, self.folders, self.render) for recipe in self.recipes
         )

@@ -133,7 +133,7 @@ def kmeans(
                 f"n_clusters={n_clusters} for {len(fitted)} points of positive weight; "
                 "it must be at least 1 and at most the number of points"
             )
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         fitted, fitted_weights = _sample(fitted, fitted_weights, sample_points, generator)
         n_coarse = max(_COARSE_POINTS, 100 * n_clusters)
         coarse, coarse_weights = _sample(fitted, fitted_weights, n_coarse, generator)
@@ -264,7 +264,7 @@ def estimate_n_clusters(
         points = embeddings.float()
         importance = points.new_ones(len(points)) if weights is None else weights.to(points)
         points, importance = points[importance > 0], importance[importance > 0]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         points, importance = _sample(points, importance, _COARSE_POINTS, generator)
         best, n_best = min_separation, 1
         if _spread(points, importance) <= _SPREAD_OF_ONE:
@@ -341,7 +341,7 @@ def find_centroids(
     """
     bins = active.flatten().nonzero().squeeze(1)  # (n_active,), indices into the flattened map
     if clusterer is None:
-        bins, _ = _sample(bins, bins, max_bins, torch.Generator().manual_seed(seed))
+        bins, _ = _sample(bins, bins, max_bins, torch.Generator("cpu").manual_seed(seed))
     # (n_frames, n_bins, embedding_dim) -> (n_fitted, embedding_dim)
     points = embeddings.detach().flatten(0, 1).index_select(0, bins)
     points = torch.nn.functional.normalize(points.float(), dim=1)
@@ -377,8 +377,8 @@ def _sample(
     if len(points) <= n_kept:
         return points, weights
     # Unlike independent draws, these are in order, without repeats, and evenly spread over time.
-    edges = torch.arange(n_kept + 1) * len(points) // n_kept
-    draws = torch.rand(n_kept, generator=generator, dtype=torch.float64)
+    edges = torch.arange(n_kept + 1, device="cpu") * len(points) // n_kept
+    draws = torch.rand(n_kept, generator=generator, dtype=torch.float64, device="cpu")
     kept = edges[:-1] + (draws * edges.diff()).long()
     kept = kept.to(points.device)
     # For rows, index_select is several times as fast as indexing.
@@ -397,7 +397,8 @@ def _plus_plus(
         # Where every point waits for an exponential time with rate `mass`, the probability that a
         # point is the first is proportional to its mass. The times are drawn on the CPU, so that a
         # seed gives the same starts on every device.
-        clocks = torch.empty(nearest.shape).exponential_(generator=generator).to(points.device)
+        clocks = torch.empty(nearest.shape, device="cpu").exponential_(generator=generator)
+        clocks = clocks.to(points.device)
         start = points[(mass / clocks).argmax(1)]  # (n_init, embedding_dim)
         distances = squared_norms - 2 * start @ points.T + start.square().sum(1, keepdim=True)
         nearest = torch.minimum(nearest, distances.clamp_(min=0))

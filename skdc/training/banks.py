@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,10 @@ __all__ = [
     "make_targets",
     "step_seed",
 ]
+
+
+# What is drawn and counted is on the CPU, whatever torch's default device is.
+_EXACT: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
 
 class Batch(NamedTuple):
@@ -169,7 +173,12 @@ def step_seed(seed: int, step: int) -> int:
 
 def _generator(seed: int, step: int) -> torch.Generator:
     # On the CPU, so that the same seed gives the same batches on every device.
-    return torch.Generator().manual_seed(step_seed(seed, step))
+    return torch.Generator("cpu").manual_seed(step_seed(seed, step))
+
+
+def _draw(end: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw integers from 0 to below `end`."""
+    return torch.randint(end, shape, generator=generator, device="cpu")
 
 
 def make_targets(
@@ -281,9 +290,9 @@ class SourceBank:
         self.mixing.check()
         if self.mixing.n_sources is not None:
             n_sources = self.mixing.n_sources
-        self._counts = torch.as_tensor(np.atleast_1d(np.asarray(n_sources)))
+        self._counts = torch.from_numpy(np.array(n_sources, ndmin=1))
         self._max_sources = int(self._counts.max())
-        self._speeds = torch.as_tensor(np.atleast_1d(np.asarray(self.mixing.speeds, dtype=float)))
+        self._speeds = torch.from_numpy(np.array(self.mixing.speeds, dtype=float, ndmin=1))
         by_speaker: dict[Hashable, list[int]] = {}
         for index in range(len(sources)):
             speaker = index if speakers is None else speakers[index]
@@ -292,7 +301,7 @@ class SourceBank:
         digest = hashlib.blake2b(repr((self._counts.tolist(), self.mixing)).encode())
         with ArrayStore(on_disk) as store:
             for indices in by_speaker.values():
-                length, power = 0, torch.zeros(self.framing.n_bins, dtype=torch.float64)
+                length, power = 0, torch.zeros(self.framing.n_bins, **_EXACT)
                 # Each recording is accessed once, because that may read a file.
                 for recording in (self._levelled(sources[i], sample_rate) for i in indices):
                     if recording is not None:
@@ -312,7 +321,7 @@ class SourceBank:
                 )
             flat = torch.from_numpy(store.flat())
         self.digest = digest.hexdigest()[:32]
-        self._lengths = torch.tensor(lengths)
+        self._lengths = torch.tensor(lengths, device="cpu")
         self._offsets = self._lengths.cumsum(0) - self._lengths
         self._chances = self._lengths.double()
         self._similar = self._near_speakers(spectra) if self.mixing.similar_share > 0 else None
@@ -345,7 +354,9 @@ class SourceBank:
         speakers = torch.multinomial(chances, self._max_sources, generator=generator)
         if self._similar is None or self._max_sources == 1:
             return speakers
-        is_similar = torch.rand(n_mixtures, generator=generator) < self.mixing.similar_share
+        is_similar = (
+            torch.rand(n_mixtures, generator=generator, device="cpu") < self.mixing.similar_share
+        )
         near = self._chances * self._similar[speakers[:, 0]]
         others = torch.multinomial(near, self._max_sources - 1, generator=generator)
         speakers[:, 1:] = torch.where(is_similar[:, None], others, speakers[:, 1:])
@@ -371,11 +382,12 @@ class SourceBank:
         shape = (n_mixtures, self._max_sources)
         speaker = self._draw_speakers(n_mixtures, generator)
         length = self._lengths[speaker]
-        start = (torch.rand(shape, generator=generator, dtype=torch.float64) * length).long()
-        gain_db = (torch.rand(shape, generator=generator) - 0.5) * self.mixing.level_range_db
+        start = (torch.rand(shape, generator=generator, **_EXACT) * length).long()
+        gain_db = torch.rand(shape, generator=generator, device="cpu") - 0.5
+        gain_db = gain_db * self.mixing.level_range_db
         gain = 10 ** (gain_db / 20)
-        count = self._counts[torch.randint(len(self._counts), (n_mixtures,), generator=generator)]
-        gain = gain * (torch.arange(self._max_sources) < count[:, None])
+        count = self._counts[_draw(len(self._counts), (n_mixtures,), generator)]
+        gain = gain * (torch.arange(self._max_sources, device="cpu") < count[:, None])
 
         device = self._flat.device
         start, length, offset, gain = (
@@ -385,7 +397,7 @@ class SourceBank:
         if len(self._speeds) == 1 and self._speeds[0] == 1:
             stretches = self._stretches(start, length, offset, n_samples)
         else:
-            speed = torch.randint(len(self._speeds), shape, generator=generator)
+            speed = _draw(len(self._speeds), shape, generator)
             stretches = torch.empty(*shape, n_samples, device=device)
             for index, value in enumerate(self._speeds.tolist()):
                 own = speed == index  # (mixtures, sources)
@@ -500,7 +512,7 @@ class MixtureBank:
             int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
         )
         self.n_sources = max(self.n_sources, 1)
-        self._lengths = torch.tensor([len(x) for x in mixtures], dtype=torch.float64)
+        self._lengths = torch.tensor([len(x) for x in mixtures], **_EXACT)
         self.n_mixture_samples = int(self._lengths.sum())
 
     def batch(
@@ -540,7 +552,7 @@ class MixtureBank:
         chosen = torch.multinomial(
             self._lengths, n_mixtures, replacement=True, generator=generator
         )
-        places = torch.rand(n_mixtures, generator=generator)
+        places = torch.rand(n_mixtures, generator=generator, device="cpu")
         for i, (item, place) in enumerate(zip(chosen.tolist(), places.tolist(), strict=True)):
             mixture, reference = self._mixtures[item], self._references[item]
             # Segments start on a frame, so that label maps can be cut along with the waveform.

@@ -304,7 +304,7 @@ def _from_first_format(
     network = dict(header.get("network", {}))
     # Its one trunk had the dropout among the sizes.
     network["trunk"] = {"name": "blstm", "dropout": network.pop("dropout", 0.0)}
-    return tensors | {"norms": torch.zeros(0, dtype=torch.float64)}, {
+    return tensors | {"norms": torch.zeros(0, dtype=torch.float64, device="cpu")}, {
         **header,
         "identity": identity | {"network": network},
         "samples": header.get("hours"),

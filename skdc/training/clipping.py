@@ -59,7 +59,7 @@ class AdaptiveClipping:
 
     def state(self) -> Tensor:
         """Give all norms so far: float64, in ascending order."""
-        return torch.tensor(self._norms, dtype=torch.float64)
+        return torch.tensor(self._norms, dtype=torch.float64, device="cpu")
 
     def restore(self, norms: Tensor) -> None:
         """Take up what `state` gave."""

@@ -73,8 +73,8 @@ class _Layer(torch.autograd.Function):
         # zeros before the first frame.
         n_directions, size = len(of_inputs), of_hidden[0].shape[1]
         state = torch.promote_types(dtype, torch.float32)
-        gates = torch.empty(n_frames, n_directions, n_mixtures, 4, size, dtype=state)
-        cells = torch.empty(n_frames + 1, n_directions, n_mixtures, size, dtype=state)
+        gates = inputs.new_empty(n_frames, n_directions, n_mixtures, 4, size, dtype=state)
+        cells = inputs.new_empty(n_frames + 1, n_directions, n_mixtures, size, dtype=state)
         bounded = torch.empty_like(cells[1:])  # tanh of the cells
         hidden = torch.empty_like(cells, dtype=dtype)
         cells[0], hidden[0] = 0.0, 0.0

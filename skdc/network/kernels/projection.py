@@ -87,13 +87,14 @@ class _ActiveProjection(torch.autograd.Function):
         rows = _rows(states)
         chosen = active.flatten(0, 1)  # (n_rows, n_bins)
         # Row of each active bin's vector among the computed vectors.
-        place = torch.empty(chosen.shape, dtype=torch.int64)
+        place = chosen.new_empty(chosen.shape, dtype=torch.int64)
         groups, n_vectors = [], 0
         step = -(-len(chosen) // _FRAME_COUNTS)
         for index, bins in _groups(bands, dim):
             frames = chosen[:, bins].any(1).nonzero().squeeze(1)
             n_own = bins.stop - bins.start
-            own = n_vectors + torch.arange(frames.numel() * n_own).view(-1, n_own)
+            own = n_vectors + torch.arange(frames.numel() * n_own, device=place.device)
+            own = own.view(-1, n_own)
             place[:, bins].index_copy_(0, frames, own)
             # Frame 0 fills up the rounded number of frames; these vectors are never used.
             frames = functional.pad(frames, (0, -len(frames) % step))
@@ -126,7 +127,7 @@ class _ActiveProjection(torch.autograd.Function):
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
         # Not `zeros_like`: the states may be stored in another order of axes, and `_rows` has to
         # give a view of this tensor.
-        by_states = torch.zeros(states.shape, dtype=exact_dtype)
+        by_states = states.new_zeros(states.shape, dtype=exact_dtype)
         by_rows = _rows(by_states)
         weight_dtype, bias_dtype = ctx.dtypes
         by_weight = torch.empty_like(of_bins, dtype=weight_dtype)

@@ -1,0 +1,53 @@
+"""What computing in several threads, and in forked processes, asks for."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+
+import torch
+from torch import nn
+
+__all__ = ["move_network", "survive_forks"]
+
+_moving = threading.Lock()
+
+
+def move_network(network: nn.Module, device: torch.device) -> nn.Module:
+    """Bring a network to a device, if it is not there already.
+
+    Several threads may use one network: while torch moves it, it has no weights for moments, even
+    where it is moved to where it is.
+
+    Parameters
+    ----------
+    network : Module
+        Changed in place.
+    device : torch.device
+
+    Returns
+    -------
+    Module
+        The network.
+    """
+    with _moving:
+        wanted = torch.empty(0, device=device).device  # "cuda" is some "cuda:0"
+        if any(tensor.device != wanted for tensor in network.state_dict().values()):
+            network.to(wanted)
+    return network
+
+
+@functools.cache
+def survive_forks() -> None:
+    """See to it that processes forked from this one can compute, with one thread.
+
+    The threads of OpenMP do not come along into a forked process, which would wait for them for
+    ever. Processes that were spawned, as joblib does it, have threads of their own.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)

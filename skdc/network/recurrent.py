@@ -1,0 +1,101 @@
+"""The LSTM that trunks are made of: how its weights start, and how it runs fastest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skdc.network.interface import State
+from skdc.network.kernels.lstm import train_lstm
+
+__all__ = ["TrunkLSTM"]
+
+# Units of a layer from which `train_lstm` is faster than torch's LSTM. Of the latter's time in
+# bfloat16 it takes 1.1 times as much with 300, 0.6 to 0.9 with 512 and 0.6 to 0.8 with 600.
+_WIDE = 512
+
+
+class TrunkLSTM(nn.LSTM):
+    """`torch.nn.LSTM` with forget gates that start open, run the fastest way there is.
+
+    With a forget bias of 1, gradients get through long segments from the first step [1]_.
+
+    Parameters
+    ----------
+    input_size : int
+        Numbers in each element of a sequence.
+    hidden_size : int
+        Units of a layer in each direction.
+    n_layers : int, default=1
+        Layers, one after the other.
+    bidirectional : bool, default=True
+        Whether each layer reads sequences from both ends.
+    dropout : float, default=0.0
+        Share of the outputs of each layer but the last that is set to zero while training.
+
+    References
+    ----------
+    .. [1] Jozefowicz, Zaremba, Sutskever, "An empirical exploration of recurrent network
+       architectures", ICML 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.network.recurrent import TrunkLSTM
+    >>> outputs, state = TrunkLSTM(5, 4)(torch.zeros(2, 7, 5))
+    >>> outputs.shape
+    torch.Size([2, 7, 8])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        n_layers: int = 1,
+        *,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            n_layers,
+            batch_first=True,
+            # With one layer there is nothing between layers to drop, and torch would warn.
+            dropout=dropout if n_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+        )
+        # torch adds two biases, and orders the gates input, forget, cell, output.
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("bias_ih"):
+                    parameter[hidden_size : 2 * hidden_size] += 1.0
+
+    def forward(  # type: ignore[override]
+        self, inputs: Tensor, state: State = None
+    ) -> tuple[Tensor, State]:
+        """Run the layers.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (n_sequences, length, input_size)
+        state : tuple of Tensor or None, default=None
+            The state after what came before the inputs; None for zeros.
+
+        Returns
+        -------
+        outputs : Tensor of shape (n_sequences, length, n_directions * hidden_size)
+            In the precision of the arithmetic.
+        state : tuple of Tensor or None
+            The state after the inputs; None where it was not kept.
+        """
+        trains_in_half_precision = (
+            inputs.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and torch.is_autocast_enabled("cpu")
+            and self.hidden_size >= _WIDE
+        )
+        if trains_in_half_precision and state is None:
+            return train_lstm(self, inputs, torch.get_autocast_dtype("cpu")), None
+        outputs, after = super().forward(inputs, state)
+        return outputs, after
