@@ -36,7 +36,7 @@ _FORMAT = 1
 _LARGEST_SEED = 2**32 - 1
 # What reading a file raises that states something else than it should.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-# Parameters that the weights of a network are valid for; changing them needs another fit.
+# What the weights of a network are good for.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
 # What a separation depends on besides the weights and the number of sources.
 SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer", "mask")

@@ -88,8 +88,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         about half as long, and what is heard later no longer helps to separate what came before.
     trunk : str or Trunk, default="blstm"
         The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
-        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an object
-        such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as ``trunk__dropout``.
+        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an
+        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
+        ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum such as
         ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
@@ -137,10 +138,10 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         How the embeddings of a mixture are grouped into sources. Other clusterers run on the CPU
         and take longer.
     mask : {"soft", "binary", "head"}, default="soft"
-        How a bin is shared between the sources: by how near their clusters are (``"soft"``, the
-        fewest artefacts), or all of it given to one (``"binary"``, as in the paper), or as a mask
-        head says (``"head"``), which objectives with ``mask_inference`` train for `n_sources`
-        sources. All sum to 1.
+        Each bin shared between the sources by how near their clusters are (``"soft"``, which
+        sounds smoother), given to one of them (``"binary"``, as in the paper), or shared as a
+        mask head says (``"head"``), which objectives with ``mask_inference`` train for
+        `n_sources` sources. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
@@ -403,7 +404,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         survive_forks()
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
-        # A new network, so that training that fails leaves the fitted one as it was.
+        # A network of its own, so that training that breaks off leaves the fitted one as it was.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
             torch.default_generator.manual_seed(seed)

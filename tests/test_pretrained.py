@@ -13,6 +13,7 @@ import skdc
 from skdc import DeepClusteringSeparator, pretrained
 from skdc.datasets import load_sample_mixture
 from skdc.metrics import si_sdr_improvement
+from skdc.parameters import restored_parameters
 from skdc.pretrained import list_pretrained, load_pretrained
 
 BUNDLED = "speech-2mix-8k"
@@ -93,6 +94,7 @@ def test_bundled_models_have_cards_and_configurations() -> None:
         )
         del parameters["random_state"]  # belongs to the run, not to the model
         model = load_pretrained(name)
+        parameters = restored_parameters(parameters)
         assert parameters == {key: model.get_params()[key] for key in parameters}
 
 

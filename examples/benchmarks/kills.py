@@ -2,8 +2,8 @@
 
 Kills ``skdc train``, ``separate``, ``evaluate`` and ``make``, every second time within a write:
 the process may write so many bytes and no more to a file chosen at random, and dies of the next
-one. The others are killed from outside at a random moment. Then checks that what is there is whole,
-runs the same command again, and compares with a run that nobody killed. Not for Windows.
+one. The others are killed from outside at a random moment. Then checks that what is there is
+whole, runs the same command again, and compares with a run that nobody killed. Not for Windows.
 
 Run: ``python examples/benchmarks/kills.py --kills 200``
 """

@@ -1,8 +1,8 @@
 """Broken and hostile model files: how many are refused, and whether any is taken for sound.
 
 Crafts some hundred files, and mutates the others, from a tiny model and from a given one; loads
-each, and compares what loads with the sound model, bit for bit. Prints the errors, the longest time
-and the memory that a file took (on Linux, which tells it).
+each, and compares what loads with the sound model, bit for bit. Prints the errors, the longest
+time and the memory that a file took (on Linux, which tells it).
 
 Run: ``python examples/benchmarks/model_files.py --n 10000 --model speech-2mix-8k-small``
 """
@@ -230,7 +230,7 @@ def check(
             DeepClusteringSeparator.load(path, device="cpu")
         except NAMED as error:
             outcome = f"refused: {type(error).__name__}"
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             outcome = f"MISBEHAVED: {type(error).__name__}"
             print(f"{name}, {what}: {type(error).__name__}: {str(error)[:200]}")
         else:

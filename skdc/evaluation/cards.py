@@ -113,9 +113,13 @@ def curve_table(history: Sequence[Mapping[str, float]]) -> str:
     | --- | --- | --- | --- |
     | 1 | 7 | 7 | 0.2489 |
     """
-    columns = {name: how for name, how in _CURVE.items() if name in history[0]}
+    columns = {k: how for k, how in _CURVE.items() if any(k in row for row in history)}
+    # Epochs that went on from an earlier training may have been measured in another way.
     lines = [
-        [format(factor * row[name], form) for name, (_, factor, form) in columns.items()]
+        [
+            format(factor * row[name], form) if name in row else ""
+            for name, (_, factor, form) in columns.items()
+        ]
         for row in history
     ]
     return markdown_table([title for title, _, _ in columns.values()], lines)

@@ -302,7 +302,7 @@ class SourceBank:
         with ArrayStore(on_disk) as store:
             for indices in by_speaker.values():
                 length, power = 0, torch.zeros(self.framing.n_bins, **_EXACT)
-                # Each recording is accessed once, because that may read a file.
+                # Each is taken out once: they may be read from files.
                 for recording in (self._levelled(sources[i], sample_rate) for i in indices):
                     if recording is not None:
                         store.append(recording)
