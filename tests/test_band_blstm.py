@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from test_training import (
     make_network,
     without_time,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from skdc import DeepClusteringSeparator
 from skdc.network import BLSTM, BandBLSTM, Trunk, TrunkModule
@@ -168,9 +168,8 @@ def test_a_block_more_is_a_layer_more() -> None:
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0]
     # The bands share the weights of blocks, and have their own only where they are read.
     few, many = (build(BandBLSTM(n_bands=n)) for n in (2, 16))
-    assert [p.shape for p in few.blocks.parameters()] == [
-        p.shape for p in many.blocks.parameters()
-    ]
+    shapes = [[p.shape for p in cast(nn.Module, b.blocks).parameters()] for b in (few, many)]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -239,13 +238,13 @@ def test_blocks_with_a_state_are_the_whole(trunk: Trunk, sizes: list[int]) -> No
     ("trunk", "changes", "message"),
     [
         (BandBLSTM(n_bands=0), {}, "'n_bands' parameter of BandBLSTM must be an int.* Got 0"),
-        (BandBLSTM(n_bands=4.0), {}, "'n_bands' parameter of BandBLSTM must be an int"),
+        (BandBLSTM(n_bands=cast(Any, 4.0)), {}, "'n_bands' parameter of BandBLSTM must be an int"),
         (BandBLSTM(fold=0), {}, "'fold' parameter of BandBLSTM must be an int.* Got 0"),
-        (BandBLSTM(attention="yes"), {}, "'attention' parameter of BandBLSTM must be"),
+        (BandBLSTM(attention=cast(Any, "yes")), {}, "'attention' parameter of BandBLSTM must be"),
         (BandBLSTM(dropout=1.0), {}, r"'dropout' parameter of BandBLSTM .* \[0.0, 1.0\)"),
         (BLSTM(dropout=-0.1), {}, "'dropout' parameter of BLSTM must be .* Got -0.1"),
-        (BLSTM(dropout="0.1"), {}, "'dropout' parameter of BLSTM must be .* Got '0.1'"),
-        (BLSTM(residual=2), {}, "'residual' parameter of BLSTM must be .* Got 2"),
+        (BLSTM(dropout=cast(Any, "0.1")), {}, "'dropout' parameter of BLSTM must be .* Got '0.1'"),
+        (BLSTM(residual=cast(Any, 2)), {}, "'residual' parameter of BLSTM must be .* Got 2"),
         (BandBLSTM(n_bands=17), {}, "n_bands=17 takes at least 34 bins, but a frame has 33"),
         ("band_blstm", {"win_length": 32}, "n_bands=16 takes at least 32 bins, but .* has 17"),
         (BandBLSTM(attention=True), {"bidirectional": False}, "attention=True looks at later"),
@@ -258,7 +257,8 @@ def test_wrong_parameters_are_refused_before_any_work(
     for place in ("check_pairs", "check_recordings"):
         monkeypatch.setattr(f"skdc.separator.{place}", None)  # calling it would be a TypeError
     separator = make_separator(trunk=trunk, **changes)
-    for work in (separator.fit, separator.partial_fit, separator.fit_recordings):
+    ways: list[Any] = [separator.fit, separator.partial_fit, separator.fit_recordings]
+    for work in ways:
         with pytest.raises(ValueError, match=message):
             work(MIXTURES, SOURCES)
 
@@ -273,7 +273,7 @@ def test_building_refuses_too() -> None:
 
 @pytest.fixture(scope="module")
 def fitted() -> DeepClusteringSeparator:
-    trunk = BandBLSTM(n_bands=np.int64(6), fold=2, attention=True)
+    trunk = BandBLSTM(n_bands=cast(Any, np.int64(6)), fold=2, attention=True)
     return make_separator(trunk=trunk).fit(MIXTURES, SOURCES)
 
 
@@ -315,6 +315,7 @@ def test_model_files_and_pickles_and_clones(
     assert copied.trunk == fitted.trunk
     assert copied.trunk is not fitted.trunk
     copied.set_params(trunk__n_bands=3)
+    assert isinstance(fitted.trunk, BandBLSTM)
     assert fitted.trunk.n_bands == 6
     # The network that was fitted is another matter than the parameter.
     fitted_bands = fitted.network_.trunk.bands

@@ -126,4 +126,5 @@ def test_runs_of_the_first_format_go_on(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     for model in list_pretrained():
-        np.savez_compressed(REFERENCES / f"{model}.npz", **estimates_of(model))
+        stored: dict[str, Any] = estimates_of(model)
+        np.savez_compressed(REFERENCES / f"{model}.npz", **stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -229,7 +229,8 @@ def test_a_file_whose_trunk_is_not_here_says_so(
 
 
 @pytest.mark.parametrize(
-    "trunk", [BLSTM(), BLSTM(0.5, True), BandBLSTM(np.int64(3), dropout=np.float64(0.25))]
+    "trunk",
+    [BLSTM(), BLSTM(0.5, True), BandBLSTM(cast(Any, np.int64(3)), dropout=np.float64(0.25))],
 )
 def test_plain_values_of_a_trunk(trunk: Trunk) -> None:
     values = trunk_to_dict(trunk)
@@ -255,5 +256,5 @@ def test_a_trained_trunk_grows_without_a_step_back(trunk: Trunk, bidirectional: 
     assert torch.equal(grown.states(features), trained.states(features))
     # The added layers can learn: their gates have gradients.
     grown(features)[..., 0].sum().backward()
-    gates = [gate.grad for gate in grown.trunk.gates]
+    gates = [gate.grad for gate in cast(Any, grown.trunk.gates)]
     assert all(gradient is not None and bool(gradient.any()) for gradient in gates)

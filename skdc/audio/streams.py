@@ -38,7 +38,7 @@ class _Frame(NamedTuple):
     n_samples: int
 
 
-class Stream(soundfile.SoundFile):  # type: ignore[misc]
+class Stream(soundfile.SoundFile):
     """An audio file that is read from front to back."""
 
     def seekable(self) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 __all__ = ["move_network", "survive_forks"]
 
+Network = TypeVar("Network", bound=nn.Module)
+
 _moving = threading.Lock()
 
 
-def move_network(network: nn.Module, device: torch.device) -> nn.Module:
+def move_network(network: Network, device: torch.device) -> Network:
     """Bring a network to a device, if it is not there already.
 
     Several threads may use one network: while torch moves it, it has no weights for moments, even
