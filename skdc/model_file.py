@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,12 +95,10 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
     The names are always the same, so that a program takes up what one that was killed has left.
     The lock tells such a file, which nobody holds, from that of a program that is still writing.
     """
-    for number in count():
-        temporary = _temporary_name(path, number)
-        descriptor = _lock(temporary, os.O_CREAT)
-        if descriptor is not None:
-            os.ftruncate(descriptor, 0)
-            break
+    number = 0
+    while (descriptor := _lock(temporary := _temporary_name(path, number), os.O_CREAT)) is None:
+        number += 1
+    os.ftruncate(descriptor, 0)
     # Those of several programs that were killed while they wrote to one target.
     while fcntl and os.path.lexists(other := _temporary_name(path, number := number + 1)):
         held = _lock(other, 0)

@@ -34,9 +34,9 @@ __all__ = [
 
 _FORMAT = 1
 _LARGEST_SEED = 2**32 - 1
-# What reading a file raises that states something else than it should.
+# The errors of reading a file whose statements are wrong.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-# What the weights of a network are good for.
+# Parameters that the weights of a network are valid for; changing them needs another fit.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")
 # What a separation depends on besides the weights and the number of sources.
 SEPARATION_PARAMETERS = (*_FIXED_PARAMETERS, "activity_threshold_db", "clusterer", "mask")
@@ -148,7 +148,7 @@ class PersistenceMixin(BaseEstimator):
                 f"expected a separator of format {_FORMAT}"
             )
         parameters = restored_parameters(header["parameters"])
-        # Of those that belong to a place, a file must not name, say, the checkpoint to write to.
+        # A file must not set what belongs to a place, such as the checkpoint to write to.
         known = {k: v for k, v in self.get_params(deep=False).items() if k not in LOCAL_PARAMETERS}
         if unknown := [name for name in parameters if name not in known]:
             raise ValueError(f"it has the unknown parameters {', '.join(unknown)}")

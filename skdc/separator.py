@@ -404,7 +404,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         survive_forks()
         parameters = self.get_params(deep=False) | changes
         device = resolve_device(self.device)
-        # A network of its own, so that training that breaks off leaves the fitted one as it was.
+        # A new network, so that training that fails leaves the fitted one as it was.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
             torch.default_generator.manual_seed(seed)

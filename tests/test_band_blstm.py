@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from test_training import (
     make_network,
     without_time,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from skdc import DeepClusteringSeparator
 from skdc.network import BLSTM, BandBLSTM, Trunk, TrunkModule
@@ -259,7 +259,8 @@ def test_wrong_parameters_are_refused_before_any_work(
     for place in ("check_pairs", "check_recordings"):
         monkeypatch.setattr(f"skdc.separator.{place}", None)  # calling it would be a TypeError
     separator = make_separator(trunk=trunk, **changes)
-    for work in (separator.fit, separator.partial_fit, separator.fit_recordings):
+    ways: list[Any] = [separator.fit, separator.partial_fit, separator.fit_recordings]
+    for work in ways:
         with pytest.raises(ValueError, match=message):
             work(MIXTURES, SOURCES)  # type: ignore[arg-type]
 

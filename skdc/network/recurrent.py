@@ -10,8 +10,8 @@ from skdc.network.kernels.lstm import train_lstm
 
 __all__ = ["TrunkLSTM"]
 
-# Units of a layer from which `train_lstm` is faster than torch's LSTM. Of the latter's time in
-# bfloat16 it takes 1.1 times as much with 300, 0.6 to 0.9 with 512 and 0.6 to 0.8 with 600.
+# Units of a layer from which `train_lstm` is faster than torch's LSTM. In bfloat16 it takes 1.1
+# times the time of torch's with 300 units, 0.6 to 0.9 times with 512, 0.6 to 0.8 times with 600.
 _WIDE = 512
 
 

@@ -394,9 +394,9 @@ def _plus_plus(
     mass = weights  # broadcasts to (n_init, n_points)
     starts: list[Tensor] = []
     for _ in range(n_clusters):
-        # Of exponential waiting times with rates `mass`, the shortest belongs to each point with a
-        # probability in proportion to its mass. They are drawn on the CPU, so that a seed gives
-        # the same starts on every device.
+        # Where every point waits for an exponential time with rate `mass`, the probability that a
+        # point is the first is proportional to its mass. The times are drawn on the CPU, so that a
+        # seed gives the same starts on every device.
         clocks = torch.empty(nearest.shape, device="cpu").exponential_(generator=generator)
         clocks = clocks.to(points.device)
         start = points[(mass / clocks).argmax(1)]  # (n_init, embedding_dim)

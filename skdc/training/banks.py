@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-# What is drawn and counted is on the CPU, whatever torch's default device is.
+# Random numbers and counts are on the CPU, whatever torch's default device is.
 _EXACT: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
 
@@ -302,7 +302,7 @@ class SourceBank:
         with ArrayStore(on_disk) as store:
             for indices in by_speaker.values():
                 length, power = 0, torch.zeros(self.framing.n_bins, **_EXACT)
-                # Each is taken out once: they may be read from files.
+                # Each recording is accessed once, because that may read a file.
                 for recording in (self._levelled(sources[i], sample_rate) for i in indices):
                     if recording is not None:
                         store.append(recording)

@@ -86,7 +86,7 @@ class _ActiveProjection(torch.autograd.Function):
         biases = bias.to(states.dtype).view(n_bins, dim)
         rows = _rows(states)
         chosen = active.flatten(0, 1)  # (n_rows, n_bins)
-        # Where in the vectors that are computed each bin has its own.
+        # Row of each active bin's vector among the computed vectors.
         place = chosen.new_empty(chosen.shape, dtype=torch.int64)
         groups, n_vectors = [], 0
         step = -(-len(chosen) // _FRAME_COUNTS)
@@ -125,7 +125,8 @@ class _ActiveProjection(torch.autograd.Function):
             by_vectors.index_copy_(0, own, gradient)
         # These are sums over many groups, which half precision would round too much.
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
-        # Not like the states, which may lie in memory in another order: the rows must be views.
+        # Not `zeros_like`: the states may be stored in another order of axes, and `_rows` has to
+        # give a view of this tensor.
         by_states = states.new_zeros(states.shape, dtype=exact_dtype)
         by_rows = _rows(by_states)
         weight_dtype, bias_dtype = ctx.dtypes
