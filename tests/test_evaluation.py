@@ -36,6 +36,7 @@ from skdc.evaluation.tables import (
     read_rows,
     score_values,
 )
+from skdc.exceptions import AudioWarning
 from skdc.protocols import FolderMixture, ProtocolMixture
 
 mpl.use("agg")
@@ -320,12 +321,12 @@ def test_mixtures_that_cannot_be_scored(
     write_audio(tmp_path / "tree" / "s2" / "m2.wav", np.zeros(2400), 8000)
     path = tmp_path / "scores.csv"
     for _ in range(2):
-        with pytest.warns(AudioWarning, match="^1 of 4 mixtures have a silent source.*out: m2$"):
+        with pytest.warns(AudioWarning, match=r"^1 of 4 mixtures have a silent source.*out: m2$"):
             rows = evaluate_model(model, benchmark_, csv_path=path)
         assert [row["mixture_id"] for row in rows] == ["m0", "m1", "m3"]
         assert rows_in(path) == rows
     alone = Benchmark("wsj0-2mix", "tt", benchmark_.items[2:3])
-    with pytest.raises(ValueError, match="^1 of 1 mixtures have a silent source"):
+    with pytest.raises(ValueError, match=r"^1 of 1 mixtures have a silent source"):
         evaluate_model(model, alone)
     (tmp_path / "tree" / "s2" / "m2.wav").unlink()
     with pytest.raises(FileNotFoundError, match=r"no audio file at '.*m2\.wav'"):

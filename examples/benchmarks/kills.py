@@ -2,8 +2,8 @@
 
 Kills ``skdc train``, ``separate``, ``evaluate`` and ``make``, every second time within a write:
 the process may write so many bytes and no more to a file chosen at random, and dies of the next
-one. The others are killed from outside at a random moment. Then checks that what is there is whole,
-runs the same command again, and compares with a run that nobody killed. Not for Windows.
+one. The others are killed from outside at a random moment. Then checks that what is there is
+whole, runs the same command again, and compares with a run that nobody killed. Not for Windows.
 
 Run: ``python examples/benchmarks/kills.py --kills 200``
 """
@@ -74,8 +74,16 @@ def make_model() -> None:
     """Train the model of the commands that need one."""
     sources = np.random.default_rng(1).standard_normal((3, 2, 640)).astype(np.float32)
     DeepClusteringSeparator(
-        embedding_dim=4, hidden_size=8, n_layers=1, win_length=64, hop_length=16,
-        segment_frames=20, batch_size=4, max_epochs=1, device="cpu", random_state=0,
+        embedding_dim=4,
+        hidden_size=8,
+        n_layers=1,
+        win_length=64,
+        hop_length=16,
+        segment_frames=20,
+        batch_size=4,
+        max_epochs=1,
+        device="cpu",
+        random_state=0,
     ).fit(sources.sum(axis=1), sources).save("model.safetensors")
 
 

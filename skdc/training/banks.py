@@ -353,7 +353,9 @@ class SourceBank:
         speakers = torch.multinomial(chances, self._max_sources, generator=generator)
         if self._similar is None or self._max_sources == 1:
             return speakers
-        is_similar = torch.rand(n_mixtures, generator=generator, device="cpu") < self.mixing.similar_share
+        is_similar = (
+            torch.rand(n_mixtures, generator=generator, device="cpu") < self.mixing.similar_share
+        )
         near = self._chances * self._similar[speakers[:, 0]]
         others = torch.multinomial(near, self._max_sources - 1, generator=generator)
         speakers[:, 1:] = torch.where(is_similar[:, None], others, speakers[:, 1:])
