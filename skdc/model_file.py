@@ -7,6 +7,7 @@ disk fills half-way.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -149,12 +150,16 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _cannot_write(path: Path, error: OSError) -> OSError:
     """Say which file could not be written, with what libraries hide of the reason."""
-    text = f"cannot write {str(path)!r}: {error.strerror or error}{_room(path.parent)}"
+    text = (
+        f"cannot write {str(path)!r}: {error.strerror or error}{_folder_fault(path.parent, error)}"
+    )
     return OSError(error.errno, text) if error.errno else OSError(text)
 
 
-def _room(folder: Path) -> str:
-    """Say that a disk is full, which not all writers tell."""
+def _folder_fault(folder: Path, error: OSError) -> str:
+    """Say what is wrong with a folder; not all writers tell that a disk is full."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"; the folder {str(folder.absolute())!r} cannot be written to"
     try:
         is_full = os.statvfs(folder).f_bavail == 0
     except (AttributeError, OSError):
@@ -264,6 +269,8 @@ def read_tensors(
             if len(names) > _MOST_TENSORS:
                 raise ValueError(f"it holds {len(names)} tensors, more than {_MOST_TENSORS}")
             metadata = file.metadata() or {}
+            if unknown := sorted(metadata.keys() - {_HEADER_KEY, _DIGEST_KEY}):
+                raise ValueError(f"its header has the unknown entry {unknown[0]!r}")
             text = metadata[_HEADER_KEY]
             if text.count("[") + text.count("{") > _MOST_PARTS:
                 raise ValueError(f"its header has more than {_MOST_PARTS} lists and objects")

@@ -308,3 +308,56 @@ def test_processes_that_were_started_in_another_folder(
         noise(f"{seed}.wav", 16000, 12000, seed=seed)
     assert main(["separate", "0.wav", "1.wav", "-o", "out", "--model", model, "--jobs", "2"]) == 0
     assert len(list(Path("out").iterdir())) == 4
+
+
+# going on
+
+
+def test_skips_what_is_done(model: str, capsys: Capture) -> None:
+    for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
+        noise(f"in/{name}")
+    command = ["separate", "in", "-o", "out", "--model", model, "--skip-existing"]
+    assert main(command) == 0
+    whole = {name: Path("out", name).read_bytes() for name in tree("out")}
+    Path("out/a-1.wav").unlink()
+    Path("out/b-2.wav").unlink()
+    Path("out/c-1.wav").write_bytes(whole["c-1.wav"][:2000])
+    kept = Path("out/d-1.wav").stat()
+    capsys.readouterr()
+    assert main(command) == 0
+    said, errors = capsys.readouterr()
+    assert [line.split(" -> ")[0] for line in said.splitlines()] == [
+        str(Path("in", f"{name}.wav")) for name in "abc"
+    ]
+    assert errors.splitlines()[0] == "1 of 4 files are separated already"
+    assert {name: Path("out", name).read_bytes() for name in tree("out")} == whole
+    assert Path("out/d-1.wav").stat().st_mtime_ns == kept.st_mtime_ns
+    assert main(command) == 0
+    assert capsys.readouterr() == ("", "4 of 4 files are separated already\n")
+
+
+def test_the_first_source_tells_that_all_are_there(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where their number was not known: a run that stops leaves no first file."""
+    noise("a.wav")
+    written = []
+
+    def stop_after_one(path: Path, *args: Any, **kwargs: Any) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_audio(path, *args, **kwargs)
+
+    command = ["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing"]
+    monkeypatch.setattr("skdc.datasets.write_audio", stop_after_one)
+    assert main([*command, "--n-sources", "3"]) == 130
+    assert written == ["a-3.wav"]
+    monkeypatch.setattr("skdc.datasets.write_audio", write_audio)
+    assert main([*command, "--n-sources", "auto"]) == 0
+    assert "a-1.wav" in tree("out")
+
+
+def test_skips_or_overwrites(model: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing", "--force"])

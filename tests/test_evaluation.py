@@ -321,7 +321,7 @@ def test_mixtures_that_cannot_be_scored(
     write_audio(tmp_path / "tree" / "s2" / "m2.wav", np.zeros(2400), 8000)
     path = tmp_path / "scores.csv"
     for _ in range(2):
-        with pytest.warns(AudioWarning, match="^1 of 4 mixtures have a silent source.*out: m2$"):
+        with pytest.warns(AudioWarning, match=r"^1 of 4 mixtures have a silent source.*out: m2$"):
             rows = evaluate_model(model, benchmark_, csv_path=path)
         assert [row["mixture_id"] for row in rows] == ["m0", "m1", "m3"]
         assert rows_in(path) == rows

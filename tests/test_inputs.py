@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_separator
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 import skdc
 from skdc import DeepClusteringSeparator
 from skdc.datasets import AudioFiles, AudioSources, write_audio
+from skdc.exceptions import AudioWarning
 from skdc.inputs import AudioFormat, check_mixtures, check_pairs, check_recordings, read_samples
 from skdc.inputs.waveforms import scale_samples
 from skdc.preprocessing import PreEmphasis
@@ -205,3 +206,65 @@ def test_lengths_of_a_format_are_those_of_its_audio(input_rate: int | None) -> N
     audio.check_duration("X", shortest)
     with pytest.raises(ValueError, match=rf"X has {shortest - 1} samples; at least \d+ \(one win"):
         audio.check_duration("X", shortest - 1)
+
+
+# -- offset ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [0.3, 1, 30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_an_offset_changes_nothing_but_the_offset(times: float, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    sources = rng.standard_normal((2, 4000)) / 100
+    sources -= sources.mean(axis=1, keepdims=True)
+    if dtype is np.int16:
+        sources = np.rint(sources * 2**15) / 2**15
+    offset = np.rint(times * 0.014 * 2**15) / 2**15
+
+    def as_type(samples: Array) -> Any:
+        return (samples * 2**15).astype(dtype) if dtype is np.int16 else samples.astype(dtype)
+
+    X, moved = as_type(sources.sum(axis=0)), as_type(sources.sum(axis=0) + offset)
+    separator = make_separator(win_length=256, hop_length=64).fit(MIXTURES, SOURCES)
+    plain, found = separator.predict(X), separator.predict(moved)
+    assert_allclose(found, plain + offset / 2, atol=2e-5 * max(1, times))
+    full_scale = 2**15 if dtype is np.int16 else 1
+    assert_allclose(found.sum(axis=0), moved / full_scale, atol=1e-6 * max(1, times))
+    y = as_type(sources + offset / 2)
+    assert separator.score(moved, y) == pytest.approx(
+        separator.score(X, as_type(sources)), abs=0.1
+    )
+    clean, other = (check_recordings([x], None, AudioFormat())[0] for x in (X, moved))
+    assert_allclose(other, clean, atol=2e-4 * max(1, times))
+
+
+def test_a_constant_is_silence() -> None:
+    with pytest.warns(AudioWarning, match="X is silent"):
+        assert_array_equal(
+            make_separator().fit(MIXTURES, SOURCES).predict(np.full(640, 0.5)).sum(axis=0),
+            np.full(640, 0.5, np.float32),
+        )
+    with pytest.raises(ValueError, match=r"X\[0\] is silent: all its samples are the same, 0.5"):
+        check_pairs(np.full((1, 640), 0.5), SOURCES[:1], AudioFormat())
+
+
+# -- mixtures and the sum of their sources --------------------------------------------------------
+
+
+def test_mixtures_that_are_no_sum_are_told_of() -> None:
+    noise = np.random.default_rng(1).standard_normal(MIXTURES.shape)
+    message = r"^X\[0\] and 3 more have more than the sum of the sources in y, such as noise"
+    with pytest.warns(AudioWarning, match=message + ".*set remix=False to train on X"):
+        make_separator().fit(MIXTURES + 0.5 * noise, SOURCES)
+    one = MIXTURES.copy()
+    one[2] += noise[2]
+    with pytest.warns(AudioWarning, match=r"^X\[2\] has more than the sum"):
+        make_separator().partial_fit(one, SOURCES)
+    # Without remixing the mixtures are used; the level of them does not matter.
+    separator = make_separator(remix=False).fit(MIXTURES + 0.5 * noise, SOURCES)
+    separator.score(MIXTURES + 0.5 * noise, SOURCES)
+    make_separator().fit(3 * MIXTURES, SOURCES)
+    long = np.random.default_rng(0).standard_normal((2, 2, 16000))
+    for use in (separator.fit, separator.score):
+        with pytest.warns(AudioWarning, match="X.* have nothing in common.*in the same order"):
+            use(long[::-1].sum(axis=1), long)

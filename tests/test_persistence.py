@@ -152,11 +152,11 @@ def test_a_save_that_fails_leaves_the_old_file(
 ) -> None:
     before = model_file.read_bytes()
 
-    def full_disk(tensors: Any, path: Path, **kwargs: Any) -> None:
-        path.write_bytes(b"half of it")
+    def full_disk(path: Path, content: bytes) -> None:
+        path.write_text("half of it")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("skdc.model_file.save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         fitted.save(model_file)
     assert model_file.read_bytes() == before

@@ -28,8 +28,6 @@ FloatArray = NDArray[np.float32]
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _UNBOUNDED = ("FLOAT", "DOUBLE")
 _MAX_CHANNELS = 64
-# What libsndfile gives as the length of a file that does not state it is near the largest int.
-_UNKNOWN_LENGTH = 2**62
 _LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
 _BLOCK_SAMPLES = 262_144
 
@@ -118,7 +116,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """
     with _opened(Path(path)) as streams:
         n_samples = sum(
-            stream.frames if stream.frames < _UNKNOWN_LENGTH else sum(map(len, _blocks(stream)))
+            stream.frames if stream.states_length() else sum(map(len, _blocks(stream)))
             for stream in streams
         )
         return streams[0].channels, n_samples, streams[0].samplerate

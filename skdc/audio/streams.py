@@ -48,6 +48,11 @@ class Stream(soundfile.SoundFile):
         """
         return False
 
+    def states_length(self) -> bool:
+        """Whether the header tells how much there is."""
+        # What libsndfile gives where it does not is near the largest integer.
+        return bool(self.frames < 2**62)
+
 
 def open_streams(path: Path) -> list[Stream]:
     """Open an audio file as one stream, or as several that follow each other.
@@ -76,9 +81,15 @@ def open_streams(path: Path) -> list[Stream]:
         data = path.read_bytes()
         frames = list(_mpeg_frames(data))
         held = sum(frame.n_samples for frame in frames)
-        if frames and abs(held - file.frames) > _PADDING_FRAMES * frames[0].n_samples:
-            file.close()
-            return [Stream(_with_length(data, frames))]
+        if frames:
+            is_tagged = any(tag in data[: frames[0].start] for tag in _TAGS)
+            padding = _PADDING_FRAMES * frames[0].n_samples if is_tagged else 0
+            if abs(held - file.frames) > padding:
+                file.close()
+                return [Stream(_with_length(data, frames))]
+    if file.states_length():
+        # As soundfile does before it reads; the decoder of MP3 rounds in another way without.
+        file.seek(0)
     return [file]
 
 

@@ -37,7 +37,7 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
     @overload
     def __getitem__(self, index: slice) -> list[NDArray[np.float32]]: ...
     def __getitem__(self, index: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
-        """Give a recording without offset and with a peak of 1: no level over- or underflows."""
+        """Give a recording without offset, at a peak of 1: no level over- or underflows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)

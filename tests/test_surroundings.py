@@ -1,0 +1,242 @@
+"""What surrounds the package may be as it likes: torch's default device, threads, forks, kills."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import errno
+import importlib
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from numpy.testing import assert_array_equal
+
+from skdc import model_file
+from skdc.audio import write_audio
+from skdc.model_file import atomic_path, read_tensors, write_tensors
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "examples" / "benchmarks"
+SOURCES = np.random.default_rng(0).standard_normal((4, 2, 640)).astype(np.float32)
+MIXTURES = SOURCES.sum(axis=1)
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs fork or file locks")
+
+
+# -- torch's default device -----------------------------------------------------------------------
+
+# Functions of torch that make tensors on the default device where none is named.
+FACTORIES = {
+    *("arange", "as_tensor", "asarray", "empty", "eye", "full", "hann_window", "linspace"),
+    *("logspace", "ones", "rand", "randint", "randn", "randperm", "scalar_tensor", "tensor"),
+    *("tril_indices", "triu_indices", "zeros", "Generator"),
+}
+# Networks are built where the caller says, as any module of torch.
+MAY_DEPEND = {"__init__"}
+
+
+def factories_without_device(path: Path) -> list[str]:
+    found = []
+
+    def visit(node: ast.AST, function: str) -> None:
+        if isinstance(node, ast.FunctionDef):
+            function = node.name
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "torch"
+            and node.func.attr in FACTORIES
+            and not any(word.arg in ("device", None) for word in node.keywords)
+            and not (node.func.attr == "Generator" and node.args)
+            and not (path.parent.name == "network" and function in MAY_DEPEND)
+        ):
+            found.append(f"{path.name}, line {node.lineno}: torch.{node.func.attr}")
+        for child in ast.iter_child_nodes(node):
+            visit(child, function)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), "")
+    return found
+
+
+def test_every_tensor_is_made_on_a_named_device() -> None:
+    found = [
+        text for path in (ROOT / "skdc").rglob("*.py") for text in factories_without_device(path)
+    ]
+    assert found == []
+
+
+DEFAULT_DEVICE = """
+import sys
+import numpy as np, torch
+sys.path[:0] = sys.argv[2:]
+from conftest import make_separator
+from skdc import DeepClusteringSeparator
+from skdc.training import DynamicMixing
+sources = np.random.default_rng(0).standard_normal((4, 2, 640)).astype(np.float32)
+mixtures = sources.sum(axis=1)
+def results():
+    mixing = DynamicMixing(speeds=(0.9, 1.1), similar_share=0.5)
+    for remix in (True, False, mixing):
+        separator = make_separator(remix=remix)
+        separator.fit(mixtures, sources, X_val=mixtures, y_val=sources)
+        yield separator.predict(mixtures)
+    yield separator.set_params(n_sources=None).predict_masks(mixtures)[0]
+    separator.set_params(n_sources=2, mask="binary").partial_fit(mixtures, sources)
+    yield np.float64(separator.score(mixtures, sources))
+    separator.save(sys.argv[1])
+    yield DeepClusteringSeparator.load(sys.argv[1], device="cpu").transform(mixtures)
+expected = list(results())
+torch.set_default_device("meta")
+for one, other in zip(expected, results(), strict=True):
+    np.testing.assert_array_equal(one, other)
+"""
+
+
+def test_the_default_device_of_torch_changes_nothing(tmp_path: Path) -> None:
+    # "meta" stands in for a GPU: what is made there has no values, and shows.
+    command = [sys.executable, "-c", DEFAULT_DEVICE, str(tmp_path / "model"), str(ROOT)]
+    done = subprocess.run([*command, str(ROOT / "tests")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# -- threads and forks ----------------------------------------------------------------------------
+
+
+def test_threads_share_a_separator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    assert importlib.import_module("threads").count_failures(200, 6).total() == 0
+
+
+@pytest.mark.parametrize("travel", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_separators_still_travel_after_use(travel: Any) -> None:
+    separator = make_separator().fit(MIXTURES, SOURCES)
+    expected = separator.predict(MIXTURES)
+    assert_array_equal(travel(separator).predict(MIXTURES), expected)
+
+
+@posix_only
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_forked_processes_can_separate() -> None:
+    separator = make_separator(hidden_size=64).fit(MIXTURES, SOURCES)
+    long = np.tile(MIXTURES[0], 50)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        separator.predict(long)
+        context: Any = multiprocessing.get_context("fork")
+        child = context.Process(target=separator.predict, args=(long,))
+        child.start()
+        child.join(60)
+        code = child.exitcode
+        child.kill()
+    finally:
+        torch.set_num_threads(n_threads)
+    assert code == 0
+
+
+# -- writes that are cut short --------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from skdc.model_file import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half of the n")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@posix_only
+def test_what_a_killed_program_has_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("old")
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, cwd=ROOT)
+    assert len(names(tmp_path)) == 2
+    # As two programs leave it that were killed while they wrote to one target.
+    (tmp_path / ".model.part1.safetensors").write_text("half of another")
+    assert path.read_text() == "old"
+    write_tensors(path, {"a": torch.ones(2)}, {})
+    assert names(tmp_path) == [path.name]
+    assert read_tensors(path)[0]["a"].tolist() == [1, 1]
+
+
+@posix_only
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as first:
+        first.write_text("first")
+        with atomic_path(path) as second:
+            second.write_text("second")
+            assert first != second
+        assert (path.read_text(), first.read_text()) == ("second", "first")
+        with atomic_path(path) as third:
+            third.write_text("third")
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_names_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 245 + ".txt")
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+@posix_only
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_text("old")
+    full = os.statvfs_result((4096, 4096, 10, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(model_file.os, "statvfs", lambda folder: full)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError  # as soundfile does where not all samples were written
+
+    monkeypatch.setattr("soundfile.write", fail)
+    message = rf"cannot write '{path}'.*the disk of the folder '{tmp_path}' is full"
+    with pytest.raises(OSError, match=message):
+        write_audio(path, np.zeros(100), 8000)
+    assert names(tmp_path) == ["a.wav"]
+    assert path.read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*args: Any) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(model_file.os, "open", read_only)
+    message = rf"cannot write '.*model': Read-only file system; the folder '{tmp_path}' cannot"
+    with pytest.raises(OSError, match=message) as e:
+        write_tensors(tmp_path / "model", {}, {})
+    assert e.value.errno == errno.EROFS
+    assert names(tmp_path) == []
+
+
+@posix_only
+def test_killed_commands_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a process of its own: one that has computed cannot be forked into others with threads.
+    command = [sys.executable, str(BENCHMARKS / "kills.py"), "--kills", "4", "--commands"]
+    done = subprocess.run(
+        [*command, "separate", "make"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 half-written, 0 leftovers, 0 other results" in done.stdout
