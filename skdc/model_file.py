@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
         held = _lock(other, 0)
         if held is not None:
             _remove(other, held)
-    return temporary, cast(int, descriptor)
+    return temporary, descriptor
 
 
 def _lock(temporary: Path, flags: int) -> int | None:

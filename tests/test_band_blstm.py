@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from test_training import (
     make_network,
     without_time,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from skdc import DeepClusteringSeparator
 from skdc.network import BLSTM, BandBLSTM, Trunk, TrunkModule
@@ -262,7 +262,7 @@ def test_wrong_parameters_are_refused_before_any_work(
     ways: list[Any] = [separator.fit, separator.partial_fit, separator.fit_recordings]
     for work in ways:
         with pytest.raises(ValueError, match=message):
-            work(MIXTURES, SOURCES)  # type: ignore[arg-type]
+            work(MIXTURES, SOURCES)
 
 
 def test_building_refuses_too() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from references.first_format import SETTINGS, make_sources  # type: ignore[attr-defined]
+from references.first_format import SETTINGS, make_sources
 
 from skdc import DeepClusteringSeparator, load_pretrained, make_mixtures
 from skdc.datasets import load_sample_clips, load_sample_mixture

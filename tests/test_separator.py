@@ -257,7 +257,7 @@ def test_sound_that_is_not_clipped_does_not_warn(separator: DeepClusteringSepara
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tone = np.sin(np.arange(800) / 5)
-        separator.predict([tone, np.sign(tone), np.ones(800), np.eye(800)[400]])
+        separator.predict([tone, np.sign(tone), np.eye(800)[400]])
 
 
 def test_one_window_is_enough(separator: DeepClusteringSeparator) -> None:

@@ -20,7 +20,6 @@ import torch
 from conftest import make_separator
 from numpy.testing import assert_array_equal
 
-from skdc import model_file
 from skdc.audio import write_audio
 from skdc.model_file import atomic_path, read_tensors, write_tensors
 
@@ -201,7 +200,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path = tmp_path / "a.wav"
     path.write_text("old")
     full = os.statvfs_result((4096, 4096, 10, 0, 0, 0, 0, 0, 0, 255))
-    monkeypatch.setattr(model_file.os, "statvfs", lambda folder: full)
+    monkeypatch.setattr(os, "statvfs", lambda folder: full)
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError  # as soundfile does where not all samples were written
@@ -220,7 +219,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     def read_only(*args: Any) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(model_file.os, "open", read_only)
+    monkeypatch.setattr(os, "open", read_only)
     message = rf"cannot write '.*model': Read-only file system; the folder '{tmp_path}' cannot"
     with pytest.raises(OSError, match=message) as e:
         write_tensors(tmp_path / "model", {}, {})
