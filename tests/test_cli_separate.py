@@ -341,7 +341,7 @@ def test_the_first_source_tells_that_all_are_there(
 ) -> None:
     """Also where their number was not known: a run that stops leaves no first file."""
     noise("a.wav")
-    written: list[Path] = []
+    written: list[str] = []
 
     def stop_after_one(path: Path, *args: Any, **kwargs: Any) -> None:
         if written:
