@@ -392,7 +392,7 @@ def test_silence_is_kept_and_told() -> None:
 
 def test_resampled_mixtures() -> None:
     audio = AudioFormat(AUDIO.framing, 8000, 16000)
-    checked = check_mixtures(np.ones((2, 1600)), audio)
+    checked = check_mixtures(np.sin(np.arange(3200.0)).reshape(2, 1600), audio)
     assert [len(waveform) for waveform in checked.waveforms] == [800, 800]
     sources = np.ones((3, 800), np.float32)
     assert checked.restore(0, sources, audio).shape == (3, 1600)
