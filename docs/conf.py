@@ -46,6 +46,12 @@ autosummary_context = {
         name: importlib.import_module(name).__all__ for name in listed if find_spec(name)
     }
 }
+# Readers and writers of files stand in skdc.datasets too, under the names that they had first.
+# They are described once.
+in_audio = autosummary_context["public_names"]["skdc.audio"]
+autosummary_context["public_names"]["skdc.datasets"] = [
+    name for name in autosummary_context["public_names"]["skdc.datasets"] if name not in in_audio
+]
 autosummary_ignore_module_all = False
 autodoc_typehints = "none"  # the docstrings have them
 numpydoc_show_class_members = False

@@ -23,8 +23,8 @@ from skdc.parameters import (
     restored_parameters,
     stored_parameters,
 )
-from skdc.training import History
 from skdc.training.checkpoint import history_from_json, history_to_json
+from skdc.training.trainer import History
 
 __all__ = [
     "SEPARATION_PARAMETERS",

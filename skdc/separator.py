@@ -48,9 +48,10 @@ from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.signal import Framing
-from skdc.training import DynamicMixing, History, SourceBank, make_bank, train
+from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
+from skdc.training.trainer import History
 
 __all__ = ["DeepClusteringSeparator"]
 
