@@ -306,7 +306,7 @@ def check_mixtures(
     --------
     >>> import numpy as np
     >>> from skdc.inputs import AudioFormat, check_mixtures
-    >>> checked = check_mixtures(np.full(8000, -0.25), AudioFormat())
+    >>> checked = check_mixtures(np.tile([0.25, -0.25], 4000), AudioFormat())
     >>> checked.peaks, checked.container
     ([0.25], 'single')
     """
