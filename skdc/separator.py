@@ -539,6 +539,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             mask=self.mask,
             seed=self._seed,
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
+            sample_rate=self.sample_rate,
         )
 
     def _progress(self, items: Iterable[Item], n_items: int) -> Iterator[Item]:

@@ -14,6 +14,7 @@ from skdc.network.blstm import BLSTM
 from skdc.network.heads import BinHead
 from skdc.network.interface import State, Trunk
 from skdc.network.registry import trunk_from_dict, trunk_to_dict
+from skdc.network.voice import VoiceHead
 
 __all__ = ["EmbeddingNetwork", "NetworkConfig"]
 
@@ -24,6 +25,7 @@ _SIZES = {
     "hidden_size": (1, 100_000),
     "n_layers": (1, 100),
     "n_masks": (0, 100),
+    "voice_dim": (0, 10_000),
 }
 
 
@@ -47,6 +49,9 @@ class NetworkConfig:
         What lies between the features and the heads.
     n_masks : int, default=0
         Masks of the mask head, which objectives such as mask inference train; 0 for no such head.
+    voice_dim : int, default=0
+        Length of the vectors of the voice head, which tells talkers of long recordings apart; 0
+        for no such head.
 
     Examples
     --------
@@ -65,6 +70,7 @@ class NetworkConfig:
     bidirectional: bool = True
     trunk: Trunk = field(default_factory=BLSTM)
     n_masks: int = 0
+    voice_dim: int = 0
 
     def __post_init__(self) -> None:
         # A search over np.arange gives NumPy's numbers, which torch's layers refuse.
@@ -153,6 +159,11 @@ class EmbeddingNetwork(nn.Module):
         self.embed = BinHead(self.trunk.bands, self.trunk.width, config.embedding_dim)
         self.mask_head = (
             BinHead(self.trunk.bands, self.trunk.width, config.n_masks) if config.n_masks else None
+        )
+        self.voice_head = (
+            VoiceHead(self.trunk.bands, self.trunk.width, config.voice_dim)
+            if config.voice_dim
+            else None
         )
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import Any
+from functools import partial
+from itertools import chain, groupby, islice
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.base import clone
@@ -14,9 +16,10 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.network import EmbeddingNetwork
-from skdc.separation import windows
+from skdc.separation.activity import quieten
 from skdc.separation.clustering import assign, find_centroids, soft_assign
-from skdc.separation.windows import Window
+from skdc.separation.evidence import Clue, Stretch, identify, take_clue
+from skdc.separation.stretches import Piece, crossfade, spans, stitch
 from skdc.signal import Framing
 
 __all__ = ["Separator"]
@@ -24,11 +27,25 @@ __all__ = ["Separator"]
 # Both were chosen on held-out mixtures: there 2 is 0.1 dB better than 3, and better than 1.5.
 _SOFT_MASK_SHARPNESS = 2.0
 _COUNT_PROBES = 5
+# Recordings up to this are one stretch; longer ones are cut, so that who is alone for a while is
+# not taken for two. In a second, it shows who is silent.
+_LONGEST_WHOLE_S = 30.0
+_STRETCH_S = 10.0
+_OVERLAP_S = 2.5
+_SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 16_384
 
 
-Projection = tuple[Tensor, Tensor, Tensor | None]
+class Projection(NamedTuple):
+    """What the network gives for a stretch of a mixture."""
+
+    spectrogram: Tensor  # (frames, bins)
+    states: Tensor  # (1, frames, bands, width)
+    vectors: Tensor  # (frames, bins, dim), along each bin's embedding
+    masks: Tensor | None  # (masks, frames, bins), of the mask head
+
+
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Separator:
     clusterer : scikit-learn clusterer, optional
         What groups the embeddings instead of k-means; cloned for each mixture. Where it has a
         `random_state` of None, `seed` takes its place.
+    sample_rate : int, default=8000
+        Rate of the mixtures, Hz: long ones are cut into stretches of some seconds.
 
     Examples
     --------
@@ -71,6 +90,7 @@ class Separator:
     mask: str = "soft"
     seed: int = 0
     clusterer: Any = None
+    sample_rate: int = 8000
 
     def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
         """Embed every bin of mixtures.
@@ -85,8 +105,8 @@ class Separator:
         float32 Tensor of shape (n_frames, n_bins, embedding_dim)
             Unit norm; on the network's device.
         """
-        for _, vectors, _ in self._projections(mixtures):
-            yield functional.normalize(vectors.float(), dim=-1)
+        for projection in self._projections(mixtures):
+            yield functional.normalize(projection.vectors.float(), dim=-1)
 
     def labels(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -121,8 +141,11 @@ class Separator:
         float32 Tensor of shape (n_sources, n_frames, n_bins)
             Sums to 1 in every bin.
         """
-        for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
-            yield windows.stitch(parts, self.framing.frame_count(len(mixture)))
+        counts = list(islice(n_sources, len(mixtures)))
+        found = self.stretches(mixtures, counts)
+        for mixture, count, parts in zip(mixtures, counts, found, strict=True):
+            pieces = self._assigned(parts, count, lambda stretch, masks: masks)
+            yield stitch(pieces, self.framing.frame_count(len(mixture)))
 
     def separate(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -140,41 +163,102 @@ class Separator:
         float32 Tensor of shape (n_sources, n_samples)
             With the mixture's scale; sums to it.
         """
-        for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
-            yield windows.crossfade(self._pieces(mixture, parts), len(mixture))
-
-    def _pieces(
-        self, mixture: Tensor, parts: Iterable[Window]
-    ) -> Iterator[tuple[int, int, Tensor]]:
-        """First sample, overlap in samples and sources of each window of a mixture."""
         hop = self.framing.hop_length
-        for window in parts:
-            masked = signal.apply_masks(window.masks, window.spectrogram)
-            n_samples = len(
-                self._segment(mixture, window.start, window.start + len(window.spectrogram))
+        counts = list(islice(n_sources, len(mixtures)))
+        found = self.stretches(mixtures, counts)
+        for mixture, count, parts in zip(mixtures, counts, found, strict=True):
+            pieces = self._assigned(parts, count, partial(self._sources, mixture))
+            yield crossfade(
+                ((start * hop, (overlap - 1) * hop, piece) for start, overlap, piece in pieces),
+                len(mixture),
             )
-            sources = self.framing.istft(masked, n_samples)
-            yield window.start * hop, (window.overlap - 1) * hop, sources
 
-    def _windows(
-        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
-    ) -> Iterator[Iterator[Window]]:
-        """Masks of the windows of each mixture, linked; to be taken in this order."""
-        spans = [list(windows.spans(self.framing.frame_count(len(x)))) for x in mixtures]
+    def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
+        masked = signal.apply_masks(masks, stretch.spectrogram)
+        stop = stretch.start + len(stretch.spectrogram)
+        return self.framing.istft(masked, len(self._segment(mixture, stretch.start, stop)))
+
+    def stretches(
+        self, mixtures: Sequence[Tensor], n_clusters: Iterable[int | None]
+    ) -> Iterator[Iterator[Stretch]]:
+        """Cut mixtures into stretches, and cluster each by itself.
+
+        Parameters
+        ----------
+        mixtures : sequence of Tensor of shape (n_samples,)
+        n_clusters : iterable of int or None
+            Clusters of each stretch of a mixture; None estimates their number.
+
+        Yields
+        ------
+        iterator of Stretch
+            Those of a mixture, a single one where it is short; to be taken in this order.
+        """
+        cut = [list(self._spans(self.framing.frame_count(len(x)))) for x in mixtures]
         projections = self._projections(
             self._segment(mixture, start, stop)
-            for mixture, cuts in zip(mixtures, spans, strict=True)
+            for mixture, cuts in zip(mixtures, cut, strict=True)
             for start, stop, _ in cuts
         )
-        for mixture, cuts, count in zip(mixtures, spans, n_sources, strict=False):
+        for mixture, cuts, count in zip(mixtures, cut, n_clusters, strict=False):
             if len(cuts) > 1 and count is None and self.mask != "head":
-                # The largest number that is found in some of the windows, because a speaker may
-                # begin late.
-                probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
-                parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
-                count = max(len(self._centroids(*part[:2], None)) for part in parts)
+                count = self._most_clusters(mixture, cuts)
             self._check_count(count)
-            yield self._linked(cuts, count, projections)
+            yield self._clustered(cuts, count, projections)
+
+    def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
+        if n_frames <= self._frames(_LONGEST_WHOLE_S):
+            return [(0, n_frames, 0)]
+        return spans(n_frames, self._frames(_STRETCH_S), self._frames(_OVERLAP_S))
+
+    def _frames(self, seconds: float) -> int:
+        return round(seconds * self.sample_rate / self.framing.hop_length)
+
+    def _most_clusters(self, mixture: Tensor, cuts: Sequence[tuple[int, int, int]]) -> int:
+        """Give the most sources that are found in one of some stretches, but at least two.
+
+        A voice that two clusters share is found out later; two voices in a cluster are not.
+        """
+        probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
+        parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
+        return max(2, *(len(self._centroids(p.spectrogram, p.vectors, None)) for p in parts))
+
+    def _assigned(
+        self,
+        parts: Iterator[Stretch],
+        n_sources: int | None,
+        make: Callable[[Stretch, Tensor], Tensor],
+    ) -> Iterator[Piece]:
+        """Make something of the masks of each stretch, and put it where its voices belong."""
+        first = next(parts)
+        if (second := next(parts, None)) is None:
+            # A recording of a single stretch is as its clusters are.
+            yield 0, 0, make(first, first.masks)
+            return
+        head = self.network.voice_head
+        clues: list[Clue] = []
+        pieces: deque[Piece] = deque()
+        before: Tensor | None = None
+        for stretch in chain([first, second], parts):
+            masks, energy = quieten(stretch.masks, stretch.spectrogram, self._frames(_SILENCE_S))
+            if before is not None:
+                before = before[:, before.shape[1] - stretch.overlap :]
+            clues.append(take_clue(stretch, energy, before, head))
+            pieces.append((stretch.start, stretch.overlap, make(stretch, masks)))
+            before = stretch.masks
+        voices = identify(
+            clues,
+            n_sources,
+            self.framing.hop_length / self.sample_rate,
+            has_head=head is not None,
+            seed=self.seed,
+        )
+        n_voices = n_sources or 1 + max(int(own.max()) for own in voices)
+        for own in voices:
+            start, overlap, values = pieces.popleft()
+            placed = values.new_zeros(n_voices, *values.shape[1:])
+            place = torch.from_numpy(own).to(values.device)
+            yield start, overlap, placed.index_add_(0, place, values)
 
     def _check_count(self, n_sources: int | None) -> None:
         head = self.network.mask_head
@@ -184,29 +268,26 @@ class Separator:
                 f"n_sources={head.n_outputs}, or mask='soft' for any number of sources"
             )
 
-    def _linked(
+    def _clustered(
         self,
         cuts: Iterable[tuple[int, int, int]],
-        n_sources: int | None,
+        n_clusters: int | None,
         projections: Iterator[Projection],
-    ) -> Iterator[Window]:
-        previous: Window | None = None
+    ) -> Iterator[Stretch]:
         # The cuts come first in zip, so that no projection of the next mixture is taken.
-        for (start, _, overlap), (spectrogram, vectors, heard) in zip(
+        for (start, _, overlap), (spectrogram, states, vectors, heard) in zip(
             cuts, projections, strict=False
         ):
             if heard is not None:
                 masks = heard
                 centroids = _attractors(spectrogram, vectors, masks)
             else:
-                centroids = self._centroids(spectrogram, vectors, n_sources)
+                centroids = self._centroids(spectrogram, vectors, n_clusters)
                 if self.mask == "binary":
                     masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
                 else:
                     masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
-            window = Window(start, overlap, masks, centroids, spectrogram)
-            previous = window if previous is None else windows.link(previous, window)
-            yield previous
+            yield Stretch(start, overlap, spectrogram, states, masks, centroids)
 
     def _centroids(self, spectrogram: Tensor, vectors: Tensor, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -221,9 +302,9 @@ class Separator:
 
     @torch.no_grad()
     def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
-        """Give the spectrogram of each segment, a vector along each bin's embedding, and masks.
+        """Give the spectrogram of each segment, and what the network gives for it.
 
-        The masks are those of the mask head, None where another kind is asked for.
+        Masks are None where those of the mask head are not asked for.
 
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
         each gets what it would get alone. The layer after it would round differently for all of
@@ -240,7 +321,7 @@ class Separator:
                     with self.autocast():
                         vectors = self.network.embed(own_states).squeeze(0)
                         masks = self._head_masks(own_states) if self.mask == "head" else None
-                    yield spectrogram, vectors, masks
+                    yield Projection(spectrogram, own_states, vectors, masks)
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:

@@ -1,0 +1,248 @@
+"""Whether long recordings keep who is who: conversations of two people, made of a corpus.
+
+Run: ``python examples/benchmarks/conversations.py SPEECH --split valid --minutes 10``
+
+SPEECH is a folder of recordings with `utterances.csv`, whose table has the columns split, speaker,
+sex, path. Each kind of conversation is made for pairs of f+m, m+m and f+f. The utterances of a
+speaker are joined in an order drawn anew each time they are through.
+
+A row is one recording. It is compared to its references in blocks of 5 s: a block is in the wrong
+output where more of its energy would be right the other way round, and a swap is a change from
+right to wrong or back. The leak is what is heard in the output of who is silent for 5 s or more,
+in dB relative to the mixture. The SI-SDR improvement is given as it is and with the right order
+in every block. ``--count`` leaves the number of talkers open and prints what was found, also for
+recordings of one person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc import DeepClusteringSeparator, load_pretrained, metrics
+from skdc.audio import AudioFiles
+from skdc.datasets.tables import read_table
+
+RATE = 8000
+BLOCK = 5 * RATE
+SEXES = ("fm", "mm", "ff")
+
+Signal = NDArray[np.float32]
+# Who of the two speaks from when to when, in seconds.
+Turns = Iterator[tuple[tuple[int, ...], float]]
+
+
+def constant_overlap(rng: np.random.Generator, seconds: float) -> Turns:
+    """Both speak all the time."""
+    yield (0, 1), seconds
+
+
+def conversation(rng: np.random.Generator, seconds: float) -> Turns:
+    """Turns that overlap, nobody alone for more than some seconds."""
+    while True:
+        yield (0, 1), rng.uniform(2, 10)
+        yield (int(rng.integers(2)),), rng.uniform(0.5, 3)
+
+
+def turns_and_pauses(rng: np.random.Generator, seconds: float) -> Turns:
+    """Turns, some overlap, pauses, and now and then somebody alone for a minute."""
+    who, passed, alone_at = 0, 0.0, min(120.0, seconds / 3)
+    while True:
+        parts = [((who,), rng.uniform(2, 12)), ((0, 1), rng.uniform(0, 4)), ((), rng.uniform(0, 2))]
+        if passed >= alone_at:
+            parts[0] = ((who,), 60.0)
+            alone_at += 300
+        yield from parts
+        passed += sum(length for _, length in parts)
+        who = 1 - who
+
+
+def long_turns(rng: np.random.Generator, seconds: float) -> Turns:
+    """Turns of 60 s that never overlap."""
+    while True:
+        yield (0,), 60.0
+        yield (1,), 60.0
+
+
+def interview(rng: np.random.Generator, seconds: float) -> Turns:
+    """A host of short questions and a guest of long answers."""
+    while True:
+        yield (0,), rng.uniform(3, 10)
+        yield (1,), rng.uniform(45, 120)
+
+
+def silence(rng: np.random.Generator, seconds: float) -> Turns:
+    """A conversation with 60 s of digital silence in the middle."""
+    passed = 0.0
+    for who, length in conversation(rng, seconds):
+        yield who, length
+        passed += length
+        if passed <= seconds / 2 < passed + 10:
+            yield (), 60.0
+            passed += 60.0
+
+
+def one_person(rng: np.random.Generator, seconds: float) -> Turns:
+    """One person alone."""
+    yield (0,), seconds
+
+
+KINDS: dict[str, Callable[[np.random.Generator, float], Turns]] = {
+    "constant_overlap": constant_overlap,
+    "conversation": conversation,
+    "turns_and_pauses": turns_and_pauses,
+    "long_turns": long_turns,
+    "interview": interview,
+    "silence": silence,
+}
+
+
+class Corpus:
+    """Utterances of a split, by sex and speaker."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        _, rows = read_table(root / "utterances.csv", ("split", "speaker", "sex", "path"))
+        self._paths: dict[str, list[Path]] = {}
+        self._sexes: dict[str, str] = {}
+        for _, row in rows:
+            if row["split"] == split and row["sex"] in "fm":
+                self._paths.setdefault(row["speaker"], []).append(root / row["path"])
+                self._sexes[row["speaker"]] = row["sex"]
+
+    def draw_pair(self, rng: np.random.Generator, sexes: str) -> list[str]:
+        """Draw two different speakers."""
+        pair: list[str] = []
+        for sex in sexes:
+            of_sex = sorted(name for name, its in self._sexes.items() if its == sex)
+            pair.append(str(rng.choice([name for name in of_sex if name not in pair])))
+        return pair
+
+    def speech(self, rng: np.random.Generator, speaker: str, n_samples: int) -> Signal:
+        """Join a speaker's utterances, each at the same level."""
+        utterances = [
+            clip / np.sqrt(np.mean(clip**2))
+            for clip in AudioFiles(self._paths[speaker], sample_rate=RATE).load()
+        ]
+        parts: list[Signal] = []
+        while sum(map(len, parts)) < n_samples:
+            parts += [utterances[i] for i in rng.permutation(len(utterances))]
+        return np.concatenate(parts)[:n_samples]
+
+
+def make(
+    corpus: Corpus, kind: Callable[..., Turns], speakers: list[str], seconds: float, seed: int
+) -> Signal:
+    """Make the references of one recording, (2, n_samples)."""
+    rng = np.random.default_rng(seed)
+    n_samples = int(seconds * RATE)
+    speaks = np.zeros((2, n_samples), dtype=bool)
+    start = 0
+    for who, length in kind(rng, seconds):
+        stop = start + int(length * RATE)
+        speaks[list(who), start:stop] = True
+        start = stop
+        if start >= n_samples:
+            break
+    sources = np.zeros((2, n_samples), dtype=np.float32)
+    for source, on, speaker, level in zip(
+        sources, speaks, speakers, (0.05, 0.05 * 10 ** (rng.uniform(-4, 4) / 20)), strict=True
+    ):
+        # Nobody goes on with a sentence while they are silent.
+        source[on] = level * corpus.speech(rng, speaker, int(on.sum()))
+    return sources
+
+
+def blocks_right(sources: Signal, estimates: Signal) -> NDArray[np.float64]:
+    """How much more is right than would be the other way round, of each block of 5 s."""
+    gains = []
+    for start in range(0, sources.shape[1], BLOCK):
+        shared = np.abs(sources[:, start : start + BLOCK] @ estimates[:, start : start + BLOCK].T)
+        gains.append(shared[0, 0] + shared[1, 1] - shared[0, 1] - shared[1, 0])
+    return np.array(gains)
+
+
+def leak_db(sources: Signal, estimates: Signal) -> float:
+    """Energy in the outputs of who is silent for 5 s and more, relative to the mixture."""
+    leaked = total = 0.0
+    mixture = sources.sum(axis=0)
+    for source, estimate in zip(sources, estimates, strict=True):
+        # From the last sample before a silence to the first one after it.
+        heard = np.concatenate([[-1], np.flatnonzero(source), [len(source)]])
+        for i in np.flatnonzero(np.diff(heard) >= BLOCK):
+            quiet = slice(heard[i] + 1, heard[i + 1])
+            leaked += float(np.square(estimate[quiet], dtype=float).sum())
+            total += float(np.square(mixture[quiet], dtype=float).sum())
+    return 10 * np.log10(max(leaked, 1e-12) / total) if total else np.nan
+
+
+def score(sources: Signal, estimates: Signal) -> list[float]:
+    """Swaps an hour, % of blocks in the wrong output, leak, SI-SDR improvements."""
+    mixture = sources.sum(axis=0)
+    if blocks_right(sources, estimates).sum() < 0:
+        estimates = estimates[::-1]
+    gains = blocks_right(sources, estimates)
+    wrong = gains < 0
+    spoken = gains != 0
+    swaps = np.abs(np.diff(wrong[spoken].astype(int))).sum()
+    ordered = estimates.copy()
+    for i in np.flatnonzero(wrong):
+        ordered[:, i * BLOCK : (i + 1) * BLOCK] = estimates[::-1, i * BLOCK : (i + 1) * BLOCK]
+    as_it_is, in_order = (
+        metrics.si_sdr_improvement(sources, x, mixture).mean() for x in (estimates, ordered)
+    )
+    hours = len(mixture) / RATE / 3600
+    share = 100 * wrong.sum() / max(spoken.sum(), 1)
+    return [swaps / hours, share, leak_db(sources, estimates), as_it_is, in_order]
+
+
+def main() -> None:
+    """Print a row for each recording, and means by kind and sexes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, metavar="SPEECH")
+    parser.add_argument("--split", default="valid")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--pairs", type=int, default=1, help="of each of f+m, m+m, f+f")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--sexes", nargs="+", default=list(SEXES), choices=SEXES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, help="model file (default: the bundled model)")
+    parser.add_argument("--count", action="store_true", help="n_sources=None")
+    args = parser.parse_args()
+
+    separator = DeepClusteringSeparator.load(args.model) if args.model else load_pretrained()
+    corpus = Corpus(args.root, args.split)
+    kinds = {name: KINDS[name] for name in args.kinds}
+    if args.count:
+        separator.set_params(n_sources=None)
+        kinds |= {"one_person": one_person}
+    else:
+        print("kind | sexes | swaps/h | wrong % | leak dB | SI-SDRi dB | in order | ms a second")
+    rows: dict[tuple[str, str], list[list[float]]] = {}
+    seconds = 60 * args.minutes
+    for name, kind in kinds.items():
+        for sexes in args.sexes:
+            for pair in range(args.pairs):
+                seed = args.seed + pair
+                speakers = corpus.draw_pair(np.random.default_rng(seed), sexes)
+                sources = make(corpus, kind, speakers, seconds, seed)
+                began = time.perf_counter()
+                estimates = separator.predict(sources.sum(axis=0))
+                took = (time.perf_counter() - began) / seconds * 1000
+                if args.count:
+                    print(f"{name} | {sexes} | {len(estimates)} talkers", flush=True)
+                    continue
+                row = [*score(sources, estimates), took]
+                rows.setdefault((name, sexes), []).append(row)
+                print(name, sexes, *(f"{x:.1f}" for x in row), sep=" | ", flush=True)
+    for (name, sexes), found in rows.items():
+        mean = np.nanmean(found, axis=0) if len(found) > 1 else found[0]
+        print("mean of", len(found), name, sexes, *(f"{x:.1f}" for x in mean), sep=" | ")
+
+
+if __name__ == "__main__":
+    main()

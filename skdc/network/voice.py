@@ -1,0 +1,84 @@
+"""The voice head: one vector for who speaks, from the states of a stretch and a source's share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["VoiceHead"]
+
+# Units of its one hidden layer.
+_HIDDEN = 128
+# What is weaker than this part of a source's level is as good as silent.
+_FLOOR = 1e-2
+
+
+class VoiceHead(nn.Module):
+    """Give a source a unit vector: near for one voice, far for two, whoever speaks besides.
+
+    Each frame's states, beside what the source has of the frame, go through a hidden layer;
+    attention weighs the frames, those where the source is loud more; mean and spread over the
+    frames, as in [1]_, give the vector.
+
+    Parameters
+    ----------
+    bands : tuple of (int, int)
+        First bin, and one past the last bin, of each band.
+    width : int
+        Numbers in a state of a band.
+    dim : int
+        Length of the vectors.
+
+    References
+    ----------
+    .. [1] Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding",
+       Interspeech 2018, equations 4 to 6 (arXiv:1803.10963).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.network.voice import VoiceHead
+    >>> head = VoiceHead(((0, 129),), width=16, dim=64)
+    >>> head(torch.zeros(3, 50, 1, 16), torch.rand(3, 50, 129)).shape
+    torch.Size([3, 64])
+    """
+
+    def __init__(self, bands: tuple[tuple[int, int], ...], width: int, dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(len(bands) * width + bands[-1][1], _HIDDEN)
+        self.attention = nn.Linear(_HIDDEN, 1)
+        self.out = nn.Linear(2 * _HIDDEN, dim)
+
+    def forward(self, states: Tensor, shares: Tensor) -> Tensor:
+        """Give the vectors of sources.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n_sources, n_frames, n_bands, width)
+            Of the mixture of each source.
+        shares : Tensor of shape (n_sources, n_frames, n_bins)
+            Magnitude times mask of each source; its level does not matter.
+
+        Returns
+        -------
+        float32 Tensor of shape (n_sources, dim)
+            Unit norm.
+        """
+        states, shares = states.float(), shares.float()
+        tiny = torch.finfo(shares.dtype).tiny
+        shares = shares / shares.amax((1, 2), keepdim=True).clamp_min(tiny)
+        energy = shares.square()
+        level = energy.mean((1, 2), keepdim=True).sqrt().clamp_min(tiny)
+        spectrum = torch.log(shares / level + _FLOOR)
+        # (sources, frames, bands, width) -> (sources, frames, bands * width)
+        hidden = functional.relu(self.hidden(torch.cat([states.flatten(2), spectrum], -1)))
+        loudness = energy.sum(-1)  # (sources, frames)
+        loudness = loudness / loudness.amax(1, keepdim=True).clamp_min(tiny)
+        # Half its logarithm: frames count by magnitude where the attention knows no better.
+        attention = self.attention(hidden).squeeze(-1) + 0.5 * torch.log(loudness + 1e-3)
+        weights = attention.softmax(1).unsqueeze(-1)  # (sources, frames, 1)
+        mean = (weights * hidden).sum(1)
+        variance = (weights * (hidden - mean.unsqueeze(1)).square()).sum(1)
+        pooled = torch.cat([mean, (variance + 1e-4).sqrt()], -1)
+        return functional.normalize(self.out(pooled), dim=-1)

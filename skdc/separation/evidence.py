@@ -1,0 +1,238 @@
+"""What the stretches of a recording tell of their voices, gathered one after the other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from skdc.network.voice import VoiceHead
+from skdc.separation.voices import Evidence, assign_voices
+
+__all__ = ["Clue", "Stretch", "identify", "take_clue", "weigh"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# What follows was fitted on held-out conversations: the likeness of two vectors counts so much for
+# each second of speech, and for so many seconds at most.
+_LIKENESS_A_SECOND = 2.0
+_MOST_SECONDS = 5.0
+# Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
+# for that of their centroids.
+_ALIKE = (-1.0, 6.0, 5.0)
+_ALIKE_WITHOUT_HEAD = (0.5, 0.0, 8.0)
+# For all of what two stretches share.
+_SHARED = 10.0
+# Speech that is weaker than the loudest second of the recording by more than this counts less.
+_FAINT_DB = 30.0
+# Two voices of the recording are one where their vectors are more alike, and none where they are
+# heard for less than so many seconds.
+_ONE_VOICE = 0.6
+_SHORTEST_S = 3.0
+_MOST_COUNTED = 5
+_N_BANDS = 32
+_ENVELOPE_FLOOR = 1e-4
+_TINY = 1e-30
+
+
+class Stretch(NamedTuple):
+    """A stretch of a recording, separated by itself.
+
+    Attributes
+    ----------
+    start : int
+        First frame.
+    overlap : int
+        Frames that the stretch before it covers too.
+    spectrogram : complex64 Tensor of shape (n_frames, n_bins)
+        Of the mixture.
+    states : Tensor of shape (1, n_frames, n_bands, width)
+        Of the trunk.
+    masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
+    centroids : float32 Tensor of shape (n_clusters, embedding_dim)
+    """
+
+    start: int
+    overlap: int
+    spectrogram: Tensor
+    states: Tensor
+    masks: Tensor
+    centroids: Tensor
+
+
+class Clue(NamedTuple):
+    """What is kept of a stretch, on the CPU.
+
+    Attributes
+    ----------
+    vectors : float64 array of shape (n_clusters, dim)
+        What tells the voice of each cluster.
+    energy : float64 array of shape (n_clusters, n_frames)
+        What each has of each frame, 0 where it is silent.
+    nearness : float64 array of shape (n_clusters, n_clusters)
+        Cosines of the centroids.
+    shared : float64 array of shape (n_clusters, n_clusters)
+        Energy of the overlap by the cluster that has it in the stretch before (first axis) and in
+        this one (second axis); zeros for the first stretch.
+    """
+
+    vectors: FloatArray
+    energy: FloatArray
+    nearness: FloatArray
+    shared: FloatArray
+
+
+def take_clue(
+    stretch: Stretch, energy: Tensor, before: Tensor | None, head: VoiceHead | None
+) -> Clue:
+    """Take from a stretch what tells of its voices.
+
+    Parameters
+    ----------
+    stretch : Stretch
+    energy : Tensor of shape (n_clusters, n_frames)
+        What each cluster has of each frame.
+    before : Tensor of shape (n_clusters, overlap, n_bins) or None
+        Masks of the stretch before it where the two overlap; None for the first.
+    head : VoiceHead or None
+        None: the vectors are spectral envelopes.
+
+    Returns
+    -------
+    Clue
+    """
+    magnitude = stretch.spectrogram.abs()
+    shares = stretch.masks * magnitude  # (clusters, frames, bins)
+    n_clusters = len(shares)
+    if head is None:
+        vectors = _envelopes(shares)
+    else:
+        with torch.no_grad():
+            vectors = head(stretch.states.expand(n_clusters, -1, -1, -1), shares)
+    shared = magnitude.new_zeros(n_clusters, n_clusters)
+    if before is not None:
+        now, power = (x[..., : stretch.overlap, :] for x in (stretch.masks, magnitude.square()))
+        # Over frames f and bins b of the overlap: (clusters before, clusters now)
+        shared = torch.einsum("ifb,jfb,fb->ij", before, now, power)
+    units = functional.normalize(stretch.centroids, dim=-1)
+    parts = vectors, energy, units @ units.T, shared
+    return Clue(*(part.double().cpu().numpy() for part in parts))
+
+
+def _envelopes(shares: Tensor) -> Tensor:
+    """Give the mean logarithm of each source's spectrum in bands, loud frames counting more."""
+    # (clusters, frames, bins) -> (clusters, frames, bands)
+    bands = functional.adaptive_avg_pool1d(shares.square(), min(_N_BANDS, shares.shape[-1]))
+    level = bands.mean((1, 2), keepdim=True).clamp_min(torch.finfo(bands.dtype).tiny)
+    bands = bands / level
+    weights = bands.sum(-1, keepdim=True).sqrt()
+    total = weights.sum(1).clamp_min(torch.finfo(bands.dtype).tiny)
+    return (weights * torch.log(bands + _ENVELOPE_FLOOR)).sum(1) / total
+
+
+def identify(
+    clues: list[Clue], n_voices: int | None, frame_s: float, *, has_head: bool, seed: int
+) -> list[IntArray]:
+    """Say who is who in a recording.
+
+    Parameters
+    ----------
+    clues : list of Clue
+        One a stretch.
+    n_voices : int or None
+        None: as many as are told apart.
+    frame_s : float
+        Seconds from frame to frame.
+    has_head : bool
+        Whether the vectors of the clues are those of a voice head.
+    seed : int
+
+    Returns
+    -------
+    list of int64 array of shape (n_clusters,)
+        The voice of each cluster of each stretch; 0 is the loudest over the whole recording.
+    """
+    evidence = weigh(clues, frame_s, has_head=has_head)
+    if n_voices is None:
+        voices = _count(evidence, seed)
+    else:
+        voices, _ = assign_voices(evidence, n_voices, seed=seed)
+    heard = np.zeros(voices.max() + 1 if n_voices is None else n_voices)
+    for clue, own in zip(clues, voices, strict=True):
+        np.add.at(heard, own, clue.energy.sum(1))
+    rank = np.argsort(np.argsort(-heard, kind="stable"))
+    return list(rank[voices])
+
+
+def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
+    """Turn what was gathered of a recording into odds.
+
+    Parameters
+    ----------
+    clues : list of Clue
+        One a stretch.
+    frame_s : float
+        Seconds from frame to frame.
+    has_head : bool
+        Whether the vectors of the clues are those of a voice head.
+
+    Returns
+    -------
+    Evidence
+    """
+    vectors, nearness, shared = (np.stack([clue[i] for clue in clues]) for i in (0, 2, 3))
+    second = max(1, round(1 / frame_s))
+    faint = _faint_level(clues, second)
+    # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
+    seconds = np.stack([(c.energy / (c.energy + faint)).sum(1) for c in clues]) * frame_s
+    if not has_head:
+        # What all envelopes have in common is no voice, but the microphone and speech as such.
+        mass = seconds[..., None] + _TINY
+        vectors = vectors - (mass * vectors).sum((0, 1)) / mass.sum((0, 1))
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
+    cosines = vectors @ vectors.swapaxes(1, 2)
+    constant, by_voice, by_centroid = _ALIKE if has_head else _ALIKE_WITHOUT_HEAD
+    alike = constant + by_voice * cosines + by_centroid * nearness
+    # Who is hardly there says nothing.
+    spoken = np.minimum(seconds, 1)
+    alike = alike * np.minimum(spoken[:, :, None], spoken[:, None, :])
+    total = shared.sum((1, 2), keepdims=True)
+    shared = _SHARED * shared / (total + second * faint)
+    weights = _LIKENESS_A_SECOND * np.minimum(seconds, _MOST_SECONDS)
+    return Evidence(vectors, weights, alike, shared)
+
+
+def _faint_level(clues: list[Clue], second: int) -> float:
+    """Energy of a frame that counts half, by the loudest second of the recording."""
+    sums = (
+        np.convolve(clue.energy.sum(0), np.full(second, 1 / second), "same").max()
+        for clue in clues
+    )
+    return float(max(sums)) * 10 ** (-_FAINT_DB / 10) + _TINY
+
+
+def _count(evidence: Evidence, seed: int) -> IntArray:
+    """Tell as many voices apart as there are."""
+    voices = np.zeros(evidence.weights.shape, dtype=np.int64)
+    for n_voices in range(2, _MOST_COUNTED + 1):
+        more, _ = assign_voices(evidence, n_voices, seed=seed)
+        if not _are_different(evidence, more, n_voices):
+            break
+        voices = more
+    return voices
+
+
+def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
+    """Whether each voice is unlike the others, and heard for long enough to tell."""
+    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
+    shares = of_voice * evidence.weights[..., None]
+    sums = np.einsum("kiv,kid->vd", shares, evidence.vectors)
+    units = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)
+    likeness = (units @ units.T)[~np.eye(n_voices, dtype=bool)]
+    seconds = shares.sum((0, 1)) / _LIKENESS_A_SECOND
+    return bool(likeness.max() < _ONE_VOICE and seconds.min() > _SHORTEST_S)

@@ -1,0 +1,121 @@
+"""A long recording as overlapping stretches, and their results laid end to end.
+
+Embedding a few stretches at a time, and clustering one, keeps memory bounded and time linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["Piece", "crossfade", "spans", "stitch"]
+
+Piece = tuple[int, int, Tensor]
+"""Where a stretch begins, what the one before it covers too, and what was found of its sources.
+
+All in frames, or all in samples; the sources come first of the tensor's axes, time second.
+"""
+
+
+def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a recording into stretches.
+
+    Parameters
+    ----------
+    n_frames : int
+        Frames of the recording.
+    length : int
+        The most frames of a stretch.
+    overlap : int
+        The least frames that neighbours share.
+
+    Yields
+    ------
+    start, stop, overlap : int
+        Frames of the stretch, and how many of them the one before it covers too. All have the
+        same length, so that they can be embedded together.
+
+    Examples
+    --------
+    >>> from skdc.separation.stretches import spans
+    >>> list(spans(500, length=300, overlap=40))
+    [(0, 270, 0), (230, 500, 40)]
+    """
+    # As few stretches and as little overlap as possible: frames in two of them cost twice.
+    n_stretches = max(1, -(-(n_frames - overlap) // (length - overlap)))
+    length = -(-(n_frames - overlap) // n_stretches) + overlap
+    stop = 0
+    for index in range(n_stretches):
+        start = index * (n_frames - length) // max(n_stretches - 1, 1)
+        overlap, stop = max(stop - start, 0), start + length
+        yield start, stop, overlap
+
+
+def stitch(pieces: Iterable[Piece], n_frames: int) -> Tensor:
+    """Lay frames of stretches end to end.
+
+    Parameters
+    ----------
+    pieces : iterable of (int, int, Tensor of shape (n_sources, n_frames_i, ...))
+        First frame of each stretch, frames that the one before it covers too, and what each source
+        has of its frames, such as masks.
+    n_frames : int
+        Frames of the recording.
+
+    Returns
+    -------
+    Tensor of shape (n_sources, n_frames, ...)
+        One stretch gives way to the next in the middle of their overlap.
+    """
+    whole: Tensor | None = None
+    for start, overlap, values in pieces:
+        n_sources, length, *others = values.shape
+        if length == n_frames:
+            return values
+        if whole is None:
+            whole = values.new_empty(n_sources, n_frames, *others)
+        taken = overlap // 2
+        whole[:, start + taken : start + length] = values[:, taken:]
+    if whole is None:
+        raise ValueError("there are no stretches to join")
+    return whole
+
+
+def crossfade(pieces: Iterable[Piece], n_samples: int) -> Tensor:
+    """Lay the sources of stretches end to end, fading from one into the next.
+
+    Parameters
+    ----------
+    pieces : iterable of (int, int, Tensor of shape (n_sources, n_samples_i))
+        First sample of each stretch, samples that the one before it covers too, and its sources.
+    n_samples : int
+        Samples of the recording.
+
+    Returns
+    -------
+    Tensor of shape (n_sources, n_samples)
+        Sums to the mixture where the sources of each stretch do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.separation.stretches import crossfade
+    >>> crossfade([(0, 0, torch.ones(1, 4)), (2, 2, torch.ones(1, 3))], 5)
+    tensor([[1., 1., 1., 1., 1.]])
+    """
+    whole: Tensor | None = None
+    for start, overlap, sources in pieces:
+        if whole is None:
+            if sources.shape[1] == n_samples:
+                return sources
+            whole = sources.new_zeros(sources.shape[0], n_samples)
+        else:
+            rise = torch.arange(1, overlap + 1, device=sources.device) / (overlap + 1)
+            whole[:, start : start + overlap] *= 1 - rise
+            sources[:, :overlap] *= rise
+        whole[:, start : start + sources.shape[1]] += sources
+    if whole is None:
+        raise ValueError("there are no stretches to join")
+    return whole

@@ -1,0 +1,239 @@
+"""Who is who in a long recording: the clusters of all its stretches, assigned to voices at once.
+
+A recording is cut into stretches, and each of these is clustered by itself. Three things tell
+which cluster of which stretch is which voice: how like the clusters of all stretches sound, where
+the energy of two neighbours' overlap lies, and whether two clusters of one stretch are a single
+voice that clustering cut in two. They are weighed against each other over the whole recording: a
+hidden Markov model whose states are the maps from a stretch's clusters to the voices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+__all__ = ["Evidence", "assign_voices", "best_maps"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_N_STARTS = 8
+_MAX_ITER = 20
+_TOLERANCE = 1e-9
+# Up to so many voices, every map of clusters to voices is weighed: 3 to the 3rd are 27.
+_MOST_WEIGHED = 3
+
+
+class Evidence(NamedTuple):
+    """What the stretches of a recording say about their voices, in natural logarithms of odds.
+
+    Attributes
+    ----------
+    vectors : float64 array of shape (n_stretches, n_clusters, dim)
+        Unit vector of each cluster's voice.
+    weights : float64 array of shape (n_stretches, n_clusters)
+        How much the likeness of the vector to that of a voice (their cosine) counts.
+    alike : float64 array of shape (n_stretches, n_clusters, n_clusters)
+        For two clusters to be one voice, as far as the stretch alone tells; symmetric.
+    shared : float64 array of shape (n_stretches, n_clusters, n_clusters)
+        For each cluster of the stretch before (second axis) to be the voice of each of this one
+        (third axis), by what the stretches share; zeros for the first.
+    """
+
+    vectors: FloatArray
+    weights: FloatArray
+    alike: FloatArray
+    shared: FloatArray
+
+
+def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[IntArray, float]:
+    """Find the voice of every cluster of every stretch.
+
+    Expectation and maximisation in turn: given the vectors of the voices, the probability of every
+    map of clusters to voices, by sums forward and backward over the recording; given these, the
+    vectors, as means. From several starts the best is kept. The time is linear in the number of
+    stretches.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    n_voices : int
+        At least 1. Above 3, two clusters of a stretch are always different voices.
+    seed : int, default=0
+        Seed of the starts.
+
+    Returns
+    -------
+    voices : int64 array of shape (n_stretches, n_clusters)
+        From 0 to ``n_voices - 1``. Two clusters of a stretch have the same number where they are
+        one voice.
+    score : float
+        Logarithm of the odds of this assignment, to be compared with those of other numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.separation.voices import Evidence, assign_voices
+    >>> vectors = np.eye(2)[[[0, 1], [1, 0], [0, 0]]]
+    >>> none = np.zeros((3, 2, 2))
+    >>> evidence = Evidence(vectors, np.ones((3, 2)), none, none)
+    >>> voices, _ = assign_voices(evidence, 2)
+    >>> bool(voices[0, 0] == voices[1, 1] == voices[2, 0] == voices[2, 1] != voices[0, 1])
+    True
+    """
+    n_stretches, n_clusters, _ = evidence.vectors.shape
+    if n_voices > _MOST_WEIGHED:
+        return _follow(evidence, n_voices)
+    maps = np.array(list(product(range(n_voices), repeat=n_clusters)))  # (n_maps, n_clusters)
+    links = _link_odds(maps, evidence.shared)
+    rng = np.random.default_rng(seed)
+    best, best_score = np.zeros((n_stretches, n_clusters), dtype=np.int64), -np.inf
+    for _ in range(_N_STARTS if n_voices > 1 else 1):
+        directions = _draw_voices(evidence, n_voices, rng)
+        previous = -np.inf
+        for _ in range(_MAX_ITER):
+            odds = _map_odds(evidence, maps, directions)
+            posterior, likelihood = _weigh_maps(odds, links)
+            if likelihood <= previous + _TOLERANCE * abs(previous):
+                break
+            previous = likelihood
+            directions = _mean_voices(evidence, maps, posterior, directions)
+        # Then the best map alone counts, and the voices are the means of what they are given.
+        chosen, score = best_maps(_map_odds(evidence, maps, directions), links)
+        for _ in range(_MAX_ITER):
+            own = np.eye(len(maps))[chosen]
+            directions = _mean_voices(evidence, maps, own, directions)
+            last = score
+            chosen, score = best_maps(_map_odds(evidence, maps, directions), links)
+            if score <= last + _TOLERANCE * abs(last):
+                break
+        if score > best_score:
+            best, best_score = maps[chosen], score
+    return best, best_score
+
+
+def _draw_voices(evidence: Evidence, n_voices: int, rng: np.random.Generator) -> FloatArray:
+    """Draw vectors of clusters, far from each other: the start of k-means++."""
+    vectors = evidence.vectors.reshape(-1, evidence.vectors.shape[-1])
+    weights = evidence.weights.flatten() + 1e-12
+    nearest = np.ones(len(vectors))
+    drawn: list[FloatArray] = []
+    for _ in range(n_voices):
+        mass = weights * nearest + 1e-12
+        drawn.append(vectors[rng.choice(len(vectors), p=mass / mass.sum())])
+        nearest = np.minimum(nearest, np.clip(1 - vectors @ drawn[-1], 0, None))
+    return np.stack(drawn)
+
+
+def _map_odds(evidence: Evidence, maps: IntArray, directions: FloatArray) -> FloatArray:
+    """What each map has for it within each stretch, (n_stretches, n_maps)."""
+    likeness = evidence.weights[..., None] * (evidence.vectors @ directions.T)
+    clusters = np.arange(maps.shape[1])
+    # (n_stretches, n_maps, n_clusters) -> (n_stretches, n_maps)
+    odds = likeness[:, clusters, maps].sum(-1)
+    merged = np.triu(maps[:, :, None] == maps[:, None, :], k=1)  # (n_maps, clusters, clusters)
+    return odds + np.einsum("kij,sij->ks", evidence.alike, merged)
+
+
+def _link_odds(maps: IntArray, shared: FloatArray) -> FloatArray:
+    """What each map has for it after each map of the stretch before.
+
+    Of shape (n_stretches, n_maps before, n_maps now).
+    """
+    same = maps[:, None, :, None] == maps[None, :, None, :]  # (before, now, clusters, clusters)
+    return np.tensordot(shared, same, axes=([1, 2], [2, 3]))
+
+
+def _weigh_maps(odds: FloatArray, links: FloatArray) -> tuple[FloatArray, float]:
+    """Give the probability of each map in each stretch, and the logarithm of the sum of all."""
+    # Sums forward and backward, each brought to 1, so that products do not under- or overflow.
+    peaks = odds.max(1, keepdims=True), links.max((1, 2), keepdims=True)
+    own, steps = np.exp(odds - peaks[0]), np.exp(links - peaks[1])
+    forward, backward = own.copy(), np.ones_like(own)
+    scales = np.ones(len(odds))
+    for k in range(len(odds)):
+        if k:
+            forward[k] *= forward[k - 1] @ steps[k]
+        scales[k] = forward[k].sum()
+        forward[k] /= scales[k]
+    for k in range(len(odds) - 2, -1, -1):
+        backward[k] = steps[k + 1] @ (own[k + 1] * backward[k + 1])
+        backward[k] /= backward[k].sum()
+    posterior = forward * backward
+    likelihood = float(np.log(scales).sum() + peaks[0].sum() + peaks[1][1:].sum())
+    return posterior / posterior.sum(1, keepdims=True), likelihood
+
+
+def _mean_voices(
+    evidence: Evidence, maps: IntArray, posterior: FloatArray, before: FloatArray
+) -> FloatArray:
+    """Give the unit vectors of the voices, each the mean of what is probably its own."""
+    is_voice = maps[:, :, None] == np.arange(len(before))  # (n_maps, n_clusters, n_voices)
+    shares = np.einsum("ks,sic->kic", posterior, is_voice) * evidence.weights[..., None]
+    sums = np.einsum("kic,kid->cd", shares, evidence.vectors)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.where(norms > 1e-9, sums / np.maximum(norms, 1e-9), before)
+
+
+def best_maps(odds: FloatArray, links: FloatArray) -> tuple[IntArray, float]:
+    """Find the best sequence of maps, by Viterbi's algorithm.
+
+    Parameters
+    ----------
+    odds : float64 array of shape (n_stretches, n_maps)
+        What each map has for it within each stretch.
+    links : float64 array of shape (n_stretches, n_maps, n_maps)
+        What each (third axis) has for it after each of the stretch before (second axis).
+
+    Returns
+    -------
+    chosen : int64 array of shape (n_stretches,)
+        Indices of maps.
+    score : float
+        The sum of what they have for them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.separation.voices import best_maps
+    >>> links = np.array([[[0, 0], [0, 0]], [[0, 3], [3, 0]]])
+    >>> chosen, score = best_maps(np.array([[1.0, 0], [0, 0]]), links)
+    >>> chosen.tolist(), score
+    ([0, 1], 4.0)
+    """
+    total = odds[0]
+    came_from = np.zeros(odds.shape, dtype=np.int64)
+    for k in range(1, len(odds)):
+        paths = total[:, None] + links[k]  # (before, now)
+        came_from[k] = paths.argmax(0)
+        total = paths.max(0) + odds[k]
+    chosen = np.zeros(len(odds), dtype=np.int64)
+    chosen[-1] = total.argmax()
+    for k in range(len(odds) - 1, 0, -1):
+        chosen[k - 1] = came_from[k, chosen[k]]
+    return chosen, float(total.max())
+
+
+def _follow(evidence: Evidence, n_voices: int) -> tuple[IntArray, float]:
+    """Give each stretch the order that fits best what came before it."""
+    sums = np.zeros((n_voices, evidence.vectors.shape[2]))
+    voices: list[IntArray] = []
+    score = 0.0
+    for vectors, weights, shared in zip(
+        evidence.vectors, evidence.weights, evidence.shared, strict=True
+    ):
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        gains = (vectors @ (sums / np.maximum(norms, 1e-9)).T) * weights[:, None]
+        if voices:
+            # (before, now) -> (now, voice): a voice is where its cluster was.
+            gains = gains + shared.T @ (voices[-1][:, None] == np.arange(n_voices))
+        clusters, order = linear_sum_assignment(gains, maximize=True)
+        score += float(gains[clusters, order].sum())
+        voices.append(order)
+        sums[order] += weights[:, None] * vectors
+    return np.stack(voices), score
