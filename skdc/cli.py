@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import skdc
-from skdc.commands import card, demo, evaluate, info, make, report, separate, train
+from skdc.commands import card, demo, evaluate, info, make, report, separate, train, voices
 
 __all__ = ["build_parser", "main"]
 
@@ -22,6 +22,7 @@ _COMMANDS = {
     "separate": (separate, "separate the speakers of audio files"),
     "make": (make, "make the mixtures of a published protocol from its corpus"),
     "train": (train, "train a model on recordings of single speakers"),
+    "voices": (voices, "teach a model who is who in long recordings"),
     "evaluate": (evaluate, "measure a model on a published protocol or a list of mixtures"),
     "report": (report, "write a page of results from the tables of evaluations"),
     "card": (card, "write the tables in the card of a model"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -178,7 +178,19 @@ class EmbeddingNetwork(nn.Module):
             one's grows; the layers that it does not have stay as they are.
         """
         weights = earlier.state_dict()
-        self.load_state_dict(self.state_dict() | weights)
+        own = self.state_dict()
+        # A voice head would not fit other states, so it is not taken along.
+        self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
+
+    def set_voice_head(self, head: VoiceHead) -> None:
+        """Take a voice head that was trained on this network's states.
+
+        Parameters
+        ----------
+        head : VoiceHead
+        """
+        self.config = replace(self.config, voice_dim=head.dim)
+        self.voice_head = head
 
     @torch.no_grad()
     def set_input_statistics(self, features: Tensor) -> None:

@@ -46,6 +46,7 @@ class VoiceHead(nn.Module):
 
     def __init__(self, bands: tuple[tuple[int, int], ...], width: int, dim: int) -> None:
         super().__init__()
+        self.dim = dim
         self.hidden = nn.Linear(len(bands) * width + bands[-1][1], _HIDDEN)
         self.attention = nn.Linear(_HIDDEN, 1)
         self.out = nn.Linear(2 * _HIDDEN, dim)

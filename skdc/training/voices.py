@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import trange
 
+from skdc.metrics import best_permutation
 from skdc.network.voice import VoiceHead
 from skdc.separation import Separator
+from skdc.separation.evidence import Stretch
 
 __all__ = ["train_voice_head"]
 
+_DIM = 64
 _SECONDS = 5.0
+_PASSES = 40
 _BATCH_SIZE = 64
 _LEARNING_RATE = 2e-3
 # Margin and scale of the classes' cosines.
@@ -33,11 +38,8 @@ def train_voice_head(
     recordings: Sequence[NDArray[np.float32]],
     speakers: Sequence[Hashable],
     *,
-    sample_rate: int,
-    dim: int,
-    n_examples: int,
-    n_steps: int,
     seed: int,
+    n_examples: int,
     progress: bool = False,
 ) -> VoiceHead:
     """Train a voice head to tell speakers, by additive-margin softmax [1]_.
@@ -54,17 +56,11 @@ def train_voice_head(
         One speaker each, at the network's rate.
     speakers : sequence of hashables
         Who speaks in each recording; at least two.
-    sample_rate : int
-        Rate of the recordings, Hz.
-    dim : int
-        Length of the vectors.
-    n_examples : int
-        Examples of 5 s, half of them mixtures. Each takes 0.35 MB with the network of the bundled
-        model.
-    n_steps : int
-        Steps of Adam, of 64 sources each.
     seed : int
         Seed of examples and weights.
+    n_examples : int
+        Examples of 5 s, half of them mixtures; each is used 40 times. Each takes 0.35 MB with the
+        network of the bundled model.
     progress : bool, default=False
         Whether to show progress bars.
 
@@ -78,14 +74,15 @@ def train_voice_head(
        Processing Letters 25(7), 2018, equation 6 (arXiv:1801.05599).
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    voices = _Voices(recordings, speakers, round(_SECONDS * sample_rate), seed)
+    voices = _Voices(recordings, speakers, round(_SECONDS * separator.sample_rate), seed)
     network = separator.network
     device = network.input_mean.device
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        head = VoiceHead(network.trunk.bands, network.trunk.width, dim).to(device)
-        classes = nn.Linear(dim, len(voices.names), bias=False).to(device)
+        head = VoiceHead(network.trunk.bands, network.trunk.width, _DIM).to(device)
+        classes = nn.Linear(_DIM, len(voices.names), bias=False).to(device)
     examples = _Examples(separator, voices, n_examples, progress)
+    n_steps = -(-_PASSES * n_examples // _BATCH_SIZE)
     parameters = [*head.parameters(), *classes.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=1e-2)
     for step in trange(n_steps, desc="voice head", unit="step", disable=not progress):
@@ -126,21 +123,23 @@ class _Voices:
         for index, speaker in enumerate(speakers):
             self._own.setdefault(speaker, []).append(index)
         self.names = list(self._own)
+        self._waiting: list[int] = []
         self._n_samples = n_samples
         self._rng = np.random.default_rng(seed)
 
-    def draw(self, count: int, n_sources: int) -> Iterator[tuple[Tensor, list[int]]]:
+    def draw(self, n_sources: int) -> tuple[Tensor, list[int]]:
         """Give references, (n_sources, n_samples), and the numbers of their speakers."""
-        first = np.resize(self._rng.permutation(len(self.names)), count)
-        for speaker in first:
-            others = self._rng.permutation(len(self.names))
-            numbers = [int(speaker), *(int(i) for i in others if i != speaker)][:n_sources]
-            levels = self._rng.uniform(-0.5, 0.5, n_sources) * _LEVEL_RANGE_DB
-            clips = [
-                self._clip(number) * 10 ** (level / 20)
-                for number, level in zip(numbers, levels, strict=True)
-            ]
-            yield torch.from_numpy(np.stack(clips).astype(np.float32)), numbers
+        if not self._waiting:
+            self._waiting = self._rng.permutation(len(self.names)).tolist()
+        first = self._waiting.pop()
+        others = [number for number in range(len(self.names)) if number != first]
+        numbers = [first, *self._rng.choice(others, n_sources - 1, replace=False).tolist()]
+        levels = self._rng.uniform(-0.5, 0.5, n_sources) * _LEVEL_RANGE_DB
+        clips = [
+            self._clip(number) * 10 ** (level / 20)
+            for number, level in zip(numbers, levels, strict=True)
+        ]
+        return torch.from_numpy(np.stack(clips).astype(np.float32)), numbers
 
     def _clip(self, number: int) -> NDArray[np.float32]:
         """Join recordings of a speaker, each at the same level, and cut a stretch out of them."""
@@ -168,7 +167,7 @@ class _Examples:
         self._states: list[Tensor] = []
         self._shares: list[Tensor] = []
         self._labels: list[list[int]] = []
-        drawn = (next(voices.draw(1, 1 + i % 2)) for i in range(n_examples))
+        drawn = (voices.draw(1 + i % 2) for i in range(n_examples))
         # As many at a time as keep the trunk busy.
         for _ in trange(0, n_examples, _BATCH_SIZE, desc="examples", disable=not progress):
             examples = list(islice(drawn, _BATCH_SIZE))
@@ -185,20 +184,36 @@ class _Examples:
         """Give states, shares and speakers of sources, all cut to the same random stretch."""
         chosen = torch.randint(len(self._states), (count,), generator=generator).tolist()
         clusters = torch.randint(2, (count,), generator=generator).tolist()
+        # A single voice as it is, as often as a half of it.
+        wholes = (torch.rand(count, generator=generator) < 0.5).tolist()
         n_frames = len(self._states[0])
-        length = int(torch.randint(n_frames // 3, n_frames + 1, (), generator=generator))
+        length = int(torch.randint(max(1, n_frames // 3), n_frames + 1, (), generator=generator))
         start = int(torch.randint(n_frames - length + 1, (), generator=generator))
         cut = slice(start, start + length)
-        states = torch.stack([self._states[i][cut] for i in chosen])
-        shares = torch.stack(
-            [
-                # A single voice as it is, as often as a half of it.
-                self._shares[i][:, cut].sum(0) if whole else self._shares[i][c, cut]
-                for i, c, whole in zip(chosen, clusters, self._draw_whole(chosen, generator))
-            ]
-        )
-        labels = torch.tensor(
-            [self._labels[i][c] for i, c in zip(chosen, clusters, strict=True)],
-            device=states.device,
-        )
-        return states, shares, labels
+        states, shares, labels = [], [], []
+        for index, cluster, is_whole in zip(chosen, clusters, wholes, strict=True):
+            own = self._labels[index]
+            share = self._shares[index][:, cut]
+            is_single = own[0] == own[1]
+            shares.append(share.sum(0) if is_single and is_whole else share[cluster])
+            states.append(self._states[index][cut])
+            labels.append(own[cluster])
+        found = torch.stack(states), torch.stack(shares), torch.tensor(labels)
+        return found[0], found[1], found[2].to(found[0].device)
+
+
+def _owners(
+    separator: Separator, stretch: Stretch, references: Tensor, numbers: list[int]
+) -> list[int]:
+    """Say whose each source is: the best assignment to the speakers by energy."""
+    if len(numbers) == 1:
+        return numbers * 2
+    device = stretch.masks.device
+    powers = torch.stack(
+        [separator.framing.stft(one.to(device)).abs().square() for one in references]
+    )
+    owned = powers / powers.sum(0).clamp_min(torch.finfo(powers.dtype).tiny)
+    heard = stretch.masks * stretch.spectrogram.abs().square()
+    # Energy of source i that speaker j has, over frames f and bins b: (2, 2)
+    energy = torch.einsum("ifb,jfb->ij", heard, owned)
+    return [numbers[i] for i in best_permutation(energy.cpu().numpy())]

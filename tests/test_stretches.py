@@ -1,4 +1,4 @@
-"""Long recordings: windows cover everything, and sources keep their order across them."""
+"""Long recordings: stretches cover everything, and sources keep their order across them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.separation import Separator, windows
-from skdc.separation.windows import Window, crossfade, link, spans, stitch
+from skdc.separation import Separator, pipeline
+from skdc.separation.stretches import crossfade, spans, stitch
 from skdc.signal import Framing
 
 
 class TwoBands(EmbeddingNetwork):
-    """Embeds low and high bins apart, and mirrored by the loudness of a window's first frames."""
+    """Embeds low and high bins apart, and mirrored by the loudness of a stretch's first frames."""
 
     def __init__(self) -> None:
         super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1))
@@ -31,32 +31,32 @@ class TwoBands(EmbeddingNetwork):
 class MirroredEmbedding(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         is_high = torch.arange(129) >= 40
-        # The sources trade places in embedding space from window to window.
+        # The sources trade places in embedding space from stretch to stretch.
         flip = bool(states[0, :5].mean() > states[0].mean())
         return nn.functional.one_hot((is_high ^ flip).long(), 2).float().expand(*states.shape, 2)
 
 
 @pytest.fixture
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "WINDOW_FRAMES", 64)
-    monkeypatch.setattr(windows, "OVERLAP_FRAMES", 16)
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, n_frames in (("LONGEST_WHOLE", 64), ("STRETCH", 64), ("OVERLAP", 16)):
+        monkeypatch.setattr(pipeline, f"_{name}_S", n_frames * 64 / 8000)
 
 
 @given(st.integers(1, 30_000))
 @settings(max_examples=200, deadline=None)
 def test_spans_cover_every_frame_and_overlap(n_frames: int) -> None:
-    cut = list(spans(n_frames))
+    cut = list(spans(n_frames, 312, 78))
     assert cut[0][0] == cut[0][2] == 0
     assert cut[-1][1] == n_frames
     for (_, stop, _), (start, next_stop, overlap) in itertools.pairwise(cut):
         assert overlap == stop - start
-        assert windows.OVERLAP_FRAMES <= overlap <= windows.OVERLAP_FRAMES + 1
+        assert 78 <= overlap <= 79
         assert next_stop > stop
     (length,) = {stop - start for start, stop, _ in cut}
-    assert length <= windows.WINDOW_FRAMES
+    assert length <= 312
 
 
-@pytest.mark.usefixtures("short_windows")
+@pytest.mark.usefixtures("short_stretches")
 @pytest.mark.parametrize("n_samples", [4000, 4033, 11_111, 30_000])
 @pytest.mark.parametrize("mask", ["binary", "soft"])
 def test_sources_keep_their_order_and_sum_to_the_mixture(n_samples: int, mask: str) -> None:
@@ -79,41 +79,22 @@ def test_sources_keep_their_order_and_sum_to_the_mixture(n_samples: int, mask: s
     assert error < 1e-2
 
 
-def test_link_undoes_any_order() -> None:
-    generator = torch.Generator().manual_seed(1)
-    shares = torch.rand(3, 40, 7, generator=generator).softmax(0)
-    centroids, magnitude = torch.eye(3), torch.rand(40, 7, generator=generator)
-    previous = Window(0, 0, shares[:, :30], centroids, magnitude[:30])
-    order = torch.tensor([2, 0, 1])
-    current = Window(10, 20, shares[order, 10:], centroids[order], magnitude[10:])
-    linked = link(previous, current)
-    torch.testing.assert_close(linked.masks, shares[:, 10:])
-    torch.testing.assert_close(linked.centroids, centroids)
-
-
-def test_link_goes_by_the_centroids_where_the_overlap_is_silent() -> None:
-    masks = torch.full((2, 10, 4), 0.5)
-    previous = Window(0, 0, masks, torch.eye(2), torch.ones(10, 4))
-    current = Window(5, 5, masks, torch.eye(2).flip(0), torch.zeros(10, 4))
-    torch.testing.assert_close(link(previous, current).centroids, torch.eye(2))
-
-
 def test_stitch_cuts_in_the_middle_of_the_overlap() -> None:
-    def window(start: int, overlap: int, value: float) -> Window:
-        return Window(start, overlap, torch.full((1, 6, 1), value), torch.eye(1), torch.ones(6, 1))
+    def piece(start: int, overlap: int, value: float) -> tuple[int, int, Tensor]:
+        return start, overlap, torch.full((1, 6, 1), value)
 
-    whole = stitch([window(0, 0, 1.0), window(4, 2, 2.0), window(6, 4, 3.0)], 12)
+    whole = stitch([piece(0, 0, 1.0), piece(4, 2, 2.0), piece(6, 4, 3.0)], 12)
     assert whole.flatten().tolist() == [1] * 5 + [2] * 3 + [3] * 4
 
 
 def test_nothing_to_join_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no windows"):
+    with pytest.raises(ValueError, match="no stretches"):
         stitch([], 3)
-    with pytest.raises(ValueError, match="no windows"):
+    with pytest.raises(ValueError, match="no stretches"):
         crossfade([], 3)
 
 
-@pytest.mark.usefixtures("short_windows")
+@pytest.mark.usefixtures("short_stretches")
 def test_the_number_of_sources_is_the_same_in_all_windows() -> None:
     generator = torch.Generator().manual_seed(2)
     mixture = torch.randn(20_000, generator=generator)

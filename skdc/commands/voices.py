@@ -1,0 +1,49 @@
+"""``skdc voices``: a model that knows who is who in long recordings, from one that does not."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from skdc.commands.options import add_model_argument, load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    add_model_argument(parser)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="folder of a corpus, with utterances.csv (columns split, speaker, path)",
+    )
+    parser.add_argument(
+        "--subset", default="train", metavar="NAME", help="split to train on (default: train)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("model.safetensors"),
+        metavar="MODEL",
+        help="model file to write (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    model = load_model(args.model, device=args.device)
+
+    from skdc.datasets.corpora import open_corpus
+
+    rate = model.input_rate or model.sample_rate
+    recordings, speakers = open_corpus(args.data, args.subset, sample_rate=rate)
+    weights = model.network_.state_dict().values()
+    is_half = all(bool((weight.half() == weight).all()) for weight in weights)
+    print(f"Training a voice head on {len(recordings)} recordings of {len(set(speakers))} speakers")
+    model.set_params(verbose=1).fit_voices(recordings, speakers)
+    # The weights that were there come out as they went in.
+    model.set_params(verbose=0).save(args.output, half_precision=is_half)
+    print(f"{args.output}: knows who is who in long recordings")
+    return 0

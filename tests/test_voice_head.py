@@ -1,0 +1,157 @@
+"""The voice head: trained on who speaks, stored with the model, and the rest stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+from skdc import DeepClusteringSeparator
+from skdc.cli import main
+from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network.voice import VoiceHead
+
+
+@pytest.fixture(scope="module")
+def plain() -> DeepClusteringSeparator:
+    clips = load_sample_clips()
+    separator = DeepClusteringSeparator(
+        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
+    )
+    return separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
+
+
+@pytest.fixture(scope="module")
+def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a voice head of some examples, in a file."""
+    path = tmp_path_factory.mktemp("model") / "voices.safetensors"
+    plain.save(path)
+    separator = DeepClusteringSeparator.load(path)
+    clips = load_sample_clips()
+    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
+    separator.save(path)
+    return path
+
+
+def head(n_bins: int = 9, n_bands: int = 2) -> VoiceHead:
+    edges = np.linspace(0, n_bins, n_bands + 1).astype(int).tolist()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return VoiceHead(tuple(zip(edges, edges[1:], strict=False)), width=5, dim=6)
+
+
+def test_vectors_are_of_unit_norm_and_the_level_does_not_matter() -> None:
+    states, shares = torch.randn(3, 20, 2, 5), torch.rand(3, 20, 9)
+    vectors = head()(states, shares)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(head()(states, 1e-6 * shares), vectors)
+    torch.testing.assert_close(head()(states, 1e6 * shares), vectors)
+
+
+def test_a_source_has_the_same_vector_alone_and_among_others() -> None:
+    states, shares = torch.randn(3, 20, 2, 5), torch.rand(3, 20, 9)
+    torch.testing.assert_close(head()(states, shares)[1:2], head()(states[1:2], shares[1:2]))
+
+
+def test_silent_frames_and_sources_do_no_harm() -> None:
+    states, shares = torch.randn(1, 20, 2, 5), torch.rand(1, 20, 9)
+    shares[:, 10:] = 0
+    other = states.clone()
+    other[:, 10:] += 1
+    near = (head()(states, shares) * head()(other, shares)).sum()
+    assert near > 0.95
+    assert torch.isfinite(head()(states, torch.zeros(1, 20, 9))).all()
+
+
+def test_the_network_stays_as_it_is(plain: DeepClusteringSeparator, model: Path) -> None:
+    loaded = DeepClusteringSeparator.load(model)
+    before, after = plain.network_.state_dict(), loaded.network_.state_dict()
+    assert {name for name in after if name not in before} == {
+        f"voice_head.{layer}.{part}"
+        for layer in ("hidden", "attention", "out")
+        for part in ("weight", "bias")
+    }
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    mixture, _ = load_sample_mixture()
+    assert_array_equal(loaded.predict(mixture), plain.predict(mixture))
+
+
+def test_the_head_tells_speakers_that_it_was_taught(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    network = separator.network_
+    clips = {clip.name: clip.waveform[:32000] for clip in load_sample_clips()}
+    pieces = separator._separator()
+    vectors = {}
+    for name, waveform in clips.items():
+        ((stretch,),) = (list(s) for s in pieces.stretches([torch.from_numpy(waveform)], [1]))
+        assert network.voice_head is not None
+        shares = stretch.masks * stretch.spectrogram.abs()
+        vectors[name] = network.voice_head(stretch.states, shares)[0]
+    same = [vectors[f"{who}-1"] @ vectors[f"{who}-2"] for who in ("allison", "carlo", "june")]
+    other = [vectors["allison-1"] @ vectors["carlo-1"], vectors["june-1"] @ vectors["carlo-2"]]
+    assert min(same) > max(other)
+
+
+def test_training_repeats(plain: DeepClusteringSeparator, model: Path, tmp_path: Path) -> None:
+    clips = load_sample_clips()
+    path = tmp_path / "plain.safetensors"
+    plain.save(path)
+    again = DeepClusteringSeparator.load(path)
+    again.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
+    first = DeepClusteringSeparator.load(model).network_.state_dict()
+    assert all(torch.equal(w, first[name]) for name, w in again.network_.state_dict().items())
+
+
+def test_training_the_network_on_drops_the_head(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model).set_params(warm_start=True, max_epochs=1)
+    clips = load_sample_clips()
+    separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
+    assert separator.network_.voice_head is None
+    assert separator.network_.config.voice_dim == 0
+
+
+def test_too_few_speakers_are_refused(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    with pytest.raises(ValueError, match="speakers names 1 speaker; give recordings of two"):
+        separator.fit_voices([np.ones(8000), np.ones(8000)], ["a", "a"])
+    with pytest.raises(ValueError, match="n_examples=0"):
+        separator.fit_voices([np.ones(8000), np.ones(8000)], ["a", "b"], n_examples=0)
+
+
+def test_only_fitted_separators_learn_voices(plain: DeepClusteringSeparator) -> None:
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError, match="not fitted"):
+        clone(plain).fit_voices([np.ones(8000)] * 2, ["a", "b"])
+
+
+def test_configurations_of_before_have_no_head() -> None:
+    stored = NetworkConfig().as_dict()
+    del stored["voice_dim"]
+    assert EmbeddingNetwork(NetworkConfig.from_dict(stored)).voice_head is None
+
+
+def test_command(
+    plain: DeepClusteringSeparator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeepClusteringSeparator.fit_voices, "__kwdefaults__", {"n_examples": 8})
+    plain.save(tmp_path / "plain.safetensors", half_precision=True)
+    rows = []
+    for clip in load_sample_clips():
+        write_audio(tmp_path / f"{clip.name}.flac", clip.waveform[:16000], clip.sample_rate)
+        rows.append(f"train,{clip.speaker},{clip.name}.flac\n")
+    (tmp_path / "utterances.csv").write_text("split,speaker,path\n" + "".join(rows))
+    command = ["voices", "--model", str(tmp_path / "plain.safetensors"), "--data", str(tmp_path)]
+    assert main([*command, "-o", str(tmp_path / "voices.safetensors")]) == 0
+    before, after = (
+        DeepClusteringSeparator.load(tmp_path / f"{name}.safetensors").network_
+        for name in ("plain", "voices")
+    )
+    assert after.voice_head is not None
+    weights = after.state_dict()
+    assert all(torch.equal(weights[name], w) for name, w in before.state_dict().items())
