@@ -16,6 +16,7 @@ from skdc import signal
 from skdc.network import EmbeddingNetwork
 from skdc.separation import windows
 from skdc.separation.clustering import assign, find_centroids, soft_assign
+from skdc.separation.full_band import Recording, full_band_pieces
 from skdc.separation.windows import Window
 from skdc.signal import Framing
 
@@ -142,6 +143,35 @@ class Separator:
         """
         for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
             yield windows.crossfade(self._pieces(mixture, parts), len(mixture))
+
+    def separate_full_band(
+        self,
+        mixtures: Sequence[Tensor],
+        n_sources: Iterable[int | None],
+        recordings: Iterable[Recording],
+        sample_rate: int,
+    ) -> Iterator[Tensor]:
+        """Separate recordings at their own rates, with all their frequencies and channels.
+
+        Parameters
+        ----------
+        mixtures : sequence of Tensor of shape (n_samples,)
+            What the network hears of each: one channel at its own rate.
+        n_sources : iterable of int or None
+            Number of sources of each; None estimates it.
+        recordings : iterable of Recording
+            One a mixture.
+        sample_rate : int
+            Rate of the mixtures, Hz.
+
+        Yields
+        ------
+        float32 Tensor of shape (n_sources, n_channels, n_samples)
+            Sums to the recording.
+        """
+        for parts, recording in zip(self._windows(mixtures, n_sources), recordings, strict=True):
+            pieces = full_band_pieces(parts, recording, self.framing, sample_rate)
+            yield windows.crossfade(pieces, recording.n_samples)
 
     def _pieces(
         self, mixture: Tensor, parts: Iterable[Window]
