@@ -1,8 +1,9 @@
 """Deep-clustering speech separation in the style of scikit-learn.
 
-`DeepClusteringSeparator` is the estimator, `load_pretrained` gives one that is trained already,
-and `make_mixtures` makes training data from recordings of single speakers. Names are imported when
-they are first used, so that ``import skdc`` takes no time.
+`separate` separates a recording in one call. `DeepClusteringSeparator` is the estimator,
+`load_pretrained` gives one that is trained already, and `make_mixtures` makes training data from
+recordings of single speakers. Names are imported when they are first used, so that ``import skdc``
+takes no time.
 
 Examples
 --------
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         training,
     )
     from skdc.datasets import make_mixtures
-    from skdc.pretrained import load_pretrained
+    from skdc.pretrained import load_pretrained, separate
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str
@@ -57,6 +58,7 @@ __all__ = [
     "preprocessing",
     "pretrained",
     "protocols",
+    "separate",
     "separation",
     "signal",
     "training",
@@ -66,6 +68,7 @@ _MODULE_OF = {
     "DeepClusteringSeparator": "skdc.separator",
     "load_pretrained": "skdc.pretrained",
     "make_mixtures": "skdc.datasets",
+    "separate": "skdc.pretrained",
 }
 
 # Hidden from type checkers, which otherwise take every misspelt name for one that this gives.
