@@ -1,8 +1,9 @@
 """Deep-clustering speech separation in the style of scikit-learn.
 
-`DeepClusteringSeparator` is the estimator, `load_pretrained` gives one that is trained already,
-and `make_mixtures` makes training data from recordings of single speakers. Names are imported when
-they are first used, so that ``import skdc`` takes no time.
+`separate` separates a recording in one call. `DeepClusteringSeparator` is the estimator,
+`load_pretrained` gives one that is trained already, and `make_mixtures` makes training data from
+recordings of single speakers. Names are imported when they are first used, so that ``import skdc``
+takes no time.
 
 Examples
 --------
@@ -13,7 +14,10 @@ True
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib import import_module, metadata
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
         training,
     )
     from skdc.datasets import make_mixtures
-    from skdc.pretrained import load_pretrained
+    from skdc.pretrained import load_pretrained, separate
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str
@@ -57,6 +61,7 @@ __all__ = [
     "preprocessing",
     "pretrained",
     "protocols",
+    "separate",
     "separation",
     "signal",
     "training",
@@ -66,7 +71,41 @@ _MODULE_OF = {
     "DeepClusteringSeparator": "skdc.separator",
     "load_pretrained": "skdc.pretrained",
     "make_mixtures": "skdc.datasets",
+    "separate": "skdc.pretrained",
 }
+
+# Modules of version 0.1, and where what they held is now. Their names work until version 0.3.
+_MOVED = {
+    "skdc.checkpoint": ("skdc.model_file",),
+    "skdc.clustering": ("skdc.separation",),
+    "skdc.datasets.makers": ("skdc.protocols",),
+    "skdc.datasets.protocols": ("skdc.protocols",),
+    "skdc.dsp": ("skdc.signal",),
+    "skdc.mixing": ("skdc.training", "skdc.signal"),
+    "skdc.validation": ("skdc.exceptions", "skdc.inputs"),
+}
+
+
+class _MovedModule(ModuleType):
+    """Stands for a module that is gone, and finds its names where they are now."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        for place in _MOVED[self.__name__]:
+            module = import_module(place)
+            if hasattr(module, name):
+                warnings.warn(
+                    f"{self.__name__}.{name} has moved to {place}.{name}; the old name goes with "
+                    f"version 0.3",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+sys.modules.update({name: _MovedModule(name) for name in _MOVED})
 
 # Hidden from type checkers, which otherwise take every misspelt name for one that this gives.
 if not TYPE_CHECKING:

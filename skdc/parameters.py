@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
 from skdc.network.registry import check_storable
@@ -21,6 +26,7 @@ __all__ = [
     "LOCAL_PARAMETERS",
     "MOST_SOURCES",
     "PARAMETER_CONSTRAINTS",
+    "call_parameters",
     "check_parameters",
     "check_resumable",
     "check_segment_frames",
@@ -109,6 +115,42 @@ def check_parameters(estimator: BaseEstimator) -> None:
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")
     check_segment_frames(estimator.segment_frames)
+
+
+def call_parameters(
+    estimator: BaseEstimator, n_sources: int | str | None, input_rate: int | None
+) -> tuple[int | None, int | None]:
+    """Give what a single call works with: its own keywords, or else the parameters.
+
+    Parameters
+    ----------
+    estimator : DeepClusteringSeparator
+    n_sources : int, "auto" or None
+        Keyword of the call; None where it was not given.
+    input_rate : int or None
+        Keyword of the call; None where it was not given.
+
+    Returns
+    -------
+    n_sources : int or None
+        As the parameter of that name.
+    input_rate : int or None
+        As the parameter of that name.
+
+    Raises
+    ------
+    ValueError
+        If a keyword is not what it may be.
+    """
+    keywords = {"n_sources": n_sources, "input_rate": input_rate}
+    allowed = {
+        "n_sources": [_COUNT, StrOptions({"auto"}), None],
+        "input_rate": [_COUNT, None],
+    }
+    validate_parameter_constraints(allowed, keywords, caller_name="predict")
+    count: Any = estimator.n_sources if n_sources is None else n_sources
+    rate: int | None = estimator.input_rate if input_rate is None else input_rate
+    return None if count == "auto" else count, rate
 
 
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:

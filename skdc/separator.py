@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -22,7 +23,9 @@ from skdc.datasets.mixtures import make_mixtures
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
+    Mixtures,
     Waveforms,
+    as_channels,
     check_mixture_headers,
     check_mixtures,
     check_pairs,
@@ -31,12 +34,14 @@ from skdc.inputs import (
     hold_out,
     hold_out_speakers,
     is_lazy,
+    read_samples,
 )
 from skdc.network import EmbeddingNetwork, Trunk
 from skdc.network.concurrency import move_network, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
+    call_parameters,
     check_parameters,
     check_resumable,
     network_config,
@@ -54,13 +59,16 @@ from skdc.training.checkpoint import RunFile
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
+if TYPE_CHECKING:
+    from skdc.display import ListeningPage
+
 __all__ = ["DeepClusteringSeparator"]
 
 # So many that their mean score differs little from that of many more.
 _N_HELD_OUT_MIXTURES = 50
 
 Item = TypeVar("Item")
-Work = Callable[[Separator, list[Tensor], Iterable[int | None]], Iterator[Tensor]]
+Work = Callable[[Separator, Mixtures, AudioFormat, int | None], Iterator[NDArray[Any]]]
 
 
 class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -143,7 +151,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Each bin shared between the sources by how near their clusters are (``"soft"``, which
         sounds smoother), given to one of them (``"binary"``, as in the paper), or shared as a
         mask head says (``"head"``), which objectives with ``mask_inference`` train for
-        `n_sources` sources. All sum to 1.
+        `n_sources` sources. The head needs no clustering and is more exact; where `predict` is
+        asked for another number of sources, the masks are soft ones. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
@@ -499,44 +508,118 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         float32 array of shape (n_mixtures, n_frames, n_bins, embedding_dim), or list, or one
             Unit vectors; the container is that of `X`.
         """
-        return self._map(X, lambda separator, mixtures, _: separator.embed(mixtures))
+        return self._map(X, lambda separator, x, *_: _arrays(separator.embed(x.tensors())))
 
-    def predict(self, X: Waveforms) -> Any:
+    def predict(
+        self,
+        X: Waveforms,
+        *,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+        band: str = "full",
+    ) -> Any:
         """Separate mixtures.
 
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
-            Mixtures. The same one gives the same sources alone and among others.
+            Mixtures. The same one gives the same sources alone and among others. With the full
+            band, recordings in a list may have channels, ``(n_channels, n_samples_i)``: their mean
+            is what the network hears, and each is divided by the same masks.
+        n_sources : int or "auto", optional
+            Sources to find in each mixture in this call; ``"auto"`` estimates the number. By
+            default what the parameter of that name says.
+        input_rate : int, optional
+            Rate of the mixtures in this call, Hz. By default what the parameter of that name says.
+        band : {"full", "network"}, default="full"
+            Frequencies of the sources, where the mixtures are at another rate than the network:
+            all that the mixtures have, or those that the network hears. With the full band, each
+            frame's frequencies above the network's are shared as those below them were, and the
+            sources sum to the mixture.
 
         Returns
         -------
         array of shape (n_mixtures, n_sources, n_samples), or list, or one
             By `output`: ``"sources"``, float32 waveforms with the mixture's length and scale,
-            which sum to it, the loudest first; ``"masks"``, float32 ``(n_sources, n_frames,
+            which sum to it, the loudest first, and with its channels, ``(n_sources, n_channels,
+            n_samples)``, where it has that axis; ``"masks"``, float32 ``(n_sources, n_frames,
             n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``. The container is that of `X`,
             but a list where the numbers of sources that were found differ.
-        """
-        if self.output == "masks":
-            return self.predict_masks(X)
-        if self.output == "labels":
-            return self._map(X, Separator.labels)
-        return self._map(X, Separator.separate, is_audio=True)
 
-    def predict_masks(self, X: Waveforms) -> Any:
+        Raises
+        ------
+        ValueError
+            If a mixture or a parameter is unusable; the message names it.
+        """
+        if band not in ("full", "network"):
+            raise ValueError(f"band={band!r}; give 'full' or 'network'")
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        if self.output == "masks":
+            return self._map(X, _masks, **call)
+        if self.output == "labels":
+            return self._map(
+                X, lambda s, x, _, n: _arrays(s.labels(x.tensors(), repeat(n))), **call
+            )
+        if band == "full":
+            return self._map(X, _full_band, **call, keep_recordings=True)
+        return self._map(X, _network_band, **call)
+
+    def predict_masks(
+        self,
+        X: Waveforms,
+        *,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+    ) -> Any:
         """Give the masks of the sources, whatever `output` says.
 
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
             Mixtures.
+        n_sources, input_rate : optional
+            As for `predict`.
 
         Returns
         -------
         float32 array of shape (n_mixtures, n_sources, n_frames, n_bins), or list, or one
             Sums to 1 over the sources.
         """
-        return self._map(X, Separator.masks)
+        return self._map(X, _masks, n_sources=n_sources, input_rate=input_rate)
+
+    def listen(
+        self,
+        recording: Any,
+        *,
+        references: Any = None,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+    ) -> ListeningPage:
+        """Separate a recording and give a page with players for it and its sources.
+
+        Parameters
+        ----------
+        recording : array of shape (n_samples,) or (n_channels, n_samples)
+        references : array of shape (n_sources, n_samples), optional
+            The true sources, to listen to beside the estimates, with figures.
+        n_sources, input_rate : optional
+            As for `predict`.
+
+        Returns
+        -------
+        ListeningPage
+            Shown as it is by a notebook; its `save` writes it.
+        """
+        from skdc.display import ListeningPage, match_estimates
+
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        signal = read_samples(as_channels(recording, "recording"), "recording")
+        found = self._map([signal], _full_band, **call, keep_recordings=True)[0]
+        if references is not None:
+            references = read_samples(references, "references")
+            found = found[match_estimates(references, found)]
+        rate = call_parameters(self, **call)[1] or self.sample_rate
+        return ListeningPage(signal, found, rate, references=references)
 
     def score(self, X: Waveforms, y: Any) -> float:
         """Mean SI-SDR improvement over the mixture.
@@ -551,8 +634,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Returns
         -------
         float
-            Decibels, over all sources and mixtures, each under its best permutation. For label
-            maps the share, 0...1, of labelled active bins that are put with the right source.
+            Decibels, over all sources and mixtures, each under its best permutation, at
+            `sample_rate` and so within the network's band. For label maps the share, 0...1, of
+            labelled active bins that are put with the right source.
 
         Raises
         ------
@@ -564,21 +648,27 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
-    def _map(self, X: Waveforms, work: Work, *, is_audio: bool = False, name: str = "X") -> Any:
+    def _map(
+        self,
+        X: Waveforms,
+        work: Work,
+        *,
+        n_sources: int | str | None = None,
+        input_rate: int | None = None,
+        name: str = "X",
+        **checks: Any,
+    ) -> Any:
         self._check_fitted()
-        audio = self._audio
+        count, rate = call_parameters(self, n_sources, input_rate)
+        audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, audio)
+            options = {"n_sources": n_sources, "input_rate": input_rate, **checks}
             order = self._progress(range(len(X)), len(X))
-            return [self._map(X[i], work, is_audio=is_audio, name=f"X[{i}]") for i in order]
-        mixtures = check_mixtures(X, audio, name=name)
-        waveforms = [torch.from_numpy(waveform) for waveform in mixtures.waveforms]
-        found = work(self._separator(), waveforms, repeat(self.n_sources))
-        results = []
-        for index, result in enumerate(self._progress(found, len(waveforms))):
-            array = result.cpu().numpy()
-            results.append(mixtures.restore(index, array, audio) if is_audio else array)
-        return collect(results, mixtures.container)
+            return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
+        mixtures = check_mixtures(X, audio, name=name, **checks)
+        found = work(self._separator(), mixtures, audio, count)
+        return collect(list(self._progress(found, len(mixtures.lengths))), mixtures.container)
 
     def _separator(self) -> Separator:
         survive_forks()
@@ -632,3 +722,32 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         tags.target_tags.single_output = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _arrays(found: Iterable[Tensor]) -> Iterator[NDArray[Any]]:
+    return (tensor.cpu().numpy() for tensor in found)
+
+
+def _masks(
+    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
+) -> Iterator[NDArray[Any]]:
+    return _arrays(separator.masks(mixtures.tensors(), repeat(n_sources)))
+
+
+def _network_band(
+    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
+) -> Iterator[NDArray[Any]]:
+    found = separator.separate(mixtures.tensors(), repeat(n_sources))
+    for index, sources in enumerate(_arrays(found)):
+        yield mixtures.restore(index, sources, audio)
+
+
+def _full_band(
+    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
+) -> Iterator[NDArray[Any]]:
+    recordings = [mixtures.channels(i, audio.rate) for i in range(len(mixtures.lengths))]
+    found = separator.separate_full_band(
+        mixtures.tensors(), repeat(n_sources), recordings, audio.sample_rate
+    )
+    for index, sources in enumerate(_arrays(found)):
+        yield mixtures.restore_channels(index, sources)

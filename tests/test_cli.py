@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 import skdc
 from skdc import DeepClusteringSeparator, pretrained
 from skdc.cli import main
-from skdc.commands import demo, info, options
+from skdc.commands import demo, info
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
 from skdc.network import BLSTM
@@ -213,8 +213,10 @@ def test_demo(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     folder = Path("skdc-demo")
     names = ["mixture.wav", "source-1.wav", "source-2.wav", "demo.png"]
-    assert out.splitlines()[-4:] == [str(folder / name) for name in names]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert out.splitlines()[-6:-2] == [str(folder / name) for name in names]
+    assert out.splitlines()[-2:] == ["", f"To listen, open {folder / 'index.html'}"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "index.html"])
+    assert "as recorded alone" in (folder / "index.html").read_text("utf-8")
     for name in names[:3]:
         found = soundfile.info(folder / name)
         assert (found.samplerate, found.subtype, found.frames) == (8000, "PCM_16", 55920)
@@ -233,6 +235,8 @@ def test_demo_of_more(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["demo", "-o", "more", "--model", model, "--n-sources"]
     assert main([*command, "3"]) == 0
     assert len(list(Path("more").glob("source-*.wav"))) == 3
+    assert main([*command, "2"]) == 0
+    assert len(list(Path("more").glob("source-*.wav"))) == 2
     capsys.readouterr()
     assert "n_sources is 9; give 2 to 5" in error_of([*command, "9"], capsys)
 
@@ -402,8 +406,8 @@ def test_info_of_no_model(capsys: pytest.CaptureFixture[str]) -> None:
 def test_models_by_name(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pretrained, "_FOLDER", Path(model).parent)
-    assert options.load_model("tiny", device="cpu").hidden_size == 8
+    monkeypatch.setattr(pretrained.models, "_FOLDER", Path(model).parent)
+    assert pretrained.load_pretrained("tiny", device="cpu").hidden_size == 8
     assert "bundled model (tiny)" in error_of(["info", "none"], capsys)
 
 

@@ -77,14 +77,44 @@ def test_any_format_and_rate(
     assert main(["separate", name, "-o", "out", "--model", model]) == 0
     expected = [Path("out", f"talk-{number}.wav") for number in (1, 2)]
     assert capsys.readouterr() == (f"{name} -> {expected[0]}, {expected[1]}\n", "")
-    mixture, _ = read_audio(name)
+    mixture, _ = read_audio(name, mono=False)
     for path in expected:
         found = soundfile.info(path)
-        assert (found.samplerate, found.channels, found.subtype) == (rate, 1, "PCM_16")
-        assert found.frames == len(mixture)
-    total = sum(soundfile.read(path)[0] for path in expected)
-    narrow = resample(resample(mixture, rate, 8000), 8000, rate)[: len(mixture)]
+        assert (found.samplerate, found.channels, found.subtype) == (rate, 2, "PCM_16")
+        assert found.frames == mixture.shape[1]
+    total = sum(read_audio(path, mono=False)[0] for path in expected)
+    # within half a step, which is what rounding the recording itself leaves
+    assert_allclose(total, mixture, atol=0.51 / 2**15)
+
+
+def test_band_of_the_network(model: str) -> None:
+    noise("talk.wav", 44100, 44100)
+    command = ["separate", "talk.wav", "-o", "out", "--model", model, "--band", "network"]
+    assert main(command) == 0
+    mixture, _ = read_audio("talk.wav")
+    paths = [Path("out", f"talk-{number}.wav") for number in (1, 2)]
+    assert {soundfile.info(path).channels for path in paths} == {1}
+    total = sum(soundfile.read(path)[0] for path in paths)
+    narrow = resample(resample(mixture, 44100, 8000), 8000, 44100)[: len(mixture)]
     assert_allclose(total, narrow, atol=1e-3)
+
+
+def test_page(model: str, capsys: Capture) -> None:
+    noise("talk.wav")
+    command = ["separate", "talk.wav", "-o", "out", "--model", model, "--page", "--json"]
+    assert main(command) == 0
+    assert tree("out") == ["talk-1.wav", "talk-2.wav", "talk.html"]
+    assert str(Path("out", "talk.html")) in json.loads(capsys.readouterr().out)["outputs"]
+    assert "Source 2" in Path("out", "talk.html").read_text("utf-8")
+    Path("out", "talk-1.wav").unlink()
+    Path("out", "talk-2.wav").unlink()
+    assert "exists already; use --force" in error_of(command, capsys)
+
+
+def test_too_many_sources(model: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["separate", "talk.wav", "-o", "out", "--model", model, "--n-sources", "50"])
+    assert "got 50, expected at most 20 or 'auto'" in capsys.readouterr().err
 
 
 def test_one_command_and_three_lines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +260,7 @@ def test_goes_on_after_a_bad_file(model: str, capsys: Capture) -> None:
     lines = errors.splitlines()
     assert lines[0] == "skdc: error: no audio file at 'gone.wav'"
     assert lines[1].startswith("skdc: error: cannot read 'text.wav' as audio")
-    assert lines[2].startswith("skdc: error: short.wav: X has 100 samples")
+    assert lines[2].startswith("skdc: error: short.wav: X[0] has 100 samples")
     assert len(lines) == 3
     assert tree("out") == ["talk-1.wav", "talk-2.wav"]
 
@@ -350,10 +380,10 @@ def test_the_first_source_tells_that_all_are_there(
         write_audio(path, *args, **kwargs)
 
     command = ["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing"]
-    monkeypatch.setattr("skdc.datasets.write_audio", stop_after_one)
+    monkeypatch.setattr("skdc.audio.sources.write_audio", stop_after_one)
     assert main([*command, "--n-sources", "3"]) == 130
     assert written == ["a-3.wav"]
-    monkeypatch.setattr("skdc.datasets.write_audio", write_audio)
+    monkeypatch.setattr("skdc.audio.sources.write_audio", write_audio)
     assert main([*command, "--n-sources", "auto"]) == 0
     assert "a-1.wav" in tree("out")
 

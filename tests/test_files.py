@@ -329,13 +329,13 @@ def test_predict_reads_one_file_at_a_time(
     X, y = corpus
     separator = make_separator().fit(X, y)
     reads.clear()
-    separate = type(separator._separator()).separate
+    separate = type(separator._separator()).separate_full_band
 
     def logged(*args: Any) -> Any:
         reads.append("separated")
         return separate(*args)
 
-    monkeypatch.setattr("skdc.separation.Separator.separate", logged)
+    monkeypatch.setattr("skdc.separation.Separator.separate_full_band", logged)
     separator.predict(X[:2])
     assert reads == ["mixture-0.wav", "separated", "mixture-1.wav", "separated"]
 

@@ -96,9 +96,9 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0):
     return loss / total if total > 0 else 0.0
 
 
-def naive_mask_inference(outputs, targets):
+def naive_mask_inference(outputs, targets, error="absolute"):
     _, weights, mixture, sources = targets
-    total = (weights * mixture).sum()
+    total = (weights * mixture ** (1 if error == "absolute" else 2)).sum()
     if total == 0:
         return 0.0
     masks = np.exp(outputs.masks) / np.exp(outputs.masks).sum(1, keepdims=True)
@@ -108,8 +108,12 @@ def naive_mask_inference(outputs, targets):
         loss = 0.0
         for c, mask in enumerate(order):
             wanted = sources[:, c] if c < n_sources else np.zeros(len(mixture))
-            loss += (weights * abs(masks[:, mask] * mixture - wanted)).sum()
-        losses.append(loss / total)
+            if error == "absolute":
+                loss += (weights * abs(masks[:, mask] * mixture - wanted)).sum() / total
+            else:
+                power = (weights * (masks[:, mask] * mixture - wanted) ** 2).sum()
+                loss += math.log10(1 + 1e4 * power / total) / 4 / n_masks
+        losses.append(loss)
     return min(losses)
 
 
@@ -121,6 +125,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "attractor_masks": naive_attractor_masks,
     "attractor_masks(sharpness=10)": partial(naive_attractor_masks, sharpness=10),
     "mask_inference": naive_mask_inference,
+    "mask_inference(error='distortion')": partial(naive_mask_inference, error="distortion"),
     SUM: lambda *both: (
         0.5 * naive_deep_lda(*both)
         + naive_attractor_masks(*both)

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     separator.save(tmp_path / "b.safetensors")
     separator.save(tmp_path / "a.safetensors")
     (tmp_path / "a.md").write_text("a card")
-    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained.models, "_FOLDER", tmp_path)
     return tmp_path
 
 
@@ -45,19 +45,21 @@ def test_loads_by_name(folder: Path) -> None:
 
 
 def test_unknown_name_lists_those_there_are(folder: Path) -> None:
-    with pytest.raises(ValueError, match="no model 'c' comes with the package; there is a, b"):
+    with pytest.raises(FileNotFoundError, match=r"'c' is neither a model .* model \(a, b\)"):
         load_pretrained("c")
 
 
-def test_name_is_not_a_path(folder: Path) -> None:
-    with pytest.raises(ValueError, match="no model"):
-        load_pretrained(str(folder / "a"))
+def test_path_of_a_model_file(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a model file nor a bundled model"):
+        load_pretrained(folder / "a")
+    assert load_pretrained(folder / "a.safetensors", device="cpu").embedding_dim == 3
+    assert load_pretrained(str(folder / "b.safetensors"), device="cpu").embedding_dim == 3
 
 
 def test_no_models_at_all(folder: Path) -> None:
     for path in folder.glob("*.safetensors"):
         path.unlink()
-    with pytest.raises(ValueError, match="there is none"):
+    with pytest.raises(FileNotFoundError, match="none is installed"):
         load_pretrained()
 
 

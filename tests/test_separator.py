@@ -209,9 +209,11 @@ def test_unknown_number_of_sources(separator: DeepClusteringSeparator) -> None:
 def test_numbers_of_sources_that_differ_turn_an_array_into_a_list(
     separator: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    separate = Separator.separate
+    separate = Separator.separate_full_band
     monkeypatch.setattr(
-        Separator, "separate", lambda self, x, _: separate(self, x, iter((1, 3, 2, 2)))
+        Separator,
+        "separate_full_band",
+        lambda self, x, _, *rest: separate(self, x, iter((1, 3, 2, 2)), *rest),
     )
     found = separator.set_params(n_sources=None).predict(MIXTURES)
     assert [len(sources) for sources in found] == [1, 3, 2, 2]

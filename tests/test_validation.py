@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,10 @@ BAD_MIXTURES: dict[str, tuple[Any, type[Exception], str]] = {
 @pytest.mark.usefixtures("nothing_computed")
 def test_bad_mixtures(fitted: DeepClusteringSeparator, case: str) -> None:
     X, error, message = BAD_MIXTURES[case]
-    for use in (fitted.predict, fitted.predict_masks, fitted.transform):
+    uses: list[Any] = [fitted.predict_masks, fitted.transform]
+    # With its channels, a recording in a list can be separated.
+    uses += [partial(fitted.predict, band="network")] + [fitted.predict] * (case != "stereo item")
+    for use in uses:
         with pytest.raises(error, match=f"(?s){message}"):
             use(X)
     learn: Any

@@ -53,7 +53,11 @@ def turns_and_pauses(rng: np.random.Generator, seconds: float) -> Turns:
     """Turns, some overlap, pauses, and now and then somebody alone for a minute."""
     who, passed, alone_at = 0, 0.0, min(120.0, seconds / 3)
     while True:
-        parts = [((who,), rng.uniform(2, 12)), ((0, 1), rng.uniform(0, 4)), ((), rng.uniform(0, 2))]
+        parts = [
+            ((who,), rng.uniform(2, 12)),
+            ((0, 1), rng.uniform(0, 4)),
+            ((), rng.uniform(0, 2)),
+        ]
         if passed >= alone_at:
             parts[0] = ((who,), 60.0)
             alone_at += 300

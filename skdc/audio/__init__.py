@@ -9,6 +9,7 @@ from skdc.audio.io import (
     read_rate,
     write_audio,
 )
+from skdc.audio.sources import write_sources
 
 __all__ = [
     "AudioFiles",
@@ -20,4 +21,5 @@ __all__ = [
     "read_header",
     "read_rate",
     "write_audio",
+    "write_sources",
 ]

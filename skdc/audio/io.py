@@ -14,19 +14,29 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
 from skdc.model_file import atomic_path
 from skdc.signal import resample
 
-__all__ = ["check_rate", "read_at_rate", "read_audio", "read_header", "read_rate", "write_audio"]
+__all__ = [
+    "PCM_BITS",
+    "UNBOUNDED",
+    "check_rate",
+    "read_at_rate",
+    "read_audio",
+    "read_header",
+    "read_rate",
+    "write_audio",
+]
 
 FloatArray = NDArray[np.float32]
 
 # Bits of a sample of the subtypes that hold integers. They are quantised here, not by libsndfile,
 # which writes with a scale of 2**15 - 1 and reads with 2**15, so that files changed when copied.
-_PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-_UNBOUNDED = ("FLOAT", "DOUBLE")
+PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+UNBOUNDED = ("FLOAT", "DOUBLE")
 _MAX_CHANNELS = 64
 _LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
 _BLOCK_SAMPLES = 262_144
@@ -36,6 +46,8 @@ def read_audio(
     path: str | os.PathLike[str], *, sample_rate: int | None = None, mono: bool = True
 ) -> tuple[FloatArray, int]:
     """Read an audio file: WAV, FLAC, Ogg Vorbis or Opus, MP3 and what else libsndfile knows.
+
+    M4A, AAC, MP4, WebM and the like are read through the program ffmpeg, if it is on the path.
 
     Parameters
     ----------
@@ -59,7 +71,8 @@ def read_audio(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not audio that libsndfile reads, or `sample_rate` is not positive.
+        If the file is not audio that libsndfile or ffmpeg reads, if ffmpeg is needed and missing,
+        or if `sample_rate` is not positive.
 
     Examples
     --------
@@ -76,6 +89,19 @@ def read_audio(
     path = Path(path)
     if sample_rate is not None:
         check_rate(sample_rate)
+    if path.suffix.lower() in ffmpeg.SUFFIXES and path.is_file():
+        frames, rate = ffmpeg.decode(path)
+        # (samples, channels) -> (channels, samples)
+        waveform = frames.mean(axis=1) if mono else np.ascontiguousarray(frames.T)
+    else:
+        waveform, rate = _read_streams(path, mono)
+    if sample_rate is None:
+        return waveform, rate
+    resampled: FloatArray = resample(waveform, rate, sample_rate).astype(np.float32)
+    return resampled, sample_rate
+
+
+def _read_streams(path: Path, mono: bool) -> tuple[FloatArray, int]:
     with _opened(path) as streams:
         rate = streams[0].samplerate
         # Block by block to the end: what the header says may be less or more than there is.
@@ -85,11 +111,7 @@ def read_audio(
             blocks.append(block.mean(axis=0) if mono else block)
         if not blocks:
             blocks.append(np.zeros(0 if mono else (streams[0].channels, 0), np.float32))
-    waveform = np.concatenate(blocks, axis=-1)
-    if sample_rate is None:
-        return waveform, rate
-    resampled: FloatArray = resample(waveform, rate, sample_rate).astype(np.float32)
-    return resampled, sample_rate
+    return np.concatenate(blocks, axis=-1), rate
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -263,7 +285,7 @@ def write_audio(
     file_format = _file_format(path, subtype)
     samples: NDArray[Any] = _check_samples(waveform)
     peak = float(np.abs(samples).max(initial=0.0))
-    if peak > 1 and subtype not in _UNBOUNDED:
+    if peak > 1 and subtype not in UNBOUNDED:
         warnings.warn(
             f"waveform has a peak of {peak:.3g}, and {path.name!r} holds samples within +-1: "
             f"written scaled by {1 / peak:.3g}; divide by the peak yourself, or give "
@@ -272,8 +294,8 @@ def write_audio(
             stacklevel=2,
         )
         samples = samples / peak
-    if subtype in _PCM_BITS:
-        samples = _quantise(samples, _PCM_BITS[subtype])
+    if subtype in PCM_BITS:
+        samples = _quantise(samples, PCM_BITS[subtype])
     with atomic_path(path) as temporary:
         try:
             # (n_channels, n_samples) -> (n_samples, n_channels)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_model_argument, load_model, positive_int
+from skdc.commands.options import add_model_argument, positive_int
 from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.datasets import load_sample_mixture, resample, write_audio
-    from skdc.display import SeparationDisplay, match_estimates
+    from skdc.display import ListeningPage, SeparationDisplay, match_estimates
     from skdc.display.inputs import separate_once
     from skdc.metrics import evaluate_separation
+    from skdc.pretrained import load_pretrained
 
-    model = load_model(args.model, device=args.device)
+    model = load_pretrained(args.model, device=args.device)
     model.set_params(n_sources=args.n_sources)
     rate = model.sample_rate
     mixture, references = (
@@ -57,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
         mixture, estimates[order], masks=masks[order], references=references, sample_rate=rate
     )
 
+    # An earlier demo may have had more speakers.
+    for stale in args.output.glob("source-*.wav"):
+        stale.unlink()
     paths = [args.output / "mixture.wav"]
     write_audio(paths[0], mixture, rate)
     for number, estimate in enumerate(display.estimates, start=1):
@@ -69,8 +73,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"No picture: {error}")
     else:
         paths.append(picture)
+    page = ListeningPage(
+        mixture,
+        display.estimates,
+        rate,
+        references=references,
+        title=f"{args.n_sources} people speaking at once, separated",
+    ).save(args.output / "index.html")
     print(f"\n{_table(evaluate_separation(references, estimates, mixture))}\n")
     print("\n".join(str(path) for path in paths))
+    print(f"\nTo listen, open {page}")
     return 0
 
 

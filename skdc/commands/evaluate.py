@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_model_argument, load_model, positive_int
+from skdc.commands.options import add_model_argument, positive_int
 from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
@@ -81,10 +81,11 @@ def run(args: argparse.Namespace) -> int:
         from skdc.display import import_pyplot
 
         import_pyplot()
-    model = load_model(args.model, device=args.device)
-
     from skdc.evaluation.run import evaluate_model
     from skdc.evaluation.tables import format_summary, plot_improvements
+    from skdc.pretrained import load_pretrained
+
+    model = load_pretrained(args.model, device=args.device)
 
     benchmark = _open(args, model.sample_rate)
     n_references = len(benchmark.items[0].load()[1])

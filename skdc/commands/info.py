@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from skdc.commands.options import load_model
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
@@ -50,8 +48,9 @@ def _installation() -> list[tuple[str, object]]:
 
 def _model(name: str) -> list[tuple[str, object]]:
     from skdc.parameters import LOCAL_PARAMETERS
+    from skdc.pretrained import load_pretrained
 
-    model = load_model(name, device="cpu")
+    model = load_pretrained(name, device="cpu")
     rows: list[tuple[str, object]] = [
         ("model", name),
         ("weights", sum(weights.numel() for weights in model.network_.parameters())),

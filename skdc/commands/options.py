@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from skdc.separator import DeepClusteringSeparator
+from typing import Literal
 
 __all__ = [
+    "MOST_SOURCES",
     "add_device_argument",
     "add_model_argument",
-    "load_model",
     "positive_int",
     "source_count",
 ]
 
 DEFAULT_MODEL = "speech-2mix-8k"
+# More people than that are never told apart; where the number is not known before the work, files
+# of as many sources are checked.
+MOST_SOURCES = 20
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -66,50 +65,6 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="where to compute: cpu, cuda, ... (default: the GPU if there is one)",
     )
-
-
-def load_model(model: str, *, device: str = "auto") -> DeepClusteringSeparator:
-    """Load a model by the path of its file, or a bundled one by its name.
-
-    Parameters
-    ----------
-    model : str
-        A file that is there goes before a bundled model of the same name.
-    device : str, default="auto"
-        Where the separator computes.
-
-    Returns
-    -------
-    DeepClusteringSeparator
-        Fitted.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither.
-    ValueError
-        If the file is not a model.
-
-    Examples
-    --------
-    >>> from skdc.commands.options import load_model
-    >>> load_model("no-such-model")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    FileNotFoundError: 'no-such-model' is neither a model file nor a bundled model (...
-    """
-    from skdc.pretrained import list_pretrained, load_pretrained
-    from skdc.separator import DeepClusteringSeparator
-
-    if Path(model).is_file():
-        return DeepClusteringSeparator.load(model, device=device)
-    bundled = list_pretrained()
-    if model not in bundled:
-        raise FileNotFoundError(
-            f"{model!r} is neither a model file nor a bundled model "
-            f"({', '.join(bundled) or 'none is installed'})"
-        )
-    return load_pretrained(model, device=device)
 
 
 def positive_int(text: str) -> int:
@@ -161,4 +116,9 @@ def source_count(text: str) -> int | Literal["auto"]:
     >>> source_count("auto"), source_count("2")
     ('auto', 2)
     """
-    return "auto" if text == "auto" else positive_int(text)
+    if text == "auto":
+        return "auto"
+    count = positive_int(text)
+    if count > MOST_SOURCES:
+        raise argparse.ArgumentTypeError(f"got {count}, expected at most {MOST_SOURCES} or 'auto'")
+    return count

@@ -5,36 +5,55 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skdc.commands.options import add_model_argument, load_model, positive_int, source_count
+from skdc.commands.options import (
+    MOST_SOURCES,
+    add_model_argument,
+    positive_int,
+    source_count,
+)
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
-_SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "float": "FLOAT"}
+_SUBTYPES = ("pcm16", "pcm24", "float")
 # Suffixes of the files that are taken from a folder. A file that is named itself is tried
 # whatever its suffix is.
 _AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
 _AUDIO_SUFFIXES |= {".w64", ".wav"}
-# Where the number of sources is not known before the work, targets of as many are checked.
-_MOST_SOURCES = 20
+# What needs ffmpeg; without it, an error says so for each file.
+_AUDIO_SUFFIXES |= {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4"}
+_AUDIO_SUFFIXES |= {".webm", ".wma"}
+_STANDARD_INPUT = "-"
+_MAX_NAMED = 5
 
 
 class Job(NamedTuple):
-    """A file to separate, and where its sources go: `target` with ``-1``, ``-2``, ... added."""
+    """A file to separate, and where its sources go: `target` with ``-1``, ``-2``, ... added.
+
+    `label` is what messages call the file, where that is not its path.
+    """
 
     source: Path
     target: Path
+    label: str = ""
 
     def output(self, number: int) -> Path:
         """Give the file of one source."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
+
+    @property
+    def page(self) -> Path:
+        """The file of the page to listen with."""
+        return self.target.with_name(f"{self.target.name}.html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="FILE",
-        help="audio of any rate, stereo is mixed down; a folder stands for all audio below it, "
-        "and a pattern in quotes, such as '**/*.flac', for what matches it",
+        help="audio of any rate and number of channels; a folder stands for all audio below it, "
+        "a pattern in quotes, such as '**/*.flac', for what matches it, and - for the standard "
+        "input",
     )
     parser.add_argument(
         "-o",
@@ -66,6 +86,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=_SUBTYPES,
         default="pcm16",
         help="how samples are written; pcm16 plays everywhere (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--band",
+        choices=("full", "network"),
+        default="full",
+        help="frequencies and channels of the sources: those of the recording, or what the model "
+        "hears, in mono (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="write NAME.html too, a page to listen with that works without a network",
     )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="overwrite files that are there")
@@ -90,15 +122,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _run(args, Path(folder))
+
+
+def _run(args: argparse.Namespace, folder: Path) -> int:
     jobs = find_jobs(args.inputs, args.output)
-    model = load_model(args.model, device=args.device).set_params(output="sources")
+    if skipped := find_skipped(args.inputs, args.output):
+        named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
+        others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
+        print(f"skdc: no audio by their names, left out: {named}{others}", file=sys.stderr)
+    from skdc.pretrained import load_pretrained
+
+    model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
-    may_overwrite = args.force or args.skip_existing
-    _check_targets(jobs, args.output, model.n_sources or _MOST_SOURCES, force=may_overwrite)
+    _check_targets(
+        jobs,
+        args.output,
+        model.n_sources or MOST_SOURCES,
+        with_page=args.page,
+        force=args.force or args.skip_existing,
+    )
+    for index, job in enumerate(jobs):
+        if job.label == _STANDARD_INPUT:
+            # A file, because formats are told by its contents, and processes share no input.
+            copy = folder / "stdin"
+            copy.write_bytes(sys.stdin.buffer.read())
+            jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
     if args.skip_existing:
-        jobs = [job for job in jobs if not _is_done(job, model.n_sources)]
+        jobs = [job for job in jobs if not _is_done(job, model.n_sources, with_page=args.page)]
         n_done = n_found - len(jobs)
         print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
         if not jobs:
@@ -109,8 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
     # joblib gives each process its share of the threads.
     results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
-        delayed(_separate)(model, job, _SUBTYPES[args.subtype], Path.cwd(), args.debug)
-        for job in jobs
+        delayed(_separate)(model, job, args, Path.cwd()) for job in jobs
     )
     failed = 0
     for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
@@ -148,6 +201,9 @@ def find_jobs(inputs: list[str], output: Path) -> list[Job]:
     """
     jobs: dict[Path, Job] = {}
     for text in inputs:
+        if text == _STANDARD_INPUT:
+            jobs.setdefault(Path(text), Job(Path(text), output / "stdin", text))
+            continue
         path = Path(text)
         is_pattern = not {*text}.isdisjoint("*?[") and not path.exists()
         matches = sorted(map(Path, glob(text, recursive=True))) if is_pattern else [path]
@@ -164,21 +220,48 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield Job(path, output / path.stem)
         return
+    for source in _files_below(path, output):
+        if source.suffix.lower() in _AUDIO_SUFFIXES:
+            yield Job(source, output / source.relative_to(path).parent / source.stem)
+
+
+def find_skipped(inputs: list[str], output: Path) -> list[Path]:
+    """Find the files in given folders that are left out, because their suffix is none of audio.
+
+    Parameters
+    ----------
+    inputs, output
+        As for `find_jobs`.
+
+    Returns
+    -------
+    list of Path
+    """
+    folders = [path for path in map(Path, inputs) if path.is_dir()]
+    return [
+        source
+        for folder in folders
+        for source in _files_below(folder, output)
+        if source.suffix.lower() not in _AUDIO_SUFFIXES
+    ]
+
+
+def _files_below(folder: Path, output: Path) -> Iterator[Path]:
     results = output.resolve()
-    for source in sorted(path.rglob("*")):
-        inside = source.relative_to(path)
+    for source in sorted(folder.rglob("*")):
         if (
-            source.suffix.lower() in _AUDIO_SUFFIXES
-            and source.is_file()
-            and not any(part.startswith(".") for part in inside.parts)
+            source.is_file()
+            and not any(part.startswith(".") for part in source.relative_to(folder).parts)
             # Results may lie in a folder within that of the recordings; these are no input. Where
             # both are the same folder, all files are input.
-            and not (results != path.resolve() and source.resolve().is_relative_to(results))
+            and not (results != folder.resolve() and source.resolve().is_relative_to(results))
         ):
-            yield Job(source, output / inside.parent / source.stem)
+            yield source
 
 
-def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool) -> None:
+def _check_targets(
+    jobs: list[Job], output: Path, n_sources: int, *, with_page: bool, force: bool
+) -> None:
     # All targets are checked before hours of work.
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"-o {output} is a file; give a folder")
@@ -193,6 +276,7 @@ def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool
                 f"{str(job.output(1))!r}; separate them into different folders"
             )
         targets = [job.output(number) for number in range(1, n_sources + 1)]
+        targets += [job.page] if with_page else []
         there += [target for target in targets if target.exists()]
     if taken := [target for target in there if target.resolve() in inputs]:
         raise FileExistsError(
@@ -206,7 +290,7 @@ def _check_targets(jobs: list[Job], output: Path, n_sources: int, *, force: bool
         )
 
 
-def _is_done(job: Job, n_sources: int | None) -> bool:
+def _is_done(job: Job, n_sources: int | None, *, with_page: bool) -> bool:
     """Whether all files of a job are there whole: as long as their source, at its rate.
 
     The first one is written last, so that it is there only where the others are, however many.
@@ -222,19 +306,20 @@ def _is_done(job: Job, n_sources: int | None) -> bool:
         is_whole = all(read_header(path)[1:] == tuple(expected) for path in found)
     except (OSError, ValueError):
         return False
+    if with_page and not job.page.exists():
+        return False
     return is_whole and len(found) == (n_sources or len(found))
 
 
 def _separate(
-    model: DeepClusteringSeparator, job: Job, subtype: str, folder: Path, debug: bool
+    model: DeepClusteringSeparator, job: Job, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
-    from skdc.datasets import read_audio
+    from skdc.pretrained import separate
 
-    outputs: list[str] = []
     done: dict[str, Any] = {
-        "input": str(job.source),
-        "outputs": outputs,
+        "input": job.label or str(job.source),
+        "outputs": [],
         "sample_rate": None,
         "seconds": None,
         "n_sources": None,
@@ -244,39 +329,20 @@ def _separate(
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            mixture, rate = read_audio(job.source)
-            done |= {"sample_rate": rate, "seconds": len(mixture) / rate}
-            estimates = model.set_params(input_rate=rate).predict(mixture)
-            done["n_sources"] = len(estimates)
-            outputs += [str(target) for target in _write(job, estimates, rate, subtype)]
+            result = separate(job.source, model=model, band=args.band)
+            done["sample_rate"] = result.rate
+            done["seconds"] = result.mixture.shape[-1] / result.rate
+            done["n_sources"] = len(result.sources)
+            result = replace(result, name=job.target.name)
+            outputs = result.save(job.target.parent, subtype=args.subtype)
+            if args.page:
+                outputs.append(result.listen().save(job.page))
+            done["outputs"] = [str(path) for path in outputs]
         except (OSError, ValueError) as error:
-            if debug:
+            if args.debug:
                 raise
             done["error"] = _one_line(error)
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
-
-
-def _write(job: Job, estimates: Any, rate: int, subtype: str) -> list[Path]:
-    import numpy as np
-
-    from skdc.datasets import write_audio
-    from skdc.exceptions import AudioWarning
-
-    peak = float(np.abs(estimates).max(initial=0))
-    if peak > 1 and subtype != "FLOAT":
-        # Scaled together: scaled one by one, they would no longer sum to the mixture.
-        warnings.warn(
-            f"sources have a peak of {peak:.3g}: all are written scaled by {1 / peak:.3g}; "
-            "--subtype float keeps them as they are",
-            AudioWarning,
-            stacklevel=2,
-        )
-        estimates = estimates / peak
-    targets = [job.output(number) for number in range(1, len(estimates) + 1)]
-    # The first file last: it tells that the others are there; see `_is_done`.
-    for target, estimate in reversed(list(zip(targets, estimates, strict=True))):
-        write_audio(target, estimate, rate, subtype=subtype)
-    return targets
 
 
 def _one_line(message: object) -> str:

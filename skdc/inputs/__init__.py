@@ -15,7 +15,7 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
 from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
-from skdc.inputs.waveforms import Mixtures, check_mixtures, read_samples
+from skdc.inputs.waveforms import Mixtures, as_channels, check_mixtures, read_samples
 
 __all__ = [
     "AudioFormat",
@@ -25,6 +25,7 @@ __all__ = [
     "Header",
     "Mixtures",
     "Waveforms",
+    "as_channels",
     "as_items",
     "as_reference_items",
     "check_mixture_headers",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_array
@@ -13,6 +14,10 @@ from sklearn.utils import check_array
 from skdc.inputs.lazy import is_lazy
 
 __all__ = ["Container", "Waveforms", "as_items", "as_reference_items", "collect"]
+
+# An array of so few columns and so many rows is a recording that came as (n_samples, n_channels).
+_MAX_TRANSPOSED = 8
+_MANY_ROWS = 1000
 
 Container = Literal["array", "list", "single"]
 Waveforms = ArrayLike | Sequence[ArrayLike]
@@ -55,7 +60,8 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
         is_array = isinstance(X[0], list | tuple) and len({np.size(row) for row in X}) == 1
         if not is_array and not np.isscalar(X[0]):
             return X, "list"
-    array = np.asarray(X)
+    # A tensor that takes part in a gradient does not become an array by itself.
+    array = np.asarray(X.detach().cpu() if isinstance(X, torch.Tensor) else X)
     if array.ndim == 0:
         raise TypeError(
             f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "
@@ -70,9 +76,15 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
             f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "
             "mixtures are (n_mixtures, n_samples), one channel each; mix stereo down to mono first"
         )
+    if array.ndim == 2 and array.shape[0] > _MANY_ROWS and 2 <= array.shape[1] <= _MAX_TRANSPOSED:
+        raise ValueError(
+            f"{name} has shape {array.shape}, that is {array.shape[0]} mixtures of "
+            f"{array.shape[1]} samples each; mixtures are rows. For one recording of "
+            f"{array.shape[1]} channels, give [{name}.T] to predict, or {name}.mean(axis=1)"
+        )
     # scikit-learn's own messages for the other errors: empty, complex, not numeric, more axes.
     dtype = "numeric" if array.dtype.kind not in "iub" else None
-    return check_array(X, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
+    return check_array(array, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
 
 
 def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]:

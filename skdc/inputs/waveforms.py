@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
+from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks
 from skdc.storage import ArrayStore
 
@@ -31,6 +35,11 @@ _BLOCK_SAMPLES = 65_536
 # not harm separation yet, and noise of few samples has means of some percent.
 _SMALLEST_OFFSET = 0.1
 _PCM_TYPES = (np.int8, np.int16, np.int32, np.uint8)
+_MAX_CHANNELS = 64
+# Rows of an array that are as few and as much alike are most likely channels.
+_FEW_CHANNELS = 8
+_SAME_RECORDING = 0.98
+_MANY_SAMPLES = 1000
 
 
 def as_samples(
@@ -61,7 +70,8 @@ def as_samples(
         If it is not numeric, or of a type that audio does not come in.
     """
     try:
-        samples = np.asarray(item)
+        # A tensor that takes part in a gradient does not become an array by itself.
+        samples = np.asarray(item.detach().cpu() if isinstance(item, torch.Tensor) else item)
     except ValueError as error:
         raise ValueError(f"{name} is not an array of samples: {error}") from error
     if samples.shape == label_shape and samples.dtype.kind in "iu":
@@ -85,6 +95,41 @@ def as_samples(
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         what = "NaN" if np.isnan(samples).any() else "infinity"
         raise ValueError(f"{name} contains {what}; every sample must be a finite number")
+    return samples
+
+
+def as_channels(item: Any, name: str) -> NDArray[Any]:
+    """Read a recording of one or several channels and check it as `as_samples` does.
+
+    Parameters
+    ----------
+    item : array-like
+        ``(n_samples,)`` or ``(n_channels, n_samples)``.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    array
+        It has that shape, and the type that it came in.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it has another shape, seems to be transposed, or is unusable.
+    """
+    try:
+        has_channels = np.ndim(item) == 2
+    except ValueError:  # ragged; `as_samples` says so
+        has_channels = False
+    samples = as_samples(item, name, is_mono=not has_channels)
+    shape = samples.shape
+    if has_channels and shape[0] > min(_MAX_CHANNELS, shape[1] - 1):
+        raise ValueError(
+            f"{name} has shape {shape}, that is {shape[0]} channels of {shape[1]} samples; give "
+            f"(n_channels, n_samples) with at most {_MAX_CHANNELS} channels, for instance "
+            "x.T of what soundfile reads"
+        )
     return samples
 
 
@@ -228,19 +273,22 @@ class Mixtures(NamedTuple):
         of 1, so that no level over- or underflows; silent ones stay zero.
     peaks : list of float
         What the waveforms were divided by.
-    offsets : list of float
+    offsets : list of float64 arrays of shape () or (n_channels_i,)
         What was taken off them, PCM scaled to +-1 by its type.
     lengths : list of int
         Numbers of samples that came in, at the input rate.
     container : {"array", "list", "single"}
         What came in, and so what goes out.
+    recordings : list of arrays of shape (n_samples_i,) or (n_channels_i, n_samples_i)
+        As they came in, where they are kept.
     """
 
     waveforms: list[FloatArray]
     peaks: list[float]
-    offsets: list[float]
+    offsets: list[NDArray[np.float64]]
     lengths: list[int]
     container: Container
+    recordings: Sequence[NDArray[Any]] = ()
 
     def restore(self, index: int, sources: FloatArray, audio: AudioFormat) -> FloatArray:
         """Bring the sources of mixture `index` to the rate, length and scale that it came in.
@@ -263,6 +311,54 @@ class Mixtures(NamedTuple):
             restored = restored + offset / len(sources)
         return restored.astype(np.float32)
 
+    def tensors(self) -> list[Tensor]:
+        """Give the waveforms as tensors."""
+        return [torch.from_numpy(waveform) for waveform in self.waveforms]
+
+    def channels(self, index: int, rate: int) -> Recording:
+        """Give a recording that is kept, to be read with all its channels.
+
+        Parameters
+        ----------
+        index, rate : int
+            Which one, and its rate, Hz.
+
+        Returns
+        -------
+        Recording
+            Without offset, and with a peak between 0.5 and 1: divided by a power of two, which
+            rounds nothing.
+        """
+        recording, offset = self.recordings[index], self.offsets[index][..., None]
+        silence, full_scale = _pcm_scale(recording.dtype)
+        exponent = np.frexp(self.peaks[index])[1]
+
+        def read(start: int, stop: int) -> Tensor:
+            # (n_samples,) -> (1, n_samples)
+            samples = np.atleast_2d(recording[..., start:stop]) - np.float64(silence)
+            samples = samples / full_scale - offset
+            return torch.from_numpy(np.ldexp(samples, -exponent).astype(np.float32))
+
+        return Recording(rate, self.lengths[index], read)
+
+    def restore_channels(self, index: int, sources: FloatArray) -> FloatArray:
+        """Bring sources of what `channels` gives to the scale that came in.
+
+        Parameters
+        ----------
+        index : int
+        sources : float32 array of shape (n_sources, n_channels, lengths[index])
+
+        Returns
+        -------
+        float32 array
+            Without the axis of the channels where none came in.
+        """
+        restored = np.ldexp(sources, np.frexp(self.peaks[index])[1], out=sources)
+        if (offset := self.offsets[index]).any():
+            restored += (offset / len(sources))[..., None]
+        return restored if self.recordings[index].ndim == 2 else restored[:, 0]
+
     def take(self, indices: NDArray[np.integer]) -> Mixtures:
         """Give the mixtures of these indices."""
         waveforms, peaks, offsets, lengths = (
@@ -273,7 +369,12 @@ class Mixtures(NamedTuple):
 
 
 def check_mixtures(
-    X: Any, audio: AudioFormat, *, name: str = "X", allow_silence: bool = True
+    X: Any,
+    audio: AudioFormat,
+    *,
+    name: str = "X",
+    allow_silence: bool = True,
+    keep_recordings: bool = False,
 ) -> Mixtures:
     """Check mixtures and bring them to one form.
 
@@ -289,6 +390,9 @@ def check_mixtures(
         What errors call it.
     allow_silence : bool, default=True
         Whether a mixture of zeros passes, with a warning.
+    keep_recordings : bool, default=False
+        Whether to keep the items as they came in, too. They may then have several channels,
+        ``(n_channels, n_samples_i)``, whose mean is the mixture.
 
     Returns
     -------
@@ -311,38 +415,64 @@ def check_mixtures(
     ([0.25], 'single')
     """
     items, container = as_items(X, name)
-    peaks, offsets, lengths = [], [], []
+    if keep_recordings and container == "array":
+        _warn_of_channels(items, name)
+    peaks, offsets, lengths, recordings = [], [], [], []
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
-            waveform = as_samples(item, label, is_mono=True)
-            audio.check_duration(label, len(waveform))
+            if keep_recordings:
+                waveform = as_channels(item, label)
+                recordings.append(waveform)
+            else:
+                waveform = as_samples(item, label, is_mono=True)
+            audio.check_duration(label, waveform.shape[-1])
             extent = find_extent(waveform)
             peak = _check_peak(waveform, extent, label, allow_silence)
-            store.append(scale_samples(waveform, peak, audio, extent.offset))
+            scaled = scale_samples(waveform, peak, audio, extent.offset)
+            store.append(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
             peaks.append(peak)
-            offsets.append(float(extent.offset) / _pcm_scale(waveform.dtype)[1])
-            lengths.append(len(waveform))
+            offsets.append(extent.offset / _pcm_scale(waveform.dtype)[1])
+            lengths.append(waveform.shape[-1])
         waveforms = store.arrays()
-    return Mixtures(waveforms, peaks, offsets, lengths, container)
+    return Mixtures(waveforms, peaks, offsets, lengths, container, recordings)
+
+
+def _warn_of_channels(rows: Sequence[Any], name: str) -> None:
+    """Warn where the rows of an array seem to be the channels of one recording."""
+    if not 2 <= len(rows) <= _FEW_CHANNELS or len(rows[0]) < _MANY_SAMPLES:
+        return
+    # Some thousand samples from all over tell as much as all.
+    step = len(rows[0]) // _MANY_SAMPLES
+    samples = np.asarray([row[::step] for row in rows], dtype=np.float64)
+    if not np.isfinite(samples).all() or not np.ptp(samples, axis=1).min():
+        return
+    if np.atleast_2d(np.corrcoef(samples))[0, 1:].min() > _SAME_RECORDING:
+        warnings.warn(
+            f"the {len(rows)} rows of {name} are nearly the same, but are taken for as many "
+            f"mixtures; if they are the channels of one recording, give [{name}]",
+            AudioWarning,
+            stacklevel=6,
+        )
 
 
 def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence: bool) -> float:
     """Give the peak, 1 for silence; silence may be refused, and clipping gives a warning."""
-    offset, peak = float(extent.offset), extent.peak
+    offset, peak = extent.offset, extent.peak
     if peak == 0:
         if not allow_silence:
-            what = f"the same, {offset:.3g}" if offset else "0"
+            what = f"the same, {float(offset):.3g}" if offset.any() else "0"
             raise ValueError(f"{name} is silent: all its samples are {what}; leave it out")
         warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
         return 1.0
     # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
     silence, full_scale = _pcm_scale(waveform.dtype)
-    silence += offset
+    zero = (silence + offset)[..., None]
     near = 0.9999 * peak * full_scale
-    at_peak = np.greater_equal(waveform, silence + near, signature="dd->?", casting="unsafe")
-    at_peak |= np.less_equal(waveform, silence - near, signature="dd->?", casting="unsafe")
-    share = float(np.mean(at_peak[1:] & at_peak[:-1])) if len(waveform) > 1 else 0.0
+    at_peak = np.greater_equal(waveform, zero + near, signature="dd->?", casting="unsafe")
+    at_peak |= np.less_equal(waveform, zero - near, signature="dd->?", casting="unsafe")
+    runs = at_peak[..., 1:] & at_peak[..., :-1]
+    share = float(np.mean(runs)) if runs.size else 0.0
     if 0.005 < share < 0.5:
         warnings.warn(
             f"{name} looks clipped: {100 * share:.1f} % of its samples stay at its peak; "

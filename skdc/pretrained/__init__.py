@@ -1,71 +1,9 @@
-"""Models that come with the package: model files, each with a card of the same name beside it."""
+"""Models that come with the package, and what it takes to use them on a recording.
 
-from __future__ import annotations
+`load_pretrained` gives a fitted separator, and `separate` a recording's sources in one call.
+"""
 
-from importlib.resources import as_file, files
+from skdc.pretrained.models import list_pretrained, load_pretrained
+from skdc.pretrained.recording import Separation, separate
 
-from skdc.separator import DeepClusteringSeparator
-
-__all__ = ["list_pretrained", "load_pretrained"]
-
-_FOLDER = files(__name__)
-_SUFFIX = ".safetensors"
-
-
-def list_pretrained() -> list[str]:
-    """Give the names of the models that come with the package.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-
-    Examples
-    --------
-    >>> from skdc.pretrained import list_pretrained
-    >>> "speech-2mix-8k" in list_pretrained()
-    True
-    """
-    names = (entry.name for entry in _FOLDER.iterdir())
-    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-
-
-def load_pretrained(
-    name: str = "speech-2mix-8k", *, device: str = "auto"
-) -> DeepClusteringSeparator:
-    """Load a separator that is already fitted.
-
-    Parameters
-    ----------
-    name : str, default="speech-2mix-8k"
-        One of `list_pretrained`; the card of each says what it is for and what it reaches. The
-        default is for two people (or, with ``n_sources``, more) speaking at once, 8 kHz.
-    device : str, default="auto"
-        Where the separator computes: the GPU if there is one, else the CPU.
-
-    Returns
-    -------
-    DeepClusteringSeparator
-        Fitted. Its parameters may be set: ``n_sources``, and ``input_rate`` for audio at another
-        rate than ``sample_rate``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model, or no such device.
-
-    Examples
-    --------
-    >>> from skdc import load_pretrained
-    >>> from skdc.datasets import load_sample_mixture
-    >>> mixture, _ = load_sample_mixture()
-    >>> load_pretrained().predict(mixture).shape
-    (2, 55920)
-    """
-    names = list_pretrained()
-    if name not in names:
-        raise ValueError(
-            f"no model {name!r} comes with the package; there is {', '.join(names) or 'none'}"
-        )
-    with as_file(_FOLDER / f"{name}{_SUFFIX}") as path:
-        return DeepClusteringSeparator.load(path, device=device)
+__all__ = ["Separation", "list_pretrained", "load_pretrained", "separate"]

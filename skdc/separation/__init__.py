@@ -1,8 +1,9 @@
 """From a mixture's waveform to its sources: embed, cluster, mask, resynthesise.
 
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
-`soft_assign`, `estimate_n_clusters`, `find_centroids`) and the windows of long recordings
-(`skdc.separation.windows`).
+`soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
+(`skdc.separation.stretches`), and what carries masks to a recording at another rate
+(`skdc.separation.full_band`).
 """
 
 from skdc.separation.clustering import (
@@ -12,9 +13,11 @@ from skdc.separation.clustering import (
     kmeans,
     soft_assign,
 )
+from skdc.separation.full_band import Recording
 from skdc.separation.pipeline import Separator
 
 __all__ = [
+    "Recording",
     "Separator",
     "assign",
     "estimate_n_clusters",

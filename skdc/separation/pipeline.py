@@ -19,6 +19,7 @@ from skdc.network import EmbeddingNetwork
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, identify, take_clue
+from skdc.separation.full_band import Recording, full_band_masks, full_band_pieces
 from skdc.separation.stretches import Piece, crossfade, spans, stitch
 from skdc.signal import Framing
 
@@ -46,8 +47,6 @@ class Projection(NamedTuple):
     masks: Tensor | None  # (masks, frames, bins), of the mask head
 
 
-
-
 @dataclass(frozen=True)
 class Separator:
     """A trained network and how its embeddings become sources.
@@ -62,7 +61,8 @@ class Separator:
         Precision of the network's arithmetic.
     mask : {"soft", "binary", "head"}, default="soft"
         Each bin shared by how near each cluster is, or given to its nearest cluster alone, or
-        shared as the network's mask head says, for as many sources as that was trained for.
+        shared as the network's mask head says, where there are as many sources as that has masks;
+        any other number is separated as with ``"soft"``.
     seed : int, default=0
         Seed of the clustering, the same for every mixture.
     clusterer : scikit-learn clusterer, optional
@@ -173,6 +173,39 @@ class Separator:
                 len(mixture),
             )
 
+    def separate_full_band(
+        self,
+        mixtures: Sequence[Tensor],
+        n_sources: Iterable[int | None],
+        recordings: Iterable[Recording],
+        sample_rate: int,
+    ) -> Iterator[Tensor]:
+        """Separate recordings at their own rates, with all their frequencies and channels.
+
+        Parameters
+        ----------
+        mixtures : sequence of Tensor of shape (n_samples,)
+            What the network hears of each: one channel at its own rate.
+        n_sources : iterable of int or None
+            Number of sources of each; None estimates it.
+        recordings : iterable of Recording
+            One a mixture.
+        sample_rate : int
+            Rate of the mixtures, Hz.
+
+        Yields
+        ------
+        float32 Tensor of shape (n_sources, n_channels, n_samples)
+            Sums to the recording.
+        """
+        counts = list(islice(n_sources, len(mixtures)))
+        found = self.stretches(mixtures, counts)
+        for recording, count, parts in zip(recordings, counts, found, strict=True):
+            above = partial(full_band_masks, is_higher=recording.rate > sample_rate)
+            masks = self._assigned(parts, count, above)
+            pieces = full_band_pieces(masks, recording, self.framing, sample_rate)
+            yield crossfade(pieces, recording.n_samples)
+
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
         masked = signal.apply_masks(masks, stretch.spectrogram)
         stop = stretch.start + len(stretch.spectrogram)
@@ -201,9 +234,8 @@ class Separator:
             for start, stop, _ in cuts
         )
         for mixture, cuts, count in zip(mixtures, cut, n_clusters, strict=False):
-            if len(cuts) > 1 and count is None and self.mask != "head":
+            if len(cuts) > 1 and count is None:
                 count = self._most_clusters(mixture, cuts)
-            self._check_count(count)
             yield self._clustered(cuts, count, projections)
 
     def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
@@ -260,14 +292,6 @@ class Separator:
             place = torch.from_numpy(own).to(values.device)
             yield start, overlap, placed.index_add_(0, place, values)
 
-    def _check_count(self, n_sources: int | None) -> None:
-        head = self.network.mask_head
-        if self.mask == "head" and head is not None and n_sources not in (None, head.n_outputs):
-            raise ValueError(
-                f"the mask head gives {head.n_outputs} masks, but n_sources={n_sources}; set "
-                f"n_sources={head.n_outputs}, or mask='soft' for any number of sources"
-            )
-
     def _clustered(
         self,
         cuts: Iterable[tuple[int, int, int]],
@@ -278,16 +302,25 @@ class Separator:
         for (start, _, overlap), (spectrogram, states, vectors, heard) in zip(
             cuts, projections, strict=False
         ):
-            if heard is not None:
-                masks = heard
-                centroids = _attractors(spectrogram, vectors, masks)
-            else:
-                centroids = self._centroids(spectrogram, vectors, n_clusters)
-                if self.mask == "binary":
-                    masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
-                else:
-                    masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+            masks, centroids = self._masks(spectrogram, vectors, heard, n_clusters)
             yield Stretch(start, overlap, spectrogram, states, masks, centroids)
+
+    def _masks(
+        self,
+        spectrogram: Tensor,
+        vectors: Tensor,
+        heard: Tensor | None,
+        n_sources: int | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of the sources of a stretch, and a vector for each source."""
+        if heard is not None and n_sources == len(heard):
+            return _loudest_first(spectrogram, vectors, heard)
+        centroids = self._centroids(spectrogram, vectors, n_sources)
+        if heard is not None and len(centroids) == len(heard):
+            return _loudest_first(spectrogram, vectors, heard)
+        if self.mask == "binary":
+            return signal.binary_masks(assign(vectors, centroids), len(centroids)), centroids
+        return soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
 
     def _centroids(self, spectrogram: Tensor, vectors: Tensor, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -351,9 +384,16 @@ class Separator:
         return clusterer
 
 
-def _attractors(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> Tensor:
-    """Mean vector of each source's bins, weighted by what it has of them: (sources, dim)."""
+def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Order masks as clusters are ordered, and give the mean vector of each source's bins.
+
+    A bin counts by what the source has of it, so that the vectors are as centroids are:
+    (sources, embedding_dim).
+    """
     shares = masks * spectrogram.abs()  # (sources, frames, bins)
+    totals = shares.sum((1, 2))  # (sources,)
+    order = totals.argsort(descending=True, stable=True)
     units = functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
-    total = shares.sum((1, 2)).clamp_min(torch.finfo(shares.dtype).tiny)
-    return torch.einsum("cfb,fbk->ck", shares, units) / total.unsqueeze(-1)
+    sums = torch.einsum("cfb,fbk->ck", shares, units)
+    means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
+    return masks[order], means[order]

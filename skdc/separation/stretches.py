@@ -88,14 +88,14 @@ def crossfade(pieces: Iterable[Piece], n_samples: int) -> Tensor:
 
     Parameters
     ----------
-    pieces : iterable of (int, int, Tensor of shape (n_sources, n_samples_i))
+    pieces : iterable of (int, int, Tensor of shape (n_sources, ..., n_samples_i))
         First sample of each stretch, samples that the one before it covers too, and its sources.
     n_samples : int
         Samples of the recording.
 
     Returns
     -------
-    Tensor of shape (n_sources, n_samples)
+    Tensor of shape (n_sources, ..., n_samples)
         Sums to the mixture where the sources of each stretch do.
 
     Examples
@@ -108,14 +108,14 @@ def crossfade(pieces: Iterable[Piece], n_samples: int) -> Tensor:
     whole: Tensor | None = None
     for start, overlap, sources in pieces:
         if whole is None:
-            if sources.shape[1] == n_samples:
+            if sources.shape[-1] == n_samples:
                 return sources
-            whole = sources.new_zeros(sources.shape[0], n_samples)
+            whole = sources.new_zeros(*sources.shape[:-1], n_samples)
         else:
             rise = torch.arange(1, overlap + 1, device=sources.device) / (overlap + 1)
-            whole[:, start : start + overlap] *= 1 - rise
-            sources[:, :overlap] *= rise
-        whole[:, start : start + sources.shape[1]] += sources
+            whole[..., start : start + overlap] *= 1 - rise
+            sources[..., :overlap] *= rise
+        whole[..., start : start + sources.shape[-1]] += sources
     if whole is None:
         raise ValueError("there are no stretches to join")
     return whole

@@ -9,7 +9,6 @@ hidden Markov model whose states are the maps from a stretch's clusters to the v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 

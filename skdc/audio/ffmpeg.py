@@ -1,0 +1,56 @@
+"""Formats that libsndfile does not know, through a program `ffmpeg` where there is one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+__all__ = ["SUFFIXES", "decode"]
+
+SUFFIXES = frozenset(
+    {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
+)
+"""Suffixes of the files of sound, or of sound with pictures, that are given to ffmpeg."""
+
+
+def decode(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Decode the first track of sound of a file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    frames : float32 array of shape (n_samples, n_channels)
+    sample_rate : int
+        Hz.
+
+    Raises
+    ------
+    ValueError
+        If there is no ffmpeg on the path, or it cannot read the file.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise ValueError(
+            f"cannot read {str(path)!r} as audio: {path.suffix} files need the program ffmpeg, "
+            "and there is none on the path; install ffmpeg, or convert the file to WAV"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "sound.wav"
+        # "file:", because a name with a colon would stand for a protocol.
+        command = [program, "-nostdin", "-v", "error", "-i", f"file:{path.resolve()}", "-vn"]
+        command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-rf64", "auto", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode or not target.is_file():
+            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ValueError(f"ffmpeg cannot read {str(path)!r} as audio ({why})")
+        frames, rate = soundfile.read(target, dtype="float32", always_2d=True)
+    return frames, int(rate)

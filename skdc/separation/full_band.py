@@ -1,0 +1,235 @@
+"""Masks of a network's band for all of a recording: its rate, its frequencies, its channels.
+
+A network hears one channel up to half its own sample rate. Its masks are stretched over the
+spectrogram of the recording, and what lies above its band is shared, frame by frame, as it shared
+the upper bins of its band. The masks still sum to 1, so that sources sum to the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from skdc.separation.evidence import Stretch
+from skdc.separation.stretches import Piece
+from skdc.signal import Framing
+
+__all__ = [
+    "Recording",
+    "full_band_masks",
+    "full_band_pieces",
+    "full_framing",
+    "share_upper_bins",
+    "stretch_masks",
+]
+
+# From where on a network's masks tell how to share what lies above its band, and where they end,
+# as parts of its band: 2 kHz and 3.8 kHz at 8 kHz. The filter of the resampling takes away what
+# lies between that and its edge.
+_FIRST_COUNTED = 0.5
+_LAST_HEARD = 0.95
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording at its own rate, with all its channels.
+
+    Parameters
+    ----------
+    rate : int
+        Hz.
+    n_samples : int
+        Length.
+    read : callable
+        ``read(start, stop)`` gives samples from `start` to `stop` as a float32 Tensor of shape
+        ``(n_channels, stop - start)``.
+    """
+
+    rate: int
+    n_samples: int
+    read: Callable[[int, int], Tensor]
+
+
+def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:
+    """Give frames of about the same duration at another rate.
+
+    Parameters
+    ----------
+    framing : Framing
+        The network's.
+    network_rate, rate : int
+        Rate of the network and of the recording, Hz.
+
+    Returns
+    -------
+    Framing
+        Its hop is the next length that is fast to transform, and its window keeps the ratio to the
+        hop; the framing itself where both rates are equal.
+
+    Examples
+    --------
+    >>> from skdc.separation.full_band import full_framing
+    >>> from skdc.signal import Framing
+    >>> full_framing(Framing(), 8000, 44100)
+    Framing(win_length=1440, hop_length=360, activity_threshold_db=40.0)
+    """
+    if rate == network_rate:
+        return framing
+    hop = next_fast_len(-(-framing.hop_length * rate // network_rate), real=True)
+    window = 2 * round(framing.win_length * hop / framing.hop_length / 2)
+    return Framing(window, hop, framing.activity_threshold_db)
+
+
+def stretch_masks(masks: Tensor, frames: Tensor, bins: Tensor) -> Tensor:
+    """Interpolate masks linearly in time and frequency.
+
+    Parameters
+    ----------
+    masks : Tensor of shape (n_sources, n_frames, n_bins)
+    frames, bins : float64 Tensor of shape (n_new_frames,) and (n_new_bins,)
+        Where the new frames and bins lie, in frames and bins of `masks`. What lies outside gets
+        the value at the edge.
+
+    Returns
+    -------
+    Tensor of shape (n_sources, n_new_frames, n_new_bins)
+        Sums to 1 over the sources where `masks` does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.separation.full_band import stretch_masks
+    >>> masks = torch.tensor([[[0.0], [1.0]]])
+    >>> frames, bins = torch.tensor([0.0, 0.5, 3.0]), torch.tensor([0.0])
+    >>> stretch_masks(masks, frames, bins).flatten()
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    for axis, positions in ((1, frames), (2, bins)):
+        last = masks.shape[axis] - 1
+        positions = positions.clamp(0, last)
+        below = positions.floor().long()
+        above = (below + 1).clamp(max=last)
+        shape = [1, 1, 1]
+        shape[axis] = len(positions)
+        part = (positions - below).to(masks.dtype).view(shape)
+        masks = torch.lerp(masks.index_select(axis, below), masks.index_select(axis, above), part)
+    return masks
+
+
+def share_upper_bins(masks: Tensor, power: Tensor, first: int, last: int) -> Tensor:
+    """Share the uppermost bins of a frame as those below them were shared.
+
+    Parameters
+    ----------
+    masks : Tensor of shape (n_sources, n_frames, n_bins)
+    power : Tensor of shape (n_frames, n_bins)
+        What each bin counts: the power of the mixture.
+    first, last : int
+        The bins from `first` up to but not including `last` tell how those from `last` on are
+        shared.
+
+    Returns
+    -------
+    Tensor of shape (n_sources, n_frames, n_bins)
+        From bin `last` on, the shares of a frame are those of the sources' powers between `first`
+        and `last`, equal where there is none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.separation.full_band import share_upper_bins
+    >>> masks = torch.tensor([[[1.0, 0.0, 0.7]], [[0.0, 1.0, 0.3]]])
+    >>> share_upper_bins(masks, torch.tensor([[3.0, 1.0, 9.0]]), 0, 2)[:, 0, 2]
+    tensor([0.7500, 0.2500])
+    """
+    heard = power[:, first:last]
+    tiny = torch.finfo(power.dtype).tiny
+    # Power of each source in the frame, with a little for all: (n_sources, n_frames, 1)
+    parts = (masks[:, :, first:last].square() * heard).sum(-1, keepdim=True) + tiny
+    shares = parts / parts.sum(0)
+    n_above = masks.shape[-1] - last
+    return torch.cat([masks[..., :last], shares.expand(-1, -1, n_above)], dim=-1)
+
+
+def full_band_masks(stretch: Stretch, masks: Tensor, *, is_higher: bool) -> Tensor:
+    """Give the masks of a stretch by which a recording is divided.
+
+    Parameters
+    ----------
+    stretch : Stretch
+    masks : Tensor of shape (n_sources, n_frames, n_bins)
+    is_higher : bool
+        Whether the rate of the recording is higher than that of the network. Then the last bins
+        stand for all that lies above.
+
+    Returns
+    -------
+    Tensor of shape (n_sources, n_frames, n_bins)
+    """
+    if not is_higher:
+        return masks
+    top = masks.shape[-1] - 1
+    power = stretch.spectrogram.abs().square()
+    return share_upper_bins(masks, power, int(_FIRST_COUNTED * top), int(_LAST_HEARD * top))
+
+
+def full_band_pieces(
+    pieces: Iterable[Piece], recording: Recording, framing: Framing, network_rate: int
+) -> Iterator[Piece]:
+    """Separate a recording by the masks of its stretches, stretch by stretch.
+
+    Parameters
+    ----------
+    pieces : iterable of (int, int, Tensor of shape (n_sources, n_frames_i, n_bins))
+        First frame of each stretch, frames that the one before it covers too, and masks by
+        `full_band_masks`; frames and bins are those of the network.
+    recording : Recording
+    framing : Framing
+        The network's.
+    network_rate : int
+        Hz.
+
+    Yields
+    ------
+    start, overlap : int
+        First sample of the stretch in the recording, and how many samples the one before it covers
+        too.
+    sources : float32 Tensor of shape (n_sources, n_channels, n_samples_i)
+        Sums to the recording.
+    """
+    full = full_framing(framing, network_rate, recording.rate)
+    step = Fraction(framing.hop_length * recording.rate, network_rate)  # samples a network frame
+    # Hz of a bin of the recording, over Hz of one of the network
+    bin_ratio = recording.rate / full.win_length * framing.win_length / network_rate
+    bins = torch.arange(full.n_bins, dtype=torch.float64, device="cpu") * bin_ratio
+    previous_stop = 0
+    for first, _, masks in pieces:
+        n_frames = masks.shape[1]
+        start = int(first * step)
+        # The last frame of a recording lies at its end or beyond.
+        stop = min(int((first + n_frames - 1) * step), recording.n_samples)
+        samples = recording.read(start, stop).to(masks.device)  # (n_channels, n)
+        count = full.frame_count(stop - start)
+        places = start + torch.arange(count, device="cpu") * full.hop_length
+        frames = places.double() / float(step) - first
+        masks = stretch_masks(masks, frames.to(masks.device), bins.to(masks.device))
+        yield start, max(previous_stop - start, 0), _masked(masks, samples, full)
+        previous_stop = stop
+
+
+def _masked(masks: Tensor, samples: Tensor, framing: Framing) -> Tensor:
+    """Divide all channels by the same masks: ``(n_sources, n_channels, n_samples)``."""
+    n_channels, n_samples = samples.shape
+    sources = samples.new_empty(len(masks), n_channels, n_samples)
+    # One at a time: spectrograms take several times the memory of what they are made of.
+    for channel, waveform in enumerate(samples):
+        spectrogram = framing.stft(waveform)
+        for source, mask in enumerate(masks):
+            sources[source, channel] = framing.istft(mask * spectrogram, n_samples)
+    sources[0] += samples - sources.sum(0)  # what the rounding of the transforms left
+    return sources

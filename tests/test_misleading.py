@@ -1,0 +1,160 @@
+"""Inputs that are not what they seem: an error or a warning that says what to do."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from numpy.testing import assert_array_equal
+
+from skdc import DeepClusteringSeparator
+from skdc.audio import read_audio, write_audio
+from skdc.cli import main
+from skdc.exceptions import AudioWarning
+
+Capture = pytest.CaptureFixture[str]
+
+
+def noise(*shape: int) -> Any:
+    return 0.1 * np.random.default_rng(1).standard_normal(shape)
+
+
+@pytest.fixture(scope="module")
+def separator() -> DeepClusteringSeparator:
+    y = np.random.default_rng(0).standard_normal((2, 2, 4000))
+    return make_separator().fit(y.sum(axis=1), y)
+
+
+@pytest.fixture
+def model(
+    separator: DeepClusteringSeparator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.chdir(tmp_path)
+    separator.save("tiny.safetensors")
+    return "tiny.safetensors"
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_channels", [2, 8])
+def test_samples_before_channels(separator: DeepClusteringSeparator, n_channels: int) -> None:
+    recording = noise(4000, n_channels)
+    message = re.escape(f"X has shape (4000, {n_channels}), that is 4000 mixtures of {n_channels}")
+    with pytest.raises(ValueError, match=f"{message}.* give \\[X.T\\] to predict"):
+        separator.predict(recording)
+    (found,) = separator.predict([recording.T])
+    assert found.shape == (2, n_channels, 4000)
+
+
+def test_channels_that_pass_for_mixtures(separator: DeepClusteringSeparator) -> None:
+    recording = noise(4000)
+    stereo = np.stack([recording, 0.7 * recording + 0.001 * noise(4000)])
+    with pytest.warns(AudioWarning, match=r"the 2 rows of X are nearly the same.* give \[X\]"):
+        separator.predict(stereo)
+    separator.predict([stereo])
+    separator.predict(list(stereo))
+    separator.predict(noise(2, 4000))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_with_gradients(separator: DeepClusteringSeparator, dtype: torch.dtype) -> None:
+    X = torch.from_numpy(noise(2, 4000)).to(dtype).requires_grad_()
+    expected = separator.predict(X.detach().numpy())
+    assert_array_equal(separator.predict(X), expected)
+    assert_array_equal(separator.predict(list(X))[1], expected[1])
+    assert_array_equal(separator.predict(X[0]), expected[0])
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_standard_input(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    write_audio("talk.flac", noise(8000), 16000)
+    content = Path("talk.flac").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert main(["separate", "-", "-o", "out", "--model", model]) == 0
+    first, second = (Path("out", f"stdin-{number}.wav") for number in (1, 2))
+    assert capsys.readouterr().out == f"- -> {first}, {second}\n"
+    assert main(["separate", "talk.flac", "-o", "out", "--model", model]) == 0
+    assert first.read_bytes() == Path("out", "talk-1.wav").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not audio")))
+    assert main(["separate", "-", "-o", "other", "--model", model]) == 1
+    assert "skdc: error: -: cannot read" in capsys.readouterr().err
+
+
+def test_files_that_are_left_out_are_named(model: str, capsys: Capture) -> None:
+    write_audio("in/talk.wav", noise(8000), 8000)
+    for name in ("notes.txt", "deep.pdf", "a.csv", "b.csv", "c.csv", "d.csv", ".hidden"):
+        Path("in", name).touch()
+    assert main(["separate", "in", "-o", "in/out", "--model", model]) == 0
+    said = capsys.readouterr().err
+    assert "left out: " in said
+    assert str(Path("in", "deep.pdf")) in said
+    assert said.endswith(" and 1 more\n")
+    assert "hidden" not in said
+
+
+def test_formats_of_ffmpeg_without_it(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    Path("in").mkdir()
+    Path("in", "talk.M4A").write_bytes(b"anything")
+    assert main(["separate", "in", "-o", "out", "--model", model, "--json"]) == 1
+    said, errors = capsys.readouterr()
+    assert "M4A files need the program ffmpeg" in errors
+    assert "install ffmpeg" in said
+
+
+STUB = """#!/bin/sh
+# Stands for ffmpeg: copies a file to the last argument, or fails as ffmpeg does.
+for last; do :; done
+case "$*" in *bad.mp4*) echo "Invalid data found" >&2; exit 1;; esac
+cp "{source}" "$last"
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for ffmpeg is a shell script")
+def test_formats_of_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_audio(tmp_path / "sound.wav", noise(2, 8000), 44100, subtype="FLOAT")
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(STUB.format(source=tmp_path / "sound.wav"))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    for name in ("talk.m4a", "bad.mp4"):
+        (tmp_path / name).write_bytes(b"anything")
+    samples, rate = read_audio(tmp_path / "talk.m4a", mono=False)
+    assert rate == 44100
+    assert_array_equal(samples, read_audio(tmp_path / "sound.wav", mono=False)[0])
+    with pytest.raises(ValueError, match=r"ffmpeg cannot read .*bad.mp4.*Invalid data found"):
+        read_audio(tmp_path / "bad.mp4")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the path")
+@pytest.mark.parametrize("suffix", [".m4a", ".mp4", ".aac", ".webm"])
+def test_real_ffmpeg(tmp_path: Path, suffix: str) -> None:
+    import subprocess
+
+    time_s = np.arange(48000) / 48000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time_s)
+    write_audio(tmp_path / "tone.wav", np.stack([tone, tone]), 48000)
+    target = tmp_path / f"a: 'tone'{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "tone.wav", f"file:{target}"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    samples, rate = read_audio(target, mono=False)
+    assert (rate, len(samples)) == (48000, 2)
+    assert samples.shape[1] == pytest.approx(48000, abs=4000)
+    assert 0.3 < np.abs(samples[0, 20000:30000]).max() < 0.7
