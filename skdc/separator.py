@@ -56,6 +56,7 @@ from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
+from skdc.training.counts import train_count_head
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
@@ -66,6 +67,7 @@ __all__ = ["DeepClusteringSeparator"]
 
 # So many that their mean score differs little from that of many more.
 _N_HELD_OUT_MIXTURES = 50
+_MOST_COUNTED = 4  # talkers that a count head is trained to tell
 
 Item = TypeVar("Item")
 Work = Callable[[Separator, Mixtures, AudioFormat, int | None], Iterator[NDArray[Any]]]
@@ -377,12 +379,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
     def fit_voices(
         self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 2800
     ) -> Self:
-        """Teach a fitted separator who is who, for recordings of minutes and hours.
+        """Teach a fitted separator to tell who is who, and how many talk.
 
-        Trains a voice head on the states of the network, which itself stays as it is to the bit.
-        Recordings of up to 30 s come out as before. In longer ones, what the head hears tells
-        which source of one stretch is which of another, also where one talker pauses for minutes;
-        without it, their mean spectra tell.
+        Trains two heads on the states of the network, which itself stays as it is to the bit. The
+        voice head serves recordings of more than 30 s: what it hears tells which source of one
+        stretch is which of another, also where one talker pauses for minutes; without it, their
+        mean spectra tell. The count head serves ``n_sources=None``, where the spread of the
+        embeddings tells without it. What is separated into a given number of sources in less than
+        30 s comes out as before.
 
         Parameters
         ----------
@@ -422,7 +426,17 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             seed=self._seed,
             progress=self.verbose > 0,
         )
+        counting = train_count_head(
+            self._separator(),
+            checked,
+            speakers,
+            most=min(_MOST_COUNTED, len(set(speakers))),
+            n_examples=n_examples,
+            seed=self._seed,
+            progress=self.verbose > 0,
+        )
         self.network_.set_voice_head(head)
+        self.network_.set_count_head(counting)
         return self
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:

@@ -1,26 +1,64 @@
-"""How many talkers are counted: table of the numbers found in the mixtures of lists.
+"""How many talk: one, two and three speakers, told apart by a model.
 
-Run: ``python examples/benchmarks/count_sources.py 2spk-valid.csv 3spk-valid.csv --limit 60``
+Mixtures are the first of the lists of two and of three speakers; single voices are the first
+sources of the list of two. Each is separated with ``n_sources="auto"``. Prints how often each
+number is told, with the count head of the model and, where it has one, without.
+
+Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-2mix-8k``
 """
 
+from __future__ import annotations
+
 import argparse
-from collections import Counter
+from pathlib import Path
+
+import numpy as np
 
 from skdc import load_pretrained
-from skdc.datasets import load_mixture_list
+from skdc.datasets import open_mixture_list
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("lists", nargs="+", metavar="LIST.csv", help="mixtures, as for skdc evaluate")
-parser.add_argument("--limit", type=int, help="mixtures of each list")
-parser.add_argument("--alone", action="store_true", help="count in the first source of each")
-args = parser.parse_args()
+MOST = 5
 
-separator = load_pretrained().set_params(n_sources=None)
-for path in args.lists:
-    items = load_mixture_list(path, sample_rate=separator.sample_rate)[: args.limit]
-    counts: Counter[int] = Counter()
-    for item in items:
-        mixture, sources = item.load()
-        counts[len(separator.predict_masks(sources[0] if args.alone else mixture))] += 1
-    found = ", ".join(f"{counts[n]} x {n}" for n in sorted(counts))
-    print(f"{path}: {found}")
+
+def load(root: Path, split: str, count: int) -> list[tuple[int, np.ndarray]]:
+    """Give `count` mixtures of each number of talkers, with that number."""
+    two, three = (
+        [
+            item.load()[1]
+            for item in open_mixture_list(root / "mixtures" / f"{n}spk-{split}.csv")[:count]
+        ]
+        for n in (2, 3)
+    )
+    return [
+        *((1, sources[0]) for sources in two),
+        *((2, np.sum(sources, axis=0)) for sources in two),
+        *((3, np.sum(sources, axis=0)) for sources in three),
+    ]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="folder with mixtures/")
+    parser.add_argument("--split", default="open", help="lists of these speakers")
+    parser.add_argument("--model", default="speech-2mix-8k", help="name or file")
+    parser.add_argument("--count", type=int, default=100, help="mixtures of each number")
+    args = parser.parse_args()
+    model = load_pretrained(args.model)
+    mixtures = load(args.root, args.split, args.count)
+    heads = [model.network_.count_head, None]
+    for head in heads if heads[0] is not None else heads[1:]:
+        model.network_.count_head = head
+        told = np.zeros((4, MOST + 1), dtype=int)
+        for number, mixture in mixtures:
+            told[number, min(MOST, len(model.predict(mixture, n_sources="auto")))] += 1
+        print("with the count head" if head is not None else "by the clusters")
+        print("talkers  told as " + "".join(f"{n:5d}" for n in range(1, MOST + 1)) + "   right")
+        for number in (1, 2, 3):
+            row = "".join(f"{n:5d}" for n in told[number, 1:])
+            print(f"{number:7d}          {row}   {told[number, number] / told[number].sum():.0%}")
+        print(f"right in all: {np.trace(told[1:, 1:4]) / told.sum():.1%}")
+
+
+if __name__ == "__main__":
+    main()

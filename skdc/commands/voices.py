@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skdc.commands.options import add_model_argument, load_model
+from skdc.commands.options import add_model_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    model = load_model(args.model, device=args.device)
+    from skdc.pretrained import load_pretrained
+
+    model = load_pretrained(args.model, device=args.device)
 
     from skdc.datasets.corpora import open_corpus
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skdc.network.blstm import BLSTM
+from skdc.network.count import CountHead
 from skdc.network.heads import BinHead
 from skdc.network.interface import State, Trunk
 from skdc.network.registry import trunk_from_dict, trunk_to_dict
@@ -26,6 +27,7 @@ _SIZES = {
     "n_layers": (1, 100),
     "n_masks": (0, 100),
     "voice_dim": (0, 10_000),
+    "most_counted": (0, 100),
 }
 
 
@@ -52,6 +54,8 @@ class NetworkConfig:
     voice_dim : int, default=0
         Length of the vectors of the voice head, which tells talkers of long recordings apart; 0
         for no such head.
+    most_counted : int, default=0
+        The largest number of talkers that the count head knows; 0 for no such head.
 
     Examples
     --------
@@ -71,6 +75,7 @@ class NetworkConfig:
     trunk: Trunk = field(default_factory=BLSTM)
     n_masks: int = 0
     voice_dim: int = 0
+    most_counted: int = 0
 
     def __post_init__(self) -> None:
         # A search over np.arange gives NumPy's numbers, which torch's layers refuse.
@@ -165,6 +170,11 @@ class EmbeddingNetwork(nn.Module):
             if config.voice_dim
             else None
         )
+        self.count_head = (
+            CountHead(self.trunk.bands, self.trunk.width, config.most_counted)
+            if config.most_counted
+            else None
+        )
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
@@ -179,7 +189,7 @@ class EmbeddingNetwork(nn.Module):
         """
         weights = earlier.state_dict()
         own = self.state_dict()
-        # A voice head would not fit other states, so it is not taken along.
+        # A voice head or a count head would not fit other states, so it is not taken along.
         self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
 
     def set_voice_head(self, head: VoiceHead) -> None:
@@ -191,6 +201,16 @@ class EmbeddingNetwork(nn.Module):
         """
         self.config = replace(self.config, voice_dim=head.dim)
         self.voice_head = head
+
+    def set_count_head(self, head: CountHead) -> None:
+        """Take a count head that was trained on this network's states.
+
+        Parameters
+        ----------
+        head : CountHead
+        """
+        self.config = replace(self.config, most_counted=head.most)
+        self.count_head = head
 
     @torch.no_grad()
     def set_input_statistics(self, features: Tensor) -> None:

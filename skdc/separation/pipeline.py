@@ -108,6 +108,23 @@ class Separator:
         for projection in self._projections(mixtures):
             yield functional.normalize(projection.vectors.float(), dim=-1)
 
+    def states(self, mixtures: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the states of the trunk, for heads that hear all of a mixture.
+
+        Parameters
+        ----------
+        mixtures : iterable of Tensor of shape (n_samples,)
+            On any device.
+
+        Yields
+        ------
+        states : Tensor of shape (1, n_frames, n_bands, width)
+        energy : Tensor of shape (1, n_frames)
+            Of each frame of the mixture.
+        """
+        for part in self._projections(mixtures):
+            yield part.states, part.spectrogram.abs().square().sum(-1)[None]
+
     def labels(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
     ) -> Iterator[Tensor]:
@@ -253,7 +270,8 @@ class Separator:
         """
         probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
         parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
-        return max(2, *(len(self._centroids(p.spectrogram, p.vectors, None)) for p in parts))
+        counts = (self._heard_count(part) or len(self._centroids(part, None)) for part in parts)
+        return max(2, *counts)
 
     def _assigned(
         self,
@@ -299,36 +317,40 @@ class Separator:
         projections: Iterator[Projection],
     ) -> Iterator[Stretch]:
         # The cuts come first in zip, so that no projection of the next mixture is taken.
-        for (start, _, overlap), (spectrogram, states, vectors, heard) in zip(
-            cuts, projections, strict=False
-        ):
-            masks, centroids = self._masks(spectrogram, vectors, heard, n_clusters)
-            yield Stretch(start, overlap, spectrogram, states, masks, centroids)
+        for (start, _, overlap), part in zip(cuts, projections, strict=False):
+            masks, centroids = self._masks(part, n_clusters)
+            yield Stretch(start, overlap, part.spectrogram, part.states, masks, centroids)
 
-    def _masks(
-        self,
-        spectrogram: Tensor,
-        vectors: Tensor,
-        heard: Tensor | None,
-        n_sources: int | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _masks(self, part: Projection, n_sources: int | None) -> tuple[Tensor, Tensor]:
         """Masks of the sources of a stretch, and a vector for each source."""
+        if n_sources is None:
+            n_sources = self._heard_count(part)
+        heard = part.masks
         if heard is not None and n_sources == len(heard):
-            return _loudest_first(spectrogram, vectors, heard)
-        centroids = self._centroids(spectrogram, vectors, n_sources)
+            return _loudest_first(part.spectrogram, part.vectors, heard)
+        centroids = self._centroids(part, n_sources)
         if heard is not None and len(centroids) == len(heard):
-            return _loudest_first(spectrogram, vectors, heard)
+            return _loudest_first(part.spectrogram, part.vectors, heard)
         if self.mask == "binary":
-            return signal.binary_masks(assign(vectors, centroids), len(centroids)), centroids
-        return soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
+            return signal.binary_masks(assign(part.vectors, centroids), len(centroids)), centroids
+        return soft_assign(part.vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
 
-    def _centroids(self, spectrogram: Tensor, vectors: Tensor, n_sources: int | None) -> Tensor:
+    def _heard_count(self, part: Projection) -> int | None:
+        """Give the number of sources that the count head hears; None without such a head."""
+        head = self.network.count_head
+        if head is None or self.clusterer is not None:
+            return None
+        energy = part.spectrogram.abs().square().sum(-1)[None]  # (1, frames)
+        with torch.no_grad():
+            return 1 + int(head(part.states, energy).argmax())
+
+    def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
-            vectors,
-            self.framing.activity(spectrogram),
+            part.vectors,
+            self.framing.activity(part.spectrogram),
             n_sources,
             # Loud bins are more reliable, and errors in them are heard most.
-            weights=spectrogram.abs(),
+            weights=part.spectrogram.abs(),
             seed=self.seed,
             clusterer=self._new_clusterer(),
         )

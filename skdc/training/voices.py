@@ -18,7 +18,7 @@ from skdc.network.voice import VoiceHead
 from skdc.separation import Separator
 from skdc.separation.evidence import Stretch
 
-__all__ = ["train_voice_head"]
+__all__ = ["Voices", "falling_rate", "train_voice_head"]
 
 _DIM = 64
 _SECONDS = 5.0
@@ -74,7 +74,7 @@ def train_voice_head(
        Processing Letters 25(7), 2018, equation 6 (arXiv:1801.05599).
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    voices = _Voices(recordings, speakers, round(_SECONDS * separator.sample_rate), seed)
+    voices = Voices(recordings, speakers, round(_SECONDS * separator.sample_rate), seed)
     network = separator.network
     device = network.input_mean.device
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +88,7 @@ def train_voice_head(
     for step in trange(n_steps, desc="voice head", unit="step", disable=not progress):
         done = step / n_steps
         for group in optimiser.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1, step / 100 + 0.01) * _cosine(done)
+            group["lr"] = _LEARNING_RATE * falling_rate(step, n_steps)
         states, shares, labels = examples.draw(_BATCH_SIZE, generator)
         vectors = head(states, shares)
         cosines = vectors @ functional.normalize(classes.weight, dim=-1).T
@@ -104,11 +104,24 @@ def train_voice_head(
     return head.eval().requires_grad_(False)
 
 
-def _cosine(done: float) -> float:
-    return max(0.02, (1 + math.cos(math.pi * done)) / 2)
+def falling_rate(step: int, n_steps: int) -> float:
+    """Give the part of the learning rate that a step takes.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    n_steps : int
+
+    Returns
+    -------
+    float
+        Rises to 1 over 100 steps, and falls along a cosine to 0.02.
+    """
+    return min(1.0, step / 100 + 0.01) * max(0.02, (1 + math.cos(math.pi * step / n_steps)) / 2)
 
 
-class _Voices:
+class Voices:
     """Draws speech of speakers, each as often as the others."""
 
     def __init__(
@@ -162,7 +175,7 @@ class _Examples:
     """States of the trunk, and what the sources have of each bin, in half precision."""
 
     def __init__(
-        self, separator: Separator, voices: _Voices, n_examples: int, progress: bool
+        self, separator: Separator, voices: Voices, n_examples: int, progress: bool
     ) -> None:
         self._states: list[Tensor] = []
         self._shares: list[Tensor] = []
