@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.objectives.interface import Objective, Outputs, Targets
+from skdc.objectives.mask_errors import DISTORTION_FLOOR, check_error
 
 __all__ = ["MaskInference"]
 
 _MOST_MASKS = 8  # 40,320 permutations
-_DISTORTION_FLOOR = 1e-4  # -40 dB of the mixture: nobody hears less of the other talker
 
 
 class MaskInference(Objective):
@@ -85,8 +85,7 @@ class MaskInference(Objective):
     def check(self, outputs: Outputs, targets: Targets) -> None:
         """Refuse what can not be computed, as `Objective.check` does, and numbers of masks."""
         super().check(outputs, targets)
-        if self.error not in ("absolute", "distortion"):
-            raise ValueError(f"error={self.error!r} must be 'absolute' or 'distortion'")
+        check_error(self.error)
         n_masks, n_sources = cast(Tensor, outputs.masks).shape[-1], targets.labels.shape[-1]
         if not n_sources <= n_masks <= _MOST_MASKS:
             raise ValueError(
@@ -146,8 +145,8 @@ class MaskInference(Objective):
                 errors = errors / total.clamp_min(least)
             else:
                 # log(1 + ratio) is exact near 0, where the log of the sum would cancel.
-                ratios = errors / (_DISTORTION_FLOOR * total).clamp_min(least)
-                errors = ratios.log1p() / (-math.log(_DISTORTION_FLOOR) * n_masks)
+                ratios = errors / (DISTORTION_FLOOR * total).clamp_min(least)
+                errors = ratios.log1p() / (-math.log(DISTORTION_FLOOR) * n_masks)
             # `order[p, c]` is the mask of source c in permutation p.
             order = torch.tensor(list(permutations(range(n_masks))), device=logits.device)
             each = errors[..., order, torch.arange(n_masks, device=logits.device)]
