@@ -128,7 +128,7 @@ class Corpus:
             clip / np.sqrt(np.mean(clip**2))
             for clip in AudioFiles(self._paths[speaker], sample_rate=RATE).load()
         ]
-        parts: list[Signal] = []
+        parts = [np.zeros(0, dtype=np.float32)]
         while sum(map(len, parts)) < n_samples:
             parts += [utterances[i] for i in rng.permutation(len(utterances))]
         return np.concatenate(parts)[:n_samples]

@@ -145,13 +145,13 @@ class _Voices:
         """Join recordings of a speaker, each at the same level, and cut a stretch out of them."""
         parts: list[NDArray[np.float32]] = []
         length = 0
-        while length < 2 * self._n_samples:
+        while length < self._n_samples:
             for index in self._rng.permutation(self._own[self.names[number]]):
                 recording = self._recordings[index]
                 level = float(np.sqrt(np.mean(recording**2, dtype=np.float64)))
                 parts.append(recording / max(level, 1e-9))
                 length += len(recording)
-                if length >= 2 * self._n_samples:
+                if length >= self._n_samples:
                     break
         joined = np.concatenate(parts)
         start = int(self._rng.integers(len(joined) - self._n_samples + 1))
