@@ -283,7 +283,7 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     Raises
     ------
     ValueError
-        If they differ in more than dropout, a voice head, and more layers of a trunk that can grow.
+        If they differ in more than dropout, a voice head and more layers of a trunk that grows.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
     same = ("dropout", "trunk", "voice_dim")

@@ -1,10 +1,10 @@
-"""Mixtures and windows share passes of the LSTM, and get from them what they would get alone."""
+"""Mixtures and stretches share passes of the LSTM, and get from them what they would get alone."""
 
 import pytest
 import torch
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.separation import Separator, pipeline, windows
+from skdc.separation import Separator, pipeline
 from skdc.signal import Framing, log_magnitude
 
 FRAMING = Framing()
@@ -48,14 +48,14 @@ def test_a_pass_takes_no_more_frames_than_it_may(separator, passes, monkeypatch)
     assert passes == [(1, frames)] * 2
 
 
-def test_windows_of_a_recording_share_a_pass(separator, passes, monkeypatch):
-    monkeypatch.setattr(windows, "WINDOW_FRAMES", 64)
-    monkeypatch.setattr(windows, "OVERLAP_FRAMES", 16)
+def test_stretches_of_a_recording_share_a_pass(separator, passes, monkeypatch):
+    for name, n_frames in (("LONGEST_WHOLE", 64), ("STRETCH", 64), ("OVERLAP", 16)):
+        monkeypatch.setattr(pipeline, f"_{name}_S", n_frames * 64 / 8000)
     list(separator.masks(noise(12_000), [2]))
     (shape,) = passes
     assert shape[0] > 1
     passes.clear()
-    # Counting looks at some windows before.
+    # Counting looks at some stretches before.
     list(separator.masks(noise(12_000), [None]))
     assert len(passes) == 2
 

@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     recordings, speakers = open_corpus(args.data, args.subset, sample_rate=rate)
     weights = model.network_.state_dict().values()
     is_half = all(bool((weight.half() == weight).all()) for weight in weights)
-    print(f"Training a voice head on {len(recordings)} recordings of {len(set(speakers))} speakers")
+    print(
+        f"Training a voice head on {len(recordings)} recordings of {len(set(speakers))} speakers"
+    )
     model.set_params(verbose=1).fit_voices(recordings, speakers)
     # The weights that were there come out as they went in.
     model.set_params(verbose=0).save(args.output, half_precision=is_half)

@@ -46,8 +46,6 @@ class Projection(NamedTuple):
     masks: Tensor | None  # (masks, frames, bins), of the mask head
 
 
-
-
 @dataclass(frozen=True)
 class Separator:
     """A trained network and how its embeddings become sources.
