@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from skdc.datasets import load_sample_clips, write_audio
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import BalancedAffinity
 from skdc.training import batch_loss
@@ -87,3 +88,49 @@ def test_compare_and_report(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| skdc | " in text
     assert (tmp_path / "page.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_swaps_and_leaks_of_conversations_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    conversations = importlib.import_module("conversations")
+    sources = np.random.default_rng(0).standard_normal((2, 12 * conversations.BLOCK))
+    sources = sources.astype(np.float32)
+    sources[1, -3 * conversations.BLOCK :] = 0
+    estimates = sources + 0.1 * sources[::-1]
+    swaps, wrong, leak, as_it_is, in_order = conversations.score(sources, estimates[::-1])
+    assert swaps == wrong == 0
+    assert leak == pytest.approx(-20, abs=0.1)
+    assert as_it_is == in_order > 15
+    # Blocks 3 and 4 of 12 the other way round: two swaps in a minute.
+    turned = slice(3 * conversations.BLOCK, 5 * conversations.BLOCK)
+    estimates[:, turned] = estimates[::-1, turned]
+    swaps, wrong, _, as_it_is, in_order = conversations.score(sources, estimates)
+    assert swaps == pytest.approx(120)
+    assert wrong == pytest.approx(100 * 2 / 12)
+    assert in_order > 15 > as_it_is
+
+
+@pytest.mark.parametrize("kind", ["turns_and_pauses", "long_turns", "interview", "silence"])
+def test_conversations_are_made(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    conversations = importlib.import_module("conversations")
+    rows = ["split,speaker,sex,path"]
+    for clip in load_sample_clips():
+        write_audio(tmp_path / f"{clip.name}.flac", clip.waveform, clip.sample_rate)
+        rows.append(
+            f"valid,{clip.speaker},{'m' if 'Carlo' in clip.speaker else 'f'},{clip.name}.flac"
+        )
+    (tmp_path / "utterances.csv").write_text("\n".join(rows))
+    corpus = conversations.Corpus(tmp_path, "valid")
+    speakers = corpus.draw_pair(np.random.default_rng(0), "fm")
+    assert len(set(speakers)) == 2
+    sources = conversations.make(corpus, conversations.KINDS[kind], speakers, 180, seed=0)
+    assert sources.shape == (2, 180 * conversations.RATE)
+    speaks = (sources != 0).reshape(2, -1, conversations.RATE).any(-1)  # in each second
+    assert speaks.any(1).all()
+    if kind in ("long_turns", "interview"):
+        assert not (sources != 0).all(0).any()
+    if kind == "silence":
+        assert (~speaks.any(0)).sum() >= 59

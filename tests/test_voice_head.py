@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def head(n_bins: int = 9, n_bands: int = 2) -> VoiceHead:
     edges = np.linspace(0, n_bins, n_bands + 1).astype(int).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return VoiceHead(tuple(zip(edges, edges[1:], strict=False)), width=5, dim=6)
+        return VoiceHead(tuple(itertools.pairwise(edges)), width=5, dim=6)
 
 
 def test_vectors_are_of_unit_norm_and_the_level_does_not_matter() -> None:

@@ -33,8 +33,8 @@ def random_evidence(seed: int, n_stretches: int, n_clusters: int) -> Evidence:
     )
 
 
-def naive_score(evidence: Evidence, voices: Any, directions: FloatArray | None = None) -> float:
-    """What an assignment has for it, term by term; the voices are at their best where not given."""
+def naive_score(evidence: Evidence, voices: Any) -> float:
+    """What an assignment has for it, term by term, with the voices at their best."""
     n_stretches, n_clusters, dim = evidence.vectors.shape
     score = 0.0
     sums: dict[int, FloatArray] = {}
@@ -46,9 +46,7 @@ def naive_score(evidence: Evidence, voices: Any, directions: FloatArray | None =
                 score += evidence.alike[k, i, j]
             if k and voices[k - 1][j] == voice:
                 score += evidence.shared[k, j, i]
-    for voice, total in sums.items():
-        score += np.linalg.norm(total) if directions is None else total @ directions[voice]
-    return float(score)
+    return score + sum(float(np.linalg.norm(total)) for total in sums.values())
 
 
 def best_of_all(evidence: Evidence, n_voices: int) -> float:

@@ -38,19 +38,19 @@ Turns = Iterator[tuple[tuple[int, ...], float]]
 
 
 def constant_overlap(rng: np.random.Generator, seconds: float) -> Turns:
-    """Both speak all the time."""
+    """Let both speak all the time."""
     yield (0, 1), seconds
 
 
 def conversation(rng: np.random.Generator, seconds: float) -> Turns:
-    """Turns that overlap, nobody alone for more than some seconds."""
+    """Overlap, with nobody alone for more than some seconds."""
     while True:
         yield (0, 1), rng.uniform(2, 10)
         yield (int(rng.integers(2)),), rng.uniform(0.5, 3)
 
 
 def turns_and_pauses(rng: np.random.Generator, seconds: float) -> Turns:
-    """Turns, some overlap, pauses, and now and then somebody alone for a minute."""
+    """Take turns, overlap, pause, and now and then be alone for a minute."""
     who, passed, alone_at = 0, 0.0, min(120.0, seconds / 3)
     while True:
         parts = [
@@ -67,21 +67,21 @@ def turns_and_pauses(rng: np.random.Generator, seconds: float) -> Turns:
 
 
 def long_turns(rng: np.random.Generator, seconds: float) -> Turns:
-    """Turns of 60 s that never overlap."""
+    """Take turns of 60 s that never overlap."""
     while True:
         yield (0,), 60.0
         yield (1,), 60.0
 
 
 def interview(rng: np.random.Generator, seconds: float) -> Turns:
-    """A host of short questions and a guest of long answers."""
+    """Let a host ask short questions and a guest answer at length."""
     while True:
         yield (0,), rng.uniform(3, 10)
         yield (1,), rng.uniform(45, 120)
 
 
 def silence(rng: np.random.Generator, seconds: float) -> Turns:
-    """A conversation with 60 s of digital silence in the middle."""
+    """Interrupt a conversation by 60 s of digital silence."""
     passed = 0.0
     for who, length in conversation(rng, seconds):
         yield who, length
@@ -92,7 +92,7 @@ def silence(rng: np.random.Generator, seconds: float) -> Turns:
 
 
 def one_person(rng: np.random.Generator, seconds: float) -> Turns:
-    """One person alone."""
+    """Let one person speak alone."""
     yield (0,), seconds
 
 
@@ -132,7 +132,7 @@ class Corpus:
             clip / np.sqrt(np.mean(clip**2))
             for clip in AudioFiles(self._paths[speaker], sample_rate=RATE).load()
         ]
-        parts: list[Signal] = []
+        parts = [np.zeros(0, dtype=np.float32)]
         while sum(map(len, parts)) < n_samples:
             parts += [utterances[i] for i in rng.permutation(len(utterances))]
         return np.concatenate(parts)[:n_samples]
@@ -162,7 +162,7 @@ def make(
 
 
 def blocks_right(sources: Signal, estimates: Signal) -> NDArray[np.float64]:
-    """How much more is right than would be the other way round, of each block of 5 s."""
+    """Say how much more is right than the other way round, for each block of 5 s."""
     gains = []
     for start in range(0, sources.shape[1], BLOCK):
         shared = np.abs(sources[:, start : start + BLOCK] @ estimates[:, start : start + BLOCK].T)
@@ -171,7 +171,7 @@ def blocks_right(sources: Signal, estimates: Signal) -> NDArray[np.float64]:
 
 
 def leak_db(sources: Signal, estimates: Signal) -> float:
-    """Energy in the outputs of who is silent for 5 s and more, relative to the mixture."""
+    """Give what is heard of who is silent for 5 s and more, relative to the mixture."""
     leaked = total = 0.0
     mixture = sources.sum(axis=0)
     for source, estimate in zip(sources, estimates, strict=True):
@@ -185,7 +185,7 @@ def leak_db(sources: Signal, estimates: Signal) -> float:
 
 
 def score(sources: Signal, estimates: Signal) -> list[float]:
-    """Swaps an hour, % of blocks in the wrong output, leak, SI-SDR improvements."""
+    """Give swaps an hour, % of blocks in the wrong output, leak, and SI-SDR improvements."""
     mixture = sources.sum(axis=0)
     if blocks_right(sources, estimates).sum() < 0:
         estimates = estimates[::-1]

@@ -14,7 +14,7 @@ from torch.nn import functional
 __all__ = ["quieten"]
 
 # Chosen on held-out conversations.
-_SILENT_DB = -12.0
+_SILENT_DB = -15.0
 
 
 def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor, Tensor]:

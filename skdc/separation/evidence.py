@@ -20,14 +20,14 @@ IntArray = NDArray[np.int64]
 
 # What follows was fitted on held-out conversations: the likeness of two vectors counts so much for
 # each second of speech, and for so many seconds at most.
-_LIKENESS_A_SECOND = 2.0
+_LIKENESS_A_SECOND = 3.0
 _MOST_SECONDS = 5.0
 # Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
 # for that of their centroids.
-_ALIKE = (-1.0, 6.0, 5.0)
-_ALIKE_WITHOUT_HEAD = (0.5, 0.0, 8.0)
+_ALIKE = (-3.5, 11.0, 5.0)
+_ALIKE_WITHOUT_HEAD = (2.8, 0.0, 9.2)
 # For all of what two stretches share.
-_SHARED = 10.0
+_SHARED = 6.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
 # Two voices of the recording are one where their vectors are more alike, and none where they are

@@ -31,8 +31,8 @@ _COUNT_PROBES = 5
 # Recordings up to this are one stretch; longer ones are cut, so that who is alone for a while is
 # not taken for two. In a second, it shows who is silent.
 _LONGEST_WHOLE_S = 30.0
-_STRETCH_S = 10.0
-_OVERLAP_S = 2.5
+_STRETCH_S = 6.0
+_OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 16_384

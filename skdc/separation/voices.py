@@ -130,7 +130,7 @@ def _draw_voices(evidence: Evidence, n_voices: int, rng: np.random.Generator) ->
 
 
 def _map_odds(evidence: Evidence, maps: IntArray, directions: FloatArray) -> FloatArray:
-    """What each map has for it within each stretch, (n_stretches, n_maps)."""
+    """Give what each map has for it within each stretch, (n_stretches, n_maps)."""
     likeness = evidence.weights[..., None] * (evidence.vectors @ directions.T)
     clusters = np.arange(maps.shape[1])
     # (n_stretches, n_maps, n_clusters) -> (n_stretches, n_maps)
@@ -140,7 +140,7 @@ def _map_odds(evidence: Evidence, maps: IntArray, directions: FloatArray) -> Flo
 
 
 def _link_odds(maps: IntArray, shared: FloatArray) -> FloatArray:
-    """What each map has for it after each map of the stretch before.
+    """Give what each map has for it after each map of the stretch before.
 
     Of shape (n_stretches, n_maps before, n_maps now).
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ _SCALE = 25.0
 _SMOOTHING = 0.05
 # Largest difference between the levels of the two of a mixture, dB.
 _LEVEL_RANGE_DB = 5.0
+# Standard deviation of the largest part of the gains of random filters.
+_COLOUR_DB = 4.0
 
 
 def train_voice_head(
@@ -46,7 +49,8 @@ def train_voice_head(
 
     Examples are single voices and mixtures of two, each separated into two sources, so that the
     head learns to hear who a source is through what leaks into it, and that both halves of a
-    single voice are one. With the trunk as it is, its states are computed once.
+    single voice are one. Each is filtered at random, so that it is the voice that is learnt, not
+    the microphone. With the trunk as it is, its states are computed once.
 
     Parameters
     ----------
@@ -152,23 +156,39 @@ class Voices:
             self._clip(number) * 10 ** (level / 20)
             for number, level in zip(numbers, levels, strict=True)
         ]
-        return torch.from_numpy(np.stack(clips).astype(np.float32)), numbers
+        references = _colour(np.stack(clips), self._rng)
+        return torch.from_numpy(references.astype(np.float32)), numbers
 
     def _clip(self, number: int) -> NDArray[np.float32]:
         """Join recordings of a speaker, each at the same level, and cut a stretch out of them."""
         parts: list[NDArray[np.float32]] = []
         length = 0
-        while length < 2 * self._n_samples:
+        while length < self._n_samples:
             for index in self._rng.permutation(self._own[self.names[number]]):
                 recording = self._recordings[index]
                 level = float(np.sqrt(np.mean(recording**2, dtype=np.float64)))
                 parts.append(recording / max(level, 1e-9))
                 length += len(recording)
-                if length >= 2 * self._n_samples:
+                if length >= self._n_samples:
                     break
         joined = np.concatenate(parts)
         start = int(self._rng.integers(len(joined) - self._n_samples + 1))
         return joined[start : start + self._n_samples]
+
+
+def _colour(sources: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Filter sources as another microphone would, all of them alike.
+
+    In a corpus most speakers have microphones of their own. The head must not go by these: in a
+    recording, all voices come through the same one.
+    """
+    n_samples = sources.shape[-1]
+    frequency = np.linspace(0, 1, n_samples // 2 + 1)
+    gain_db = sum(
+        rng.normal(0, _COLOUR_DB / i) * np.cos(np.pi * i * frequency + rng.uniform(0, 2 * np.pi))
+        for i in range(1, 5)
+    )
+    return np.fft.irfft(np.fft.rfft(sources) * 10 ** (gain_db / 20), n_samples)
 
 
 class _Examples:
