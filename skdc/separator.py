@@ -555,11 +555,11 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         -------
         array of shape (n_mixtures, n_sources, n_samples), or list, or one
             By `output`: ``"sources"``, float32 waveforms with the mixture's length and scale,
-            which sum to it, the loudest over its whole length
-            first, and with its channels, ``(n_sources, n_channels,
-            n_samples)``, where it has that axis; ``"masks"``, float32 ``(n_sources, n_frames,
-            n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``. The container is that of `X`,
-            but a list where the numbers of sources that were found differ.
+            which sum to it, the loudest over its whole length first, and with its channels,
+            ``(n_sources, n_channels, n_samples)``, where it has that axis; ``"masks"``, float32
+            ``(n_sources, n_frames, n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``. The
+            container is that of `X`, but a list where the numbers of sources that were found
+            differ.
 
         Raises
         ------
