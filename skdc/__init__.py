@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     )
     from skdc.datasets import make_mixtures
     from skdc.pretrained import load_pretrained, separate
+    from skdc.separation import StreamingSeparator
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str
 
 __all__ = [
     "DeepClusteringSeparator",
+    "StreamingSeparator",
     "__version__",
     "audio",
     "compose",
@@ -66,6 +68,7 @@ __all__ = [
 
 _MODULE_OF = {
     "DeepClusteringSeparator": "skdc.separator",
+    "StreamingSeparator": "skdc.separation.streaming",
     "load_pretrained": "skdc.pretrained",
     "make_mixtures": "skdc.datasets",
     "separate": "skdc.pretrained",

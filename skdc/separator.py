@@ -618,6 +618,19 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         found = work(self._separator(), mixtures, audio, count)
         return collect(list(self._progress(found, len(mixtures.lengths))), mixtures.container)
 
+    def pipeline(self) -> Separator:
+        """Give the trained network and how its embeddings become sources, without checks of input.
+
+        Streams and microphone arrays are made of it; see `skdc.separation.Separator`.
+
+        Returns
+        -------
+        Separator
+            With the present parameters, on the device that they say.
+        """
+        self._check_fitted()
+        return self._separator()
+
     def _separator(self) -> Separator:
         survive_forks()
         network = self.network_

@@ -15,10 +15,12 @@ from skdc.separation.clustering import (
 )
 from skdc.separation.full_band import Recording
 from skdc.separation.pipeline import Separator
+from skdc.separation.streaming import StreamingSeparator
 
 __all__ = [
     "Recording",
     "Separator",
+    "StreamingSeparator",
     "assign",
     "estimate_n_clusters",
     "find_centroids",
