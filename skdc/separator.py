@@ -168,8 +168,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
     checkpoint : path-like or None, default=None
-        File that keeps the state of training, so that a run that was interrupted loses minutes at
-        most: `fit` goes on from it where it exists.
+        File that keeps the state of training, every two minutes: `fit` goes on from it.
 
     Attributes
     ----------
@@ -591,9 +590,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         ValueError
             If a mixture has more references than sources are predicted, or one is silent.
         """
-        self._check_fitted()
+        separator = self.pipeline()
         pairs = check_pairs(X, y, self._audio)
-        scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
+        scores = score_pairs(separator, pairs, lambda _: self.n_sources)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(
@@ -615,30 +614,18 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
-        found = work(self._separator(), mixtures, audio, count)
+        found = work(self.pipeline(), mixtures, audio, count)
         return collect(list(self._progress(found, len(mixtures.lengths))), mixtures.container)
 
     def pipeline(self) -> Separator:
-        """Give the trained network and how its embeddings become sources, without checks of input.
-
-        Streams and microphone arrays are made of it; see `skdc.separation.Separator`.
-
-        Returns
-        -------
-        Separator
-            With the present parameters, on the device that they say.
-        """
+        """Give what separates: the trained network, and how its embeddings become sources."""
         self._check_fitted()
-        return self._separator()
-
-    def _separator(self) -> Separator:
         survive_forks()
-        network = self.network_
-        move_network(network, resolve_device(self.device))
+        move_network(self.network_, resolve_device(self.device))
         return Separator(
-            network,
+            self.network_,
             self._framing,
-            precision=resolve_precision(self.precision, network.input_mean.device),
+            precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
