@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from skdc.datasets import make_mixtures
     from skdc.pretrained import load_pretrained, separate
-    from skdc.separation import StreamingSeparator
+    from skdc.separation import StreamingSeparator, separate_array
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str
@@ -61,6 +61,7 @@ __all__ = [
     "pretrained",
     "protocols",
     "separate",
+    "separate_array",
     "separation",
     "signal",
     "training",
@@ -72,6 +73,7 @@ _MODULE_OF = {
     "load_pretrained": "skdc.pretrained",
     "make_mixtures": "skdc.datasets",
     "separate": "skdc.pretrained",
+    "separate_array": "skdc.separation.microphones",
 }
 
 # Hidden from type checkers, which otherwise take every misspelt name for one that this gives.

@@ -276,7 +276,7 @@ def test_the_number_of_sources_must_be_known() -> None:
 def test_a_causal_network_needs_no_look_ahead() -> None:
     causal = EmbeddingNetwork(NetworkConfig(hidden_size=2, embedding_dim=2, bidirectional=False))
     assert StreamingSeparator(fake(causal), block=0).latency_ms == 32
-    assert StreamingSeparator(fake(TwoBands()), block=0).latency_ms == 32 + 8 * 62
+    assert StreamingSeparator(fake(TwoBands()), block=0).latency_ms == 32 + 8 * 31
 
 
 # -- transforms -----------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
 `soft_assign`, `estimate_n_clusters`, `find_centroids`), the windows of long recordings
 (`skdc.separation.windows`), and what carries masks to a recording at another rate
-(`skdc.separation.full_band`).
+(`skdc.separation.full_band`). `StreamingSeparator` does the same while audio comes in, and
+`separate_array` with several microphones.
 """
 
 from skdc.separation.clustering import (
@@ -14,6 +15,13 @@ from skdc.separation.clustering import (
     soft_assign,
 )
 from skdc.separation.full_band import Recording
+from skdc.separation.microphones import (
+    mvdr_weights,
+    separate_array,
+    spatial_covariances,
+    spatial_masks,
+    wiener_filter,
+)
 from skdc.separation.pipeline import Separator
 from skdc.separation.streaming import StreamingSeparator
 
@@ -25,5 +33,10 @@ __all__ = [
     "estimate_n_clusters",
     "find_centroids",
     "kmeans",
+    "mvdr_weights",
+    "separate_array",
     "soft_assign",
+    "spatial_covariances",
+    "spatial_masks",
+    "wiener_filter",
 ]

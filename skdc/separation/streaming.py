@@ -58,11 +58,11 @@ class StreamingSeparator:
         Sources to find; by default as many as the separator says.
     block : float, default=0.25
         Seconds of the frames that are separated together, at least one hop.
-    context : float, default=2.0
+    context : float, default=1.0
         Seconds before them that a network of both directions reads too.
     lookahead : float, optional
         Seconds after them that are waited for, and that a network of both directions reads too:
-        0.5 by default, and 0 for a causal network, which needs none.
+        0.25 by default, and 0 for a causal network, which needs none.
     warm_up : float, default=1.5
         Seconds before the first sources come.
     memory : float, default=10.0
@@ -114,7 +114,7 @@ class StreamingSeparator:
         *,
         n_sources: int | None = None,
         block: float = 0.25,
-        context: float = 2.0,
+        context: float = 1.0,
         lookahead: float | None = None,
         warm_up: float = 1.5,
         memory: float = 10.0,
@@ -122,7 +122,7 @@ class StreamingSeparator:
         self._separator = separator.pipeline()
         self._is_causal = not self._separator.network.config.bidirectional
         if lookahead is None:
-            lookahead = 0.0 if self._is_causal else 0.5
+            lookahead = 0.0 if self._is_causal else 0.25
         durations = {"block": block, "context": context, "lookahead": lookahead}
         durations |= {"warm_up": warm_up, "memory": memory}
         for name, seconds in durations.items():
