@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     )
     from skdc.datasets import make_mixtures
     from skdc.pretrained import load_pretrained, separate
+    from skdc.separation import StreamingSeparator, separate_array
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str
 
 __all__ = [
     "DeepClusteringSeparator",
+    "StreamingSeparator",
     "__version__",
     "audio",
     "compose",
@@ -62,6 +64,7 @@ __all__ = [
     "pretrained",
     "protocols",
     "separate",
+    "separate_array",
     "separation",
     "signal",
     "training",
@@ -69,9 +72,11 @@ __all__ = [
 
 _MODULE_OF = {
     "DeepClusteringSeparator": "skdc.separator",
+    "StreamingSeparator": "skdc.separation.streaming",
     "load_pretrained": "skdc.pretrained",
     "make_mixtures": "skdc.datasets",
     "separate": "skdc.pretrained",
+    "separate_array": "skdc.separation.microphones",
 }
 
 # Modules of version 0.1, and where what they held is now. Their names work until version 0.3.

@@ -171,8 +171,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
     checkpoint : path-like or None, default=None
-        File that keeps the state of training, so that a run that was interrupted loses minutes at
-        most: `fit` goes on from it where it exists.
+        File that keeps the state of training, every two minutes: `fit` goes on from it.
 
     Attributes
     ----------
@@ -419,7 +418,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
         head = train_voice_head(
-            self._separator(),
+            self.pipeline(),
             checked,
             speakers,
             n_examples=n_examples,
@@ -427,7 +426,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             progress=self.verbose > 0,
         )
         counting = train_count_head(
-            self._separator(),
+            self.pipeline(),
             checked,
             speakers,
             most=min(_MOST_COUNTED, len(set(speakers))),
@@ -658,9 +657,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         ValueError
             If a mixture has more references than sources are predicted, or one is silent.
         """
-        self._check_fitted()
+        separator = self.pipeline()
         pairs = check_pairs(X, y, self._audio)
-        scores = score_pairs(self._separator(), pairs, lambda _: self.n_sources)
+        scores = score_pairs(separator, pairs, lambda _: self.n_sources)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(
@@ -682,17 +681,18 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
-        found = work(self._separator(), mixtures, audio, count)
+        found = work(self.pipeline(), mixtures, audio, count)
         return collect(list(self._progress(found, len(mixtures.lengths))), mixtures.container)
 
-    def _separator(self) -> Separator:
+    def pipeline(self) -> Separator:
+        """Give what separates: the trained network, and how its embeddings become sources."""
+        self._check_fitted()
         survive_forks()
-        network = self.network_
-        move_network(network, resolve_device(self.device))
+        move_network(self.network_, resolve_device(self.device))
         return Separator(
-            network,
+            self.network_,
             self._framing,
-            precision=resolve_precision(self.precision, network.input_mean.device),
+            precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,

@@ -85,7 +85,7 @@ def test_masks_and_labels_follow_the_same_voices(separator: DeepClusteringSepara
     mixture = sources.sum(axis=0)
     masks = separator.predict_masks(mixture)
     assert_allclose(masks.sum(axis=0), 1, atol=1e-5)
-    pieces: Separator = separator._separator()
+    pieces: Separator = separator.pipeline()
     spectrogram = pieces.framing.stft(torch.from_numpy(mixture))
     loudness = (masks * np.abs(spectrogram.numpy())) ** 2
     heard = np.square(separator.predict(mixture)).mean(axis=1)

@@ -329,7 +329,7 @@ def test_predict_reads_one_file_at_a_time(
     X, y = corpus
     separator = make_separator().fit(X, y)
     reads.clear()
-    separate = type(separator._separator()).separate_full_band
+    separate = type(separator.pipeline()).separate_full_band
 
     def logged(*args: Any) -> Any:
         reads.append("separated")

@@ -86,7 +86,7 @@ def test_the_head_tells_speakers_that_it_was_taught(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model)
     network = separator.network_
     clips = {clip.name: clip.waveform[:32000] for clip in load_sample_clips()}
-    pieces = separator._separator()
+    pieces = separator.pipeline()
     vectors = {}
     for name, waveform in clips.items():
         ((stretch,),) = (list(s) for s in pieces.stretches([torch.from_numpy(waveform)], [1]))

@@ -3,7 +3,8 @@
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
 `soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
 (`skdc.separation.stretches`), and what carries masks to a recording at another rate
-(`skdc.separation.full_band`).
+(`skdc.separation.full_band`). `StreamingSeparator` does the same while audio comes in, and
+`separate_array` with several microphones.
 """
 
 from skdc.separation.clustering import (
@@ -14,14 +15,28 @@ from skdc.separation.clustering import (
     soft_assign,
 )
 from skdc.separation.full_band import Recording
+from skdc.separation.microphones import (
+    mvdr_weights,
+    separate_array,
+    spatial_covariances,
+    spatial_masks,
+    wiener_filter,
+)
 from skdc.separation.pipeline import Separator
+from skdc.separation.streaming import StreamingSeparator
 
 __all__ = [
     "Recording",
     "Separator",
+    "StreamingSeparator",
     "assign",
     "estimate_n_clusters",
     "find_centroids",
     "kmeans",
+    "mvdr_weights",
+    "separate_array",
     "soft_assign",
+    "spatial_covariances",
+    "spatial_masks",
+    "wiener_filter",
 ]

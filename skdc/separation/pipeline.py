@@ -331,9 +331,7 @@ class Separator:
         centroids = self._centroids(part, n_sources)
         if heard is not None and len(centroids) == len(heard):
             return _loudest_first(part.spectrogram, part.vectors, heard)
-        if self.mask == "binary":
-            return signal.binary_masks(assign(part.vectors, centroids), len(centroids)), centroids
-        return soft_assign(part.vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
+        return self.cluster_masks(part.vectors, centroids), centroids
 
     def _heard_count(self, part: Projection) -> int | None:
         """Give the number of sources that the count head hears; None without such a head."""
@@ -352,7 +350,7 @@ class Separator:
             # Loud bins are more reliable, and errors in them are heard most.
             weights=part.spectrogram.abs(),
             seed=self.seed,
-            clusterer=self._new_clusterer(),
+            clusterer=self.new_clusterer(),
         )
 
     @torch.no_grad()
@@ -387,6 +385,48 @@ class Separator:
         # (1, frames, bins, masks) -> (masks, frames, bins)
         return self.network.mask_head(states).squeeze(0).float().softmax(-1).movedim(-1, 0)
 
+    @torch.no_grad()
+    def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Tensor | None, Any]:
+        """Take a block of frames through the network, going on from those before it.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_frames, n_bins)
+            Log-magnitude features.
+        state : object, optional
+            What this gave with the block before; None at the beginning.
+
+        Returns
+        -------
+        vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
+            Along each bin's embedding, of any length.
+        masks : float32 Tensor of shape (n_masks, n_frames, n_bins) or None
+            Those of the mask head, where `mask` asks for them.
+        state : object
+            For the next block; None where the network is not causal.
+        """
+        with self.autocast():
+            states, state = self.network.step(features.unsqueeze(0), state)
+            vectors = self.network.embed(states).squeeze(0)
+            masks = self._head_masks(states) if self.mask == "head" else None
+        return vectors, masks, state
+
+    def cluster_masks(self, vectors: Tensor, centroids: Tensor) -> Tensor:
+        """Share bins among clusters, or give each to its nearest, as `mask` says.
+
+        Parameters
+        ----------
+        vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
+        centroids : float32 Tensor of shape (n_sources, embedding_dim)
+
+        Returns
+        -------
+        float32 Tensor of shape (n_sources, n_frames, n_bins)
+        """
+        if self.mask == "binary":
+            return signal.binary_masks(assign(vectors, centroids), len(centroids))
+        return soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+
     def autocast(self) -> torch.autocast:
         """Context in which the network computes in its precision."""
         device = self.network.input_mean.device
@@ -397,7 +437,8 @@ class Separator:
         hop = self.framing.hop_length
         return mixture[start * hop : (stop - 1) * hop]
 
-    def _new_clusterer(self) -> Any:
+    def new_clusterer(self) -> Any:
+        """Give a fresh copy of the clusterer, with a seed; None for k-means."""
         if self.clusterer is None:
             return None
         clusterer = clone(self.clusterer)

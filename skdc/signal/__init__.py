@@ -5,7 +5,8 @@ Functions of arrays or tensors that know nothing of networks or files. A wavefor
 sit on the axis before those.
 """
 
-from skdc.signal.features import activity, log_magnitude
+from skdc.signal.blocks import FrameReader, FrameWriter
+from skdc.signal.features import activity, log_magnitude, root_mean_square
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
 from skdc.signal.products import long_product
@@ -21,6 +22,8 @@ from skdc.signal.spectra import (
 )
 
 __all__ = [
+    "FrameReader",
+    "FrameWriter",
     "Framing",
     "active_level",
     "active_speech_level",
@@ -35,5 +38,6 @@ __all__ = [
     "phase_sensitive_masks",
     "resample",
     "resampling_blocks",
+    "root_mean_square",
     "stft",
 ]

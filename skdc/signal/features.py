@@ -5,12 +5,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["activity", "log_magnitude"]
+__all__ = ["activity", "log_magnitude", "root_mean_square"]
 
 _FEATURE_FLOOR_DB = 40.0
 
 
-def log_magnitude(spectrogram: Tensor) -> Tensor:
+def root_mean_square(spectrogram: Tensor) -> Tensor:
+    """Root mean square of the magnitudes of a recording's bins.
+
+    Parameters
+    ----------
+    spectrogram : Tensor of shape (..., n_frames, n_bins)
+        Complex spectrogram, or its magnitude.
+
+    Returns
+    -------
+    Tensor of shape (..., 1, 1)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import root_mean_square
+    >>> root_mean_square(torch.tensor([[1.0, 7.0]]))
+    tensor([[5.]])
+    """
+    relative, peak = _relative_to_peak(spectrogram.abs())
+    return peak * relative.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+
+
+def _relative_to_peak(magnitude: Tensor) -> tuple[Tensor, Tensor]:
+    # Squares of very small or large numbers are not within the range of floats.
+    peak = magnitude.amax(dim=(-2, -1), keepdim=True)
+    return magnitude / peak.clamp_min(torch.finfo(magnitude.dtype).tiny), peak
+
+
+def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor:
     """Level-invariant log-magnitude features.
 
     The magnitude is taken relative to its root mean square over the recording, and floored
@@ -21,6 +50,9 @@ def log_magnitude(spectrogram: Tensor) -> Tensor:
     ----------
     spectrogram : Tensor of shape (..., n_frames, n_bins)
         Complex.
+    level : Tensor of shape (..., 1, 1), optional
+        Root mean square to take the magnitude relative to, where the spectrogram is only a part
+        of the recording. By default that of the spectrogram.
 
     Returns
     -------
@@ -36,12 +68,11 @@ def log_magnitude(spectrogram: Tensor) -> Tensor:
     True
     """
     magnitude = spectrogram.abs()
-    tiny = torch.finfo(magnitude.dtype).tiny
-    # Divided by the peak first: squares of very small or large numbers are not within the range of
-    # floats.
-    magnitude = magnitude / magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(tiny)
-    rms = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
-    return torch.log(magnitude / rms.clamp_min(tiny) + 10 ** (-_FEATURE_FLOOR_DB / 20))
+    if level is None:
+        magnitude, _ = _relative_to_peak(magnitude)
+        level = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+    floor = 10 ** (-_FEATURE_FLOOR_DB / 20)
+    return torch.log(magnitude / level.clamp_min(torch.finfo(magnitude.dtype).tiny) + floor)
 
 
 def activity(spectrogram: Tensor, *, threshold_db: float = 40.0) -> Tensor:

@@ -22,9 +22,10 @@ __all__ = [
 ]
 
 
-def _window(win_length: int, like: Tensor) -> Tensor:
-    # The square root of a periodic Hann window is used for analysis and for synthesis: the product
-    # of both is the Hann window, and its copies, one hop apart, add to a constant.
+def root_hann(win_length: int, like: Tensor) -> Tensor:
+    """Give the square root of a periodic Hann window, in the precision of a tensor."""
+    # It is used for analysis and for synthesis: the product of both is the Hann window, and its
+    # copies, one hop apart, add to a constant.
     dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
     return torch.hann_window(win_length, dtype=dtype, device=like.device).sqrt()
 
@@ -93,7 +94,7 @@ def stft(waveform: Tensor, *, win_length: int = 256, hop_length: int = 64) -> Te
         flat,
         win_length,
         hop_length,
-        window=_window(win_length, waveform),
+        window=root_hann(win_length, waveform),
         center=True,
         pad_mode="constant",
         return_complex=True,
@@ -136,7 +137,7 @@ def istft(
         flat,
         win_length,
         hop_length,
-        window=_window(win_length, spectrogram),
+        window=root_hann(win_length, spectrogram),
         center=True,
         length=n_samples,
     )

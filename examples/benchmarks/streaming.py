@@ -1,0 +1,107 @@
+"""A stream beside the same network on whole recordings: dB against latency, and time.
+
+``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``. Each setting is four durations
+in seconds, ``BLOCK,LOOKAHEAD,WARM_UP,CONTEXT``. Mixtures are pushed in pieces of 20 ms. The time
+is that of the processor, with one thread.
+
+Run: ``python examples/benchmarks/streaming.py SPEECH --limit 100 --plot curve.png``
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from skdc import StreamingSeparator, load_pretrained
+from skdc.metrics import evaluate_separation
+from skdc.protocols import open_protocol
+
+SETTINGS = [
+    "0.064,0,1.5,0.5",
+    "0.125,0.125,1.5,0.75",
+    "0.25,0.25,1.5,1",
+    "0.25,0.25,0.3,1",
+    "0.5,0.5,1.5,1",
+]
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
+parser.add_argument("--subset", default="2spk-open", help="list (default: %(default)s)")
+parser.add_argument("--limit", type=int, help="mixtures (default: all)")
+parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+parser.add_argument("--settings", nargs="+", default=SETTINGS, help="(default: %(default)s)")
+parser.add_argument("--minutes", type=float, default=600, help="after which it ends with fewer")
+parser.add_argument("--plot", metavar="FILE", help="picture of the curve")
+args = parser.parse_args()
+
+torch.set_num_threads(1)
+model = load_pretrained(args.model, device="cpu")
+streams = {}
+for text in args.settings:
+    block, lookahead, warm_up, context = map(float, text.split(","))
+    streams[text] = StreamingSeparator(
+        model, block=block, lookahead=lookahead, warm_up=warm_up, context=context
+    )
+
+
+def pushed(stream, mixture):
+    """Push a mixture in pieces of 20 ms."""
+    step = model.sample_rate // 50
+    parts = [stream.push(mixture[i : i + step]) for i in range(0, len(mixture), step)]
+    return np.concatenate([*parts, stream.flush()], axis=1)
+
+
+scores = {name: [] for name in ("whole", *streams)}
+spent = dict.fromkeys(scores, 0.0)
+seconds = 0.0
+started = time.monotonic()
+for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]:
+    if time.monotonic() - started > 60 * args.minutes:
+        break
+    mixture, references = listed.load()
+    seconds += len(mixture) / model.sample_rate
+    for name in scores:
+        start = time.process_time()
+        sources = model.predict(mixture) if name == "whole" else pushed(streams[name], mixture)
+        spent[name] += time.process_time() - start
+        found = evaluate_separation(references, sources, mixture)
+        scores[name].append([found["sdr_improvement"].mean(), found["si_sdr_improvement"].mean()])
+
+n_mixtures = len(scores["whole"])
+print(f"{n_mixtures} mixtures of {args.subset}, {seconds / n_mixtures:.1f} s on average")
+print(
+    "| block | look-ahead | warm-up | context | latency | SDR | SI-SDR | to whole | x real time |"
+)
+print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+means = {name: np.mean(rows, axis=0) for name, rows in scores.items()}
+for name, (sdr, si_sdr) in means.items():
+    if name == "whole":
+        first = "| whole recording |  |  |  |  "
+    else:
+        block, lookahead, warm_up, context = (f"{1000 * float(x):.0f} ms" for x in name.split(","))
+        latency = f"{streams[name].latency_ms:.0f} ms"
+        first = f"| {block} | {lookahead} | {warm_up} | {context} | {latency} "
+    print(
+        f"{first}| {sdr:.2f} dB | {si_sdr:.2f} dB | {sdr - means['whole'][0]:+.2f} dB "
+        f"| {seconds / spent[name]:.1f} |"
+    )
+
+if args.plot:
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.axhline(means["whole"][0], color="0.6", label="whole recording")
+    for name, stream in streams.items():
+        warm_up = float(name.split(",")[2])
+        axes.plot(stream.latency_ms, means[name][0], "o", color=plt.cm.viridis(warm_up / 2))
+        axes.annotate(
+            f"{warm_up:g} s warm-up",
+            (stream.latency_ms, means[name][0]),
+            textcoords="offset points",
+            xytext=(5, -10),
+            fontsize=8,
+        )
+    axes.set(xlabel="latency (ms)", ylabel="SDR improvement (dB)", ylim=(0, None))
+    axes.legend(loc="lower right")
+    figure.savefig(args.plot, dpi=120)

@@ -1,0 +1,380 @@
+"""Separation of audio while it comes in.
+
+The network, the clustering and the transforms are those of `Separator`; what a recording gives as
+a whole, its level and its clusters, is taken from the last seconds instead.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from skdc import signal
+from skdc.metrics import best_permutation
+from skdc.separation.clustering import find_centroids
+from skdc.signal import FrameReader, FrameWriter
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
+
+__all__ = ["StreamingSeparator"]
+
+# Seconds from one clustering of what is remembered to the next: voices do not change faster, and
+# clustering takes as much time as the network.
+_CLUSTERING_INTERVAL = 0.25
+# Active bins that are clustered: enough for centroids, and fast.
+_MAX_BINS = 2_000
+# Weight of the similarity of centroids beside the agreement of bins: small, so that it decides
+# only where the frames in common are silent.
+_CENTROID_SHARE = 0.1
+
+
+class StreamingSeparator:
+    """Separate audio block by block, with sources that keep their place.
+
+    Nothing comes out during the first `warm_up` seconds. From these, the clusters are found, and
+    the sources of all that came so far follow at once. From then on, the clusters are found anew
+    from the last `memory` seconds several times a second, and put into the order that they had.
+    So is the level, which the network's features and the activity of bins are relative to.
+
+    A causal network (``bidirectional=False``) reads each frame once. Any other reads windows: some
+    frames are separated, with `context` seconds before them and `lookahead` seconds after them,
+    which are read again with the next frames. A longer look-ahead separates better and later;
+    longer blocks take less time and come later.
+
+    Whatever the lengths of the pieces that `push` is given, the sources are the same to the bit.
+
+    Parameters
+    ----------
+    separator : DeepClusteringSeparator
+        Fitted. It is left as it is.
+    n_sources : int, optional
+        Sources to find; by default as many as the separator says.
+    block : float, default=0.25
+        Seconds of the frames that are separated together, at least one hop.
+    context : float, default=1.0
+        Seconds before them that a network of both directions reads too.
+    lookahead : float, optional
+        Seconds after them that are waited for, and that a network of both directions reads too:
+        0.25 by default, and 0 for a causal network, which needs none.
+    warm_up : float, default=1.5
+        Seconds before the first sources come.
+    memory : float, default=10.0
+        Seconds that level and clusters are taken from.
+
+    Attributes
+    ----------
+    n_sources : int
+    sample_rate : int
+        Of what goes in and comes out, Hz: that of the network.
+    latency_ms : float
+        From a sample's coming in until its sources come out, at most, without the time that
+        computing takes: window, block and look-ahead together, less one hop.
+    warm_up_ms : float
+        How much audio must have come in before any sources come out.
+
+    Raises
+    ------
+    ValueError
+        If a duration is negative or not finite, or the number of sources is not known.
+
+    See Also
+    --------
+    skdc.DeepClusteringSeparator.predict : Separation of whole recordings, which is better.
+
+    References
+    ----------
+    S. Wang, G. Naithani, T. Virtanen, "Low-latency deep clustering for speech separation", ICASSP
+    2019: clusters from a first buffer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc import StreamingSeparator, load_pretrained
+    >>> from skdc.datasets import load_sample_mixture
+    >>> mixture, _ = load_sample_mixture()
+    >>> stream = StreamingSeparator(load_pretrained(), block=0.25, lookahead=0.25)
+    >>> stream.latency_ms
+    544.0
+    >>> parts = [stream.push(block) for block in np.array_split(mixture[:20000], 25)]
+    >>> sources = np.concatenate([*parts, stream.flush()], axis=1)
+    >>> sources.shape, np.allclose(sources.sum(axis=0), mixture[:20000], atol=1e-5)
+    ((2, 20000), True)
+    """
+
+    def __init__(
+        self,
+        separator: DeepClusteringSeparator,
+        *,
+        n_sources: int | None = None,
+        block: float = 0.25,
+        context: float = 1.0,
+        lookahead: float | None = None,
+        warm_up: float = 1.5,
+        memory: float = 10.0,
+    ) -> None:
+        self._separator = separator.pipeline()
+        self._is_causal = not self._separator.network.config.bidirectional
+        if lookahead is None:
+            lookahead = 0.0 if self._is_causal else 0.25
+        durations = {"block": block, "context": context, "lookahead": lookahead}
+        durations |= {"warm_up": warm_up, "memory": memory}
+        for name, seconds in durations.items():
+            if not 0 <= seconds < float("inf"):
+                raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
+        count = separator.n_sources if n_sources is None else n_sources
+        if count is None or count < 1:
+            raise ValueError(
+                f"n_sources={count!r} must be at least 1: a stream cannot wait for what tells how "
+                "many sources there are; give n_sources"
+            )
+        self.n_sources = int(count)
+        self.sample_rate = int(separator.sample_rate)
+        self._framing = self._separator.framing
+        hop = self._framing.hop_length
+        frames = {k: round(v * self.sample_rate / hop) for k, v in durations.items()}
+        self._n_block = max(1, frames["block"])
+        self._n_context = frames["context"]
+        self._n_lookahead = frames["lookahead"]
+        self._n_first = max(self._n_block, frames["warm_up"] - self._n_lookahead)
+        longest = self._n_context + self._n_first + self._n_lookahead
+        self._n_remembered = max(frames["memory"], longest)
+        self._n_between = ceil(_CLUSTERING_INTERVAL * self.sample_rate / hop)
+        self._begin()
+
+    @property
+    def latency_ms(self) -> float:
+        """Time from a sample's coming in until its sources come out, at most."""
+        n_frames = self._n_block - 1 + self._n_lookahead
+        n_samples = self._framing.win_length + n_frames * self._framing.hop_length
+        return 1000 * n_samples / self.sample_rate
+
+    @property
+    def warm_up_ms(self) -> float:
+        """How much audio must have come in before any sources come out."""
+        n_frames = self._n_first - 1 + self._n_lookahead
+        n_samples = self._framing.win_length // 2 + n_frames * self._framing.hop_length
+        return 1000 * n_samples / self.sample_rate
+
+    def _begin(self) -> None:
+        self._reader = FrameReader(self._framing)
+        self._writer = FrameWriter(self._framing)
+        # Frames whose sources were given, and how many after them have been read ahead.
+        self._n_done = 0
+        self._n_ahead = 0
+        self._spectrogram = _Tail(self._n_remembered)
+        self._vectors = _Tail(self._n_remembered)
+        # Masks that were given, and those of the mask head in its own order. Frames are the first
+        # axis of all of these.
+        self._masks = _Tail(self._n_remembered)
+        self._heard = _Tail(self._n_remembered)
+        self._state: Any = None
+        self._centroids: Tensor | None = None
+        self._places: Tensor | None = None  # which mask of the head is which source
+        self._n_clustered = 0
+
+    def push(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Take the samples that come next, and give what is final of the sources.
+
+        Parameters
+        ----------
+        samples : array of shape (n_samples,)
+            Any number of them, floating or integer PCM, at `sample_rate`. A constant offset is
+            not taken off.
+
+        Returns
+        -------
+        float32 array of shape (n_sources, n_new_samples)
+            Those of the sources after the ones that were given before: often none, sometimes more
+            than came in.
+
+        Raises
+        ------
+        ValueError
+            If the samples have channels or are not finite.
+        TypeError
+            If they are not real numbers.
+        """
+        self._reader.push(_as_block(samples).to(self._separator.network.input_mean.device))
+        parts = []
+        while self._reader.n_ready + self._n_ahead >= self._n_next + self._n_lookahead:
+            parts.append(self._separate(self._n_next, self._n_lookahead))
+        return self._joined(parts)
+
+    def flush(self) -> NDArray[np.float32]:
+        """Give what is left of the sources, and be ready for another recording.
+
+        Returns
+        -------
+        float32 array of shape (n_sources, n_left)
+            With what `push` gave, as long as all that was pushed.
+        """
+        parts = []
+        if n_samples := self._reader.n_samples:
+            self._reader.finish()
+            self._writer.n_samples = n_samples
+            while n_left := self._reader.n_ready + self._n_ahead:
+                n_new = min(self._n_next, n_left)
+                parts.append(self._separate(n_new, min(self._n_lookahead, n_left - n_new)))
+            parts.append(self._writer.finish())
+        self._begin()
+        return self._joined(parts)
+
+    @property
+    def _n_next(self) -> int:
+        return self._n_block if self._n_done else self._n_first
+
+    def _joined(self, parts: list[Tensor]) -> NDArray[np.float32]:
+        if not parts:
+            return np.zeros((self.n_sources, 0), np.float32)
+        joined: NDArray[np.float32] = torch.cat(parts, dim=1).cpu().numpy()
+        return joined
+
+    def _separate(self, n_new: int, n_ahead: int) -> Tensor:
+        """Separate the next frames, having read those after them."""
+        n_read = n_new + n_ahead - self._n_ahead
+        if n_read:
+            self._spectrogram.append(self._reader.take(n_read))
+        n_shown = n_new + n_ahead
+        self._read(n_read, n_shown)
+        if self._heard.has_rows:
+            masks = self._head_masks(n_new, n_shown)
+        else:
+            masks = self._cluster_masks(n_new, n_shown)
+        # (sources, frames, bins) -> (frames, sources, bins)
+        self._masks.append(masks.transpose(0, 1))
+        self._n_done += n_new
+        self._n_ahead = n_ahead
+        return self._writer.add(signal.apply_masks(masks, self._spectrogram.last(n_shown)[:n_new]))
+
+    def _read(self, n_read: int, n_shown: int) -> None:
+        """Take frames through the network.
+
+        `n_read` of them have not been read before, `n_shown` have no sources yet.
+        """
+        n_context = min(self._n_done, self._n_context)
+        n_window = n_read if self._is_causal else n_context + n_shown
+        if not n_window:
+            return
+        level = signal.root_mean_square(self._spectrogram.rows)
+        features = signal.log_magnitude(self._spectrogram.last(n_window), level=level)
+        vectors, heard, self._state = self._separator.step(features, self._state)
+        self._vectors.append(vectors, n_replaced=n_window - n_read)
+        if heard is not None and len(heard) == self.n_sources:
+            # (sources, frames, bins) -> (frames, sources, bins)
+            self._heard.append(heard.transpose(0, 1), n_replaced=n_window - n_read)
+
+    def _cluster_masks(self, n_new: int, n_shown: int) -> Tensor:
+        """Masks of the next frames by clusters: ``(n_sources, n_new, n_bins)``."""
+        n_now = self._n_done + n_new
+        if self._centroids is None or n_now - self._n_clustered >= self._n_between:
+            spectrogram, vectors = self._spectrogram.rows, self._vectors.rows
+            found = find_centroids(
+                vectors,
+                self._framing.activity(spectrogram),
+                self.n_sources,
+                weights=spectrogram.abs(),
+                max_bins=_MAX_BINS,
+                seed=self._separator.seed,
+                clusterer=self._separator.new_clusterer(),
+            )
+            n_before = len(vectors) - n_shown
+            earlier = self._separator.cluster_masks(vectors[:n_before], found)
+            self._centroids = found[self._order(earlier, found, n_shown)]
+            self._n_clustered = n_now
+        return self._separator.cluster_masks(self._vectors.last(n_shown)[:n_new], self._centroids)
+
+    def _head_masks(self, n_new: int, n_shown: int) -> Tensor:
+        """Masks of the next frames by the network's mask head, as `_cluster_masks` gives them."""
+        n_before = 0 if self._is_causal else min(self._n_done, self._n_context)
+        masks = self._heard.last(n_before + n_shown).transpose(0, 1)
+        if self._is_causal and self._places is not None:
+            # The state of the network goes on from block to block, and so does its order.
+            return masks[self._places][:, :n_new]
+        # A bin counts by what the source has of it: (sources, frames, bins)
+        shares = masks * self._spectrogram.last(n_before + n_shown).abs()
+        vectors = functional.normalize(self._vectors.last(n_before + n_shown).float(), dim=-1)
+        found = torch.einsum("cfb,fbk->ck", shares, vectors)
+        if self._places is None:
+            self._places = shares.sum((1, 2)).argsort(descending=True, stable=True)
+        else:
+            self._places = self._order(masks[:, :n_before], found, n_shown)
+        self._centroids = found[self._places]
+        return masks[self._places][:, n_before : n_before + n_new]
+
+    def _order(self, earlier: Tensor, centroids: Tensor, n_shown: int) -> Tensor:
+        """Order in which sources, of these masks of earlier frames, take the places they had.
+
+        The order is such that as much energy as can be stays in its place.
+        """
+        n_before = earlier.shape[1]
+        if self._centroids is None:
+            return torch.arange(self.n_sources, device=centroids.device)
+        given = self._masks.last(n_before)  # (frames, sources, bins)
+        power = self._spectrogram.last(n_before + n_shown)[:n_before].abs().square()
+        power = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
+        # Energy that place i had and source j takes: (n_sources, n_sources)
+        shared = torch.einsum("fib,jfb,fb->ij", given, earlier, power)
+        before, after = (functional.normalize(c, dim=-1) for c in (self._centroids, centroids))
+        shared = shared + _CENTROID_SHARE * before @ after.T
+        return torch.from_numpy(best_permutation(shared.cpu().numpy())).to(centroids.device)
+
+
+class _Tail:
+    """The last rows of what was appended, in room that is made once in a while."""
+
+    def __init__(self, n_kept: int) -> None:
+        self._n_kept = n_kept
+        self._room: Tensor | None = None
+        self._stop = 0
+
+    def append(self, rows: Tensor, n_replaced: int = 0) -> None:
+        """Add rows, the first of them in place of the last ones."""
+        start = self._stop - n_replaced
+        if self._room is None or start + len(rows) > len(self._room):
+            room = rows.new_empty(2 * self._n_kept + len(rows), *rows.shape[1:])
+            if self._room is not None:
+                kept = self._room[max(0, start - self._n_kept) : start]
+                room[: len(kept)] = kept
+                start = len(kept)
+            self._room = room
+        self._stop = start + len(rows)
+        self._room[start : self._stop] = rows
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything was appended."""
+        return self._room is not None
+
+    @property
+    def rows(self) -> Tensor:
+        """All rows that are kept."""
+        return self.last(min(self._stop, self._n_kept))
+
+    def last(self, n_rows: int) -> Tensor:
+        """Give the last rows, at most as many as are kept."""
+        if self._room is None:
+            raise ValueError("nothing was appended yet")
+        return self._room[self._stop - n_rows : self._stop]
+
+
+def _as_block(samples: ArrayLike) -> Tensor:
+    block = np.asarray(samples)
+    if block.dtype.kind != "f":
+        raise TypeError(
+            f"samples are of type {block.dtype}; give floats, such as int16 samples / 32768"
+        )
+    if block.ndim != 1:
+        raise ValueError(
+            f"samples have shape {block.shape}; give one channel, (n_samples,), such as the mean "
+            "of all"
+        )
+    if not np.isfinite(block).all():
+        raise ValueError("samples hold NaN or infinity; replace them, for instance by 0")
+    return torch.from_numpy(block.astype(np.float32))

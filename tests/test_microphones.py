@@ -1,0 +1,274 @@
+"""Several microphones: against loops over bins, and better than one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skdc import DeepClusteringSeparator, separate_array
+from skdc.metrics import si_sdr_improvement
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.separation import (
+    Separator,
+    mvdr_weights,
+    spatial_covariances,
+    spatial_masks,
+    wiener_filter,
+)
+from skdc.signal import Framing
+
+N_CHANNELS, N_FRAMES, N_BINS, N_SOURCES = 3, 12, 4, 2
+Complex = NDArray[np.complex128]
+
+
+@pytest.fixture
+def spectrograms() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (N_CHANNELS, N_FRAMES, N_BINS)
+    return torch.randn(shape, generator=generator, dtype=torch.complex128)
+
+
+@pytest.fixture
+def masks() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(N_SOURCES, N_FRAMES, N_BINS, generator=generator).double().softmax(0)
+
+
+# -- oracles: loops over sources, frequencies and frames ------------------------------------------
+
+
+def naive_covariance(sounds: Complex, weights: NDArray[np.float64]) -> Complex:
+    """Of one source in one bin; sounds are ``(n_channels, n_frames)``."""
+    total = np.zeros((N_CHANNELS, N_CHANNELS), complex)
+    for frame, weight in enumerate(weights):
+        total += weight * np.outer(sounds[:, frame], sounds[:, frame].conj())
+    return total / weights.sum()
+
+
+def loaded(covariance: Complex, loading: float) -> Complex:
+    return covariance + loading * np.trace(covariance).real / N_CHANNELS * np.eye(N_CHANNELS)
+
+
+def test_covariances(spectrograms: Tensor, masks: Tensor) -> None:
+    found = spatial_covariances(spectrograms, masks).numpy()
+    for source, frequency in np.ndindex(N_SOURCES, N_BINS):
+        expected = naive_covariance(
+            spectrograms[:, :, frequency].numpy(), masks[source, :, frequency].numpy()
+        )
+        np.testing.assert_allclose(found[source, frequency], expected)
+
+
+@pytest.mark.parametrize("reference", [0, 2])
+def test_mvdr(spectrograms: Tensor, masks: Tensor, reference: int) -> None:
+    source = spatial_covariances(spectrograms, masks)
+    noise = spatial_covariances(spectrograms, 1 - masks)
+    found = mvdr_weights(source, noise, reference).numpy()
+    for index in np.ndindex(N_SOURCES, N_BINS):
+        ratio = np.linalg.inv(loaded(noise[index].numpy(), 1e-5)) @ source[index].numpy()
+        np.testing.assert_allclose(found[index], (ratio / np.trace(ratio))[:, reference])
+
+
+def test_mvdr_passes_a_source_as_its_microphone_hears_it() -> None:
+    steering = np.array([1.0, 0.5j, -0.3 + 0.1j])
+    noise = np.diag([1.0, 2.0, 3.0]) + 0.3 * np.ones((3, 3))
+    weights = mvdr_weights(
+        torch.from_numpy(4 * np.outer(steering, steering.conj())),
+        torch.from_numpy(noise.astype(complex)),
+        1,
+    ).numpy()
+    assert weights.conj() @ steering == pytest.approx(steering[1])
+    # The classic form: of all filters that do so, the one with the least noise.
+    inverse = np.linalg.inv(loaded(noise.astype(complex), 1e-5)) @ steering
+    expected = inverse / (steering.conj() @ inverse) * steering[1].conj()
+    np.testing.assert_allclose(weights, expected)
+
+
+def test_mvdr_of_nothing_is_the_microphone() -> None:
+    nothing = torch.zeros(2, 3, 3, dtype=torch.complex128)
+    assert mvdr_weights(nothing, nothing, 1).tolist() == [[0, 1, 0]] * 2
+
+
+def test_spatial_masks(spectrograms: Tensor, masks: Tensor) -> None:
+    found = spatial_masks(spectrograms, masks, n_iter=3).numpy()
+    prior = masks.numpy()
+    for frequency in range(N_BINS):
+        sounds = spectrograms[:, :, frequency].numpy()
+        directions = sounds / np.linalg.norm(sounds, axis=0)
+        expected, fits = prior[:, :, frequency], np.ones((N_SOURCES, N_FRAMES))
+        for _ in range(3):
+            likelihoods = np.empty((N_SOURCES, N_FRAMES))
+            previous, fits = fits, np.empty_like(fits)
+            for source in range(N_SOURCES):
+                weights = expected[source] / previous[source]
+                spread = naive_covariance(directions, weights) * weights.sum()
+                spread = loaded(N_CHANNELS * spread / expected[source].sum(), 1e-5)
+                for frame in range(N_FRAMES):
+                    z = directions[:, frame]
+                    fits[source, frame] = (z.conj() @ np.linalg.inv(spread) @ z).real
+                density = np.linalg.det(spread).real * fits[source] ** N_CHANNELS
+                likelihoods[source] = 1 / density
+            expected = prior[:, :, frequency] * likelihoods
+            expected = expected / expected.sum(axis=0)
+        np.testing.assert_allclose(found[:, :, frequency], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reference", [0, 2])
+def test_wiener(
+    spectrograms: Tensor, masks: Tensor, reference: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skdc.separation.microphones._CHUNK_FRAMES", 5)
+    found = wiener_filter(spectrograms, masks, reference).numpy()
+    for frequency in range(N_BINS):
+        sounds, shares = spectrograms[:, :, frequency].numpy(), masks[:, :, frequency].numpy()
+        power = np.mean(np.abs(sounds) ** 2, axis=0)
+        spreads = [
+            loaded(
+                naive_covariance(sounds, share / power) * (share / power).sum() / share.sum(), 1e-3
+            )
+            for share in shares
+        ]
+        for frame in range(N_FRAMES):
+            heard = [shares[i, frame] * power[frame] * spreads[i] for i in range(N_SOURCES)]
+            for source in range(N_SOURCES):
+                expected = heard[source] @ np.linalg.inv(sum(heard)) @ sounds[:, frame]
+                np.testing.assert_allclose(found[source, frame, frequency], expected[reference])
+
+
+def test_one_microphone_knows_no_directions(masks: Tensor) -> None:
+    one = torch.randn(1, N_FRAMES, N_BINS, dtype=torch.complex128)
+    torch.testing.assert_close(spatial_masks(one, masks), masks)
+    torch.testing.assert_close(wiener_filter(one, masks), masks * one)
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-150, 1e100])
+def test_sources_sum_to_the_microphone_at_any_level(
+    spectrograms: Tensor, masks: Tensor, gain: float
+) -> None:
+    scaled = gain * spectrograms
+    scaled[:, 3:5] = 0  # a moment of silence
+    found = wiener_filter(scaled, spatial_masks(scaled, masks), 1)
+    torch.testing.assert_close(found.sum(0), scaled[1], rtol=1e-6, atol=1e-8 * gain)
+
+
+# -- recordings -----------------------------------------------------------------------------------
+
+
+class Unsure(nn.Module):
+    """Says which source a bin is from, in a third of all bins at random."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        shape = features.shape
+        is_second = (torch.arange(shape[1]) // 10 % 2).view(1, -1, 1).expand(shape) == 1
+        is_wrong = torch.rand(shape, generator=torch.Generator().manual_seed(5)) < 0.3
+        return self.scale * functional.one_hot((is_second ^ is_wrong).long(), 2).float()
+
+
+class UnsureNetwork(EmbeddingNetwork):
+    def __init__(self, n_masks: int) -> None:
+        super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1, n_masks=n_masks))
+        self.embed: Any = Unsure(1.0)
+        self.mask_head: Any = Unsure(3.0) if n_masks else None
+
+    def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        return features, None
+
+
+def fake(n_masks: int = 0, **options: Any) -> Any:
+    """A separator that was fitted, of a network that was not."""
+    pipeline = Separator(UnsureNetwork(n_masks).eval(), Framing(), **options)
+    return SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+
+
+def in_turns(n_samples: int = 16_000) -> NDArray[np.float64]:
+    """Images of two noises that take turns every ten frames: ``(2, n_channels, n_samples)``."""
+    rng = np.random.default_rng(0)
+    is_second = (np.arange(n_samples) + 32) // 640 % 2
+    gates = np.stack([1.0 - 0.8 * is_second, 0.2 + 0.8 * is_second])
+    noises = rng.standard_normal((2, n_samples)) * gates
+    delays = [[0, 2, 5, 6], [5, 4, 1, 0]]
+    return np.stack(
+        [
+            [np.roll(noise, delay) for delay in row]
+            for noise, row in zip(noises, delays, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"mask": "binary"}, {"mask": "head", "n_masks": 2}])
+def test_microphones_correct_what_the_network_is_unsure_of(options: dict[str, Any]) -> None:
+    images = in_turns(8000)
+    scores = []
+    for n_channels in (1, 2, 4):
+        recording = images[:, :n_channels].sum(axis=0)
+        found = separate_array(fake(**options), recording)
+        np.testing.assert_allclose(found.sum(axis=0), recording[0], atol=1e-4)
+        scores.append(si_sdr_improvement(images[:, 0], found, recording[0]).mean())
+    assert scores[1] > scores[0] + 3, scores
+    assert scores[2] > scores[1] + 0.5, scores
+
+
+def test_mvdr_of_a_recording() -> None:
+    images = in_turns()
+    recording = images.sum(axis=0)
+    found = separate_array(fake(), recording, reference=2, method="mvdr")
+    assert si_sdr_improvement(images[:, 2], found, recording[2]).mean() > 8
+
+
+@pytest.fixture(scope="module")
+def separator() -> DeepClusteringSeparator:
+    images = in_turns(4000)[:, :1].repeat(4, axis=1).swapaxes(0, 1)  # (mixtures, sources, n)
+    return make_separator().fit(images.sum(axis=1), images)
+
+
+def test_one_microphone_is_what_predict_gives(separator: DeepClusteringSeparator) -> None:
+    recording = in_turns(4000)[:, 0].sum(axis=0).astype(np.float32)
+    expected = separator.predict(recording)
+    found = separate_array(separator, recording[None])
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(recording).max())
+
+
+def test_other_numbers_of_sources(separator: DeepClusteringSeparator) -> None:
+    recording = in_turns(4000).sum(axis=0)
+    assert separate_array(separator, recording, n_sources=3).shape == (3, 4000)
+    silent = separate_array(separator, np.zeros((2, 4000)))
+    np.testing.assert_array_equal(silent, np.zeros((2, 4000)))
+
+
+def test_the_level_does_not_matter(separator: DeepClusteringSeparator) -> None:
+    recording = in_turns(4000).sum(axis=0)
+    expected = separate_array(separator, recording)
+    for gain in (1e-20, 1e20):
+        found = separate_array(separator, gain * recording) / gain
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_is_no_recording_is_refused() -> None:
+    good = np.ones((2, 400))
+    with pytest.raises(TypeError, match="type int16; give floats"):
+        separate_array(fake(), good.astype(np.int16))
+    for shape in ((400,), (0, 400), (1, 2, 400)):
+        with pytest.raises(ValueError, match=r"give \(n_channels, n_samples\)"):
+            separate_array(fake(), np.ones(shape))
+    with pytest.raises(ValueError, match="255 samples; at least 256"):
+        separate_array(fake(), good[:, :255])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        separate_array(fake(), np.full((2, 400), np.nan))
+    for reference in (-1, 2):
+        with pytest.raises(
+            ValueError, match=f"reference={reference} of 2 microphones; give 0 to 1"
+        ):
+            separate_array(fake(), good, reference=reference)
+    with pytest.raises(ValueError, match="method='delay'; give 'wiener' or 'mvdr'"):
+        separate_array(fake(), good, method="delay")  # type: ignore[arg-type]

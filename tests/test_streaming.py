@@ -1,0 +1,326 @@
+"""Streams: the same sources for any blocks, in their places, as late as they say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skdc import DeepClusteringSeparator, StreamingSeparator
+from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.separation import Separator
+from skdc.signal import FrameReader, FrameWriter, Framing, log_magnitude, root_mean_square
+
+KINDS: dict[str, dict[str, Any]] = {
+    "both directions": {},
+    "causal": {"bidirectional": False},
+    "bands": {"trunk": "band_blstm", "win_length": 256, "hop_length": 64},
+    "binary": {"mask": "binary"},
+    "head": {"mask": "head", "objective": "mask_inference + whitened_kmeans"},
+    "causal head": {
+        "mask": "head",
+        "objective": "mask_inference + whitened_kmeans",
+        "bidirectional": False,
+    },
+    "another precision": {"precision": "bfloat16"},
+}
+TIMES: dict[str, Any] = {
+    "block": 0.02,
+    "context": 0.05,
+    "lookahead": 0.03,
+    "warm_up": 0.1,
+    "memory": 0.3,
+}
+
+
+def noises(n_samples: int, seed: int = 0) -> NDArray[np.float32]:
+    """Two noises in turns, at another pace each: ``(2, n_samples)``."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n_samples) / 8000
+    gates = np.stack([np.sin(40 * time) ** 2, np.cos(27 * time) ** 2])
+    return (rng.standard_normal((2, n_samples)) * gates * 0.1).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def separator(request: pytest.FixtureRequest) -> DeepClusteringSeparator:
+    sources = np.stack([noises(4000, seed) for seed in range(4)])
+    return make_separator(**KINDS[request.param]).fit(sources.sum(axis=1), sources)
+
+
+def push_all(
+    stream: StreamingSeparator, mixture: NDArray[np.float32], cuts: list[int]
+) -> NDArray[np.float32]:
+    parts = [stream.push(part) for part in np.split(mixture, cuts)]
+    return np.concatenate([*parts, stream.flush()], axis=1)
+
+
+# -- the same for any blocks ----------------------------------------------------------------------
+
+
+def test_blocks_of_any_size_give_the_same_bits(separator: DeepClusteringSeparator) -> None:
+    mixture = noises(16_000).sum(axis=0)
+    stream = StreamingSeparator(separator, **TIMES)
+    expected = push_all(stream, mixture, [])
+    assert expected.shape == (2, 16_000)
+    np.testing.assert_allclose(expected.sum(axis=0), mixture, atol=1e-5)
+    for size in (7, 160, 1001, 8000):
+        found = push_all(stream, mixture, list(range(size, 16_000, size)))
+        np.testing.assert_array_equal(found, expected)
+    cuts = sorted(np.random.default_rng(0).integers(0, 16_000, 50).tolist())
+    np.testing.assert_array_equal(push_all(stream, mixture, cuts), expected)
+
+
+def test_samples_one_by_one(separator: DeepClusteringSeparator) -> None:
+    mixture = noises(2500).sum(axis=0)
+    stream = StreamingSeparator(separator, **TIMES)
+    expected = push_all(stream, mixture, [])
+    np.testing.assert_array_equal(push_all(stream, mixture, list(range(1, 2500))), expected)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 15, 64, 799, 801, 2000])
+def test_recordings_of_any_length(separator: DeepClusteringSeparator, n_samples: int) -> None:
+    mixture = noises(n_samples).sum(axis=0)
+    found = push_all(StreamingSeparator(separator, **TIMES), mixture, [n_samples // 2])
+    assert found.dtype == np.float32
+    assert found.shape == (2, n_samples)
+    np.testing.assert_allclose(found.sum(axis=0), mixture, atol=1e-6)
+
+
+def test_a_warm_up_of_the_whole_recording_gives_what_predict_gives(
+    separator: DeepClusteringSeparator,
+) -> None:
+    # So short that all active bins are clustered.
+    mixture = noises(40 * separator.hop_length // (separator.win_length // 64)).sum(axis=0)
+    found = push_all(StreamingSeparator(separator, warm_up=10.0), mixture, [100])
+    tolerance = 1e-2 if separator.precision == "bfloat16" else 1e-4
+    peak = np.abs(mixture).max()
+    np.testing.assert_allclose(found / peak, separator.predict(mixture) / peak, atol=tolerance)
+
+
+def test_steps_of_a_causal_network_go_on_from_each_other() -> None:
+    network = EmbeddingNetwork(NetworkConfig(hidden_size=6, embedding_dim=3, bidirectional=False))
+    separator = Separator(network.eval(), Framing())
+    features = torch.randn(30, 129)
+    whole, _, _ = separator.step(features)
+    parts, state = [], None
+    for part in features.split(7):
+        vectors, _, state = separator.step(part, state)
+        parts.append(vectors)
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+# -- places ---------------------------------------------------------------------------------------
+
+
+class TwoBands(EmbeddingNetwork):
+    """Tells low bins from high ones, and changes their places from window to window."""
+
+    def __init__(self, n_masks: int = 0) -> None:
+        super().__init__(NetworkConfig(embedding_dim=2, hidden_size=1, n_masks=n_masks))
+        self.embed: Any = Mirrored(1.0)
+        self.mask_head: Any = Mirrored(20.0, flips=True) if n_masks else None
+
+    def states(self, features: Tensor) -> Tensor:
+        return features
+
+    def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        return features, None
+
+
+class Mirrored(nn.Module):
+    def __init__(self, scale: float, *, flips: bool = False) -> None:
+        super().__init__()
+        self.scale, self.flips = scale, flips
+
+    def forward(self, states: Tensor) -> Tensor:
+        is_high = torch.arange(129) >= 80  # 2500 Hz
+        # The clusters of most energy come first, and which these are changes with the sounds. The
+        # masks of a head trade places at random.
+        flip = self.flips and bool(states[0, :5].mean() > states[0].mean())
+        found = nn.functional.one_hot((is_high ^ flip).long(), 2).float()
+        return self.scale * found.expand(*states.shape, 2)
+
+
+def fake(network: EmbeddingNetwork, **options: Any) -> Any:
+    """A separator that was fitted, of a network that was not."""
+    pipeline = Separator(network.eval(), Framing(), **options)
+    return SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+
+
+def low_and_high(n_samples: int) -> NDArray[np.float32]:
+    """A low and a high noise, each louder than the other for a while: ``(2, n_samples)``."""
+    spectra = np.fft.rfft(np.random.default_rng(0).standard_normal((2, n_samples)))
+    frequencies = np.fft.rfftfreq(n_samples, 1 / 8000)
+    spectra[0, frequencies > 1800] = 0
+    spectra[1, frequencies < 3200] = 0
+    time = np.arange(n_samples) / 8000
+    gates = np.stack([1.2 + np.sin(5 * time), 1.2 - np.sin(5 * time)])
+    return (np.fft.irfft(spectra, n_samples) * gates).astype(np.float32)
+
+
+@pytest.mark.parametrize("mask", ["soft", "binary", "head"])
+def test_sources_keep_their_places(mask: str) -> None:
+    separator = fake(TwoBands(n_masks=2 if mask == "head" else 0), mask=mask)
+    sources = low_and_high(40_000)
+    stream = StreamingSeparator(separator, block=0.1, context=0.3, lookahead=0.1, warm_up=0.3)
+    found = push_all(stream, sources.sum(axis=0), list(range(777, 40_000, 777)))
+    # By tenths of a second, which source each place has: (places, sources)
+    blocks = found.reshape(2, 1, 50, 800), sources.reshape(1, 2, 50, 800)
+    likeness = (blocks[0] * blocks[1]).sum(-1) > 0.5 * (blocks[1] ** 2).sum(-1)
+    assert len(np.unique(likeness, axis=2).T) == 1
+
+
+@pytest.mark.parametrize("mask", ["soft", "head"])
+def test_silence_before_and_between(mask: str) -> None:
+    separator = fake(TwoBands(n_masks=2 if mask == "head" else 0), mask=mask)
+    sources = low_and_high(24_000)
+    sources[:, :8000] = sources[:, 16_000:18_000] = 0
+    stream = StreamingSeparator(separator, block=0.1, context=0.3, warm_up=0.3)
+    found = push_all(stream, sources.sum(axis=0), [])
+    assert np.isfinite(found).all()
+    assert np.abs(found[:, :7000]).max() < 1e-6
+    late = found[:, 10_000:15_000] @ sources[:, 10_000:15_000].T  # (places, sources)
+    assert sorted(late.argmax(axis=1)) == [0, 1]
+
+
+def test_the_level_does_not_matter() -> None:
+    sources = low_and_high(12_000)
+    stream = StreamingSeparator(fake(TwoBands()))
+    expected = push_all(stream, sources.sum(axis=0), [])
+    for gain in (1e-12, 1e12):
+        found = push_all(stream, (gain * sources.sum(axis=0)).astype(np.float32), [])
+        np.testing.assert_allclose(found / gain, expected, atol=1e-4)
+
+
+# -- latency and memory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lookahead", [0.0, 0.032, 0.1])
+@pytest.mark.parametrize("block", [0.0, 0.04])
+def test_latency_is_what_it_says(block: float, lookahead: float) -> None:
+    stream = StreamingSeparator(
+        fake(TwoBands()), block=block, context=0.1, lookahead=lookahead, warm_up=0.2
+    )
+    mixture = low_and_high(6000).sum(axis=0)
+    came = np.zeros(6000, dtype=int)  # how many samples were there when each one came out
+    n_out = 0
+    for n_in in range(1, 6001):
+        n_new = stream.push(mixture[n_in - 1 : n_in]).shape[1]
+        came[n_out : n_out + n_new] = n_in
+        n_out += n_new
+    first = came[0]
+    assert first == stream.warm_up_ms * 8
+    waits = (came - np.arange(6000))[:n_out]
+    assert waits[came[:n_out] > first].max() == stream.latency_ms * 8
+
+
+def test_memory_does_not_grow() -> None:
+    stream = StreamingSeparator(fake(TwoBands()), memory=1.0, context=0.3)
+    mixture = low_and_high(8000).sum(axis=0)
+    sizes = []
+    for _ in range(12):
+        stream.push(mixture)
+        tails = (stream._spectrogram, stream._vectors, stream._masks)
+        sizes.append(sum(tail._room.numel() for tail in tails if tail._room is not None))
+    assert max(sizes[4:]) <= max(sizes[:4])
+
+
+def test_a_stream_begins_anew_after_its_end(separator: DeepClusteringSeparator) -> None:
+    stream = StreamingSeparator(separator, **TIMES)
+    first, other = noises(4000).sum(axis=0), noises(3000, 5).sum(axis=0)
+    expected = push_all(stream, first, [])
+    push_all(stream, other, [])
+    np.testing.assert_array_equal(push_all(stream, first, []), expected)
+    assert stream.flush().shape == (2, 0)
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def test_what_is_no_block_is_refused() -> None:
+    stream = StreamingSeparator(fake(TwoBands()))
+    with pytest.raises(TypeError, match=r"type int16; give floats, such as int16 samples / 32768"):
+        stream.push(np.zeros(10, np.int16))
+    with pytest.raises(ValueError, match=r"shape \(2, 10\); give one channel"):
+        stream.push(np.zeros((2, 10)))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        stream.push([0.0, np.nan])
+    assert stream.flush().shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["block", "context", "lookahead", "warm_up", "memory"])
+@pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf")])
+def test_durations_are_checked(name: str, seconds: float) -> None:
+    durations: dict[str, Any] = {name: seconds}
+    with pytest.raises(ValueError, match=f"{name}={seconds!r} must be a number of seconds"):
+        StreamingSeparator(fake(TwoBands()), **durations)
+
+
+def test_the_number_of_sources_must_be_known() -> None:
+    separator = fake(TwoBands())
+    separator.n_sources = None
+    with pytest.raises(ValueError, match="n_sources=None must be at least 1"):
+        StreamingSeparator(separator)
+    stream = StreamingSeparator(separator, n_sources=3)
+    assert push_all(stream, low_and_high(8000).sum(axis=0), []).shape == (3, 8000)
+
+
+def test_a_causal_network_needs_no_look_ahead() -> None:
+    causal = EmbeddingNetwork(NetworkConfig(hidden_size=2, embedding_dim=2, bidirectional=False))
+    assert StreamingSeparator(fake(causal), block=0).latency_ms == 32
+    assert StreamingSeparator(fake(TwoBands()), block=0).latency_ms == 32 + 8 * 31
+
+
+# -- transforms -----------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_frames_of_blocks_are_those_of_the_whole(data: st.DataObject) -> None:
+    win_length = 2 * data.draw(st.integers(1, 40))
+    framing = Framing(win_length, data.draw(st.integers(1, win_length // 2)))
+    n_samples = data.draw(st.integers(1, 400))
+    generator = torch.Generator().manual_seed(n_samples)
+    waveform = torch.randn(n_samples, generator=generator)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n_samples), max_size=5)))
+    reader, writer = FrameReader(framing), FrameWriter(framing)
+    frames, samples = [], []
+
+    def take() -> None:
+        if reader.n_ready:
+            frames.append(reader.take(reader.n_ready))
+            samples.append(writer.add(frames[-1][None])[0])
+
+    for part in torch.tensor_split(waveform, cuts):
+        reader.push(part)
+        take()
+    reader.finish()
+    writer.n_samples = n_samples
+    take()
+    samples.append(writer.finish()[0])
+    torch.testing.assert_close(torch.cat(frames), framing.stft(waveform), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat(samples), waveform, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_to_finish() -> None:
+    with pytest.raises(ValueError, match="no frames were added"):
+        FrameWriter(Framing()).finish()
+
+
+@pytest.mark.parametrize("gain", [1e-30, 1.0, 1e30])
+def test_features_relative_to_a_level(gain: float) -> None:
+    spectrogram = gain * torch.rand(5, 7)
+    level = root_mean_square(spectrogram)
+    expected = np.sqrt(np.mean(spectrogram.double().numpy() ** 2))
+    assert float(level) == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(log_magnitude(spectrogram, level=level), log_magnitude(spectrogram))
+    doubled = log_magnitude(2 * spectrogram, level=2 * level)
+    torch.testing.assert_close(doubled, log_magnitude(spectrogram))
