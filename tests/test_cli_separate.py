@@ -273,7 +273,7 @@ def test_json(model: str, capsys: Capture) -> None:
     nothing = dict.fromkeys(["sample_rate", "seconds", "n_sources"])
     assert [json.loads(line) for line in said.splitlines()] == [
         nothing
-        | {"input": "gone.wav", "outputs": [], "warnings": []}
+        | {"input": "gone.wav", "outputs": [], "warnings": [], "skipped": None}
         | {"error": "no audio file at 'gone.wav'"},
         {
             "input": "talk.wav",
@@ -281,6 +281,7 @@ def test_json(model: str, capsys: Capture) -> None:
             "sample_rate": 16000,
             "seconds": 1.5,
             "n_sources": 2,
+            "skipped": None,
             "error": None,
             "warnings": [],
         },

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import replace
 from glob import glob
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
-# Suffixes of the files that are taken from a folder. A file that is named itself is tried
-# whatever its suffix is.
-_AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-_AUDIO_SUFFIXES |= {".w64", ".wav"}
-# What needs ffmpeg; without it, an error says so for each file.
-_AUDIO_SUFFIXES |= {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4"}
-_AUDIO_SUFFIXES |= {".webm", ".wma"}
 _STANDARD_INPUT = "-"
 _MAX_NAMED = 5
 
@@ -132,6 +126,9 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
         others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
         print(f"skdc: no audio by their names, left out: {named}{others}", file=sys.stderr)
+    if args.json:
+        for path in skipped:
+            print(json.dumps(_nothing_done(path) | {"skipped": "its name is none of audio"}))
     from skdc.pretrained import load_pretrained
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
@@ -152,7 +149,11 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
     if args.skip_existing:
-        jobs = [job for job in jobs if not _is_done(job, model.n_sources, with_page=args.page)]
+        is_done = [_is_done(job, model.n_sources, with_page=args.page) for job in jobs]
+        if args.json:
+            for job in compress(jobs, is_done):
+                print(json.dumps(_nothing_done(job.source) | {"skipped": "separated already"}))
+        jobs = [job for job, done in zip(jobs, is_done, strict=True) if not done]
         n_done = n_found - len(jobs)
         print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
         if not jobs:
@@ -169,6 +170,8 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
         failed += done["error"] is not None
         _report(done, as_json=args.json)
+    if failed == n_found:
+        return 2
     return 1 if failed else 0
 
 
@@ -220,8 +223,10 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield Job(path, output / path.stem)
         return
+    from skdc.audio.io import AUDIO_SUFFIXES
+
     for source in _files_below(path, output):
-        if source.suffix.lower() in _AUDIO_SUFFIXES:
+        if source.suffix.lower() in AUDIO_SUFFIXES:
             yield Job(source, output / source.relative_to(path).parent / source.stem)
 
 
@@ -237,12 +242,14 @@ def find_skipped(inputs: list[str], output: Path) -> list[Path]:
     -------
     list of Path
     """
+    from skdc.audio.io import AUDIO_SUFFIXES
+
     folders = [path for path in map(Path, inputs) if path.is_dir()]
     return [
         source
         for folder in folders
         for source in _files_below(folder, output)
-        if source.suffix.lower() not in _AUDIO_SUFFIXES
+        if source.suffix.lower() not in AUDIO_SUFFIXES
     ]
 
 
@@ -317,14 +324,7 @@ def _separate(
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
     from skdc.pretrained import separate
 
-    done: dict[str, Any] = {
-        "input": job.label or str(job.source),
-        "outputs": [],
-        "sample_rate": None,
-        "seconds": None,
-        "n_sources": None,
-        "error": None,
-    }
+    done = _nothing_done(job.label or job.source)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -343,6 +343,20 @@ def _separate(
                 raise
             done["error"] = _one_line(error)
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+
+
+def _nothing_done(source: Path | str) -> dict[str, Any]:
+    """Give what ``--json`` prints of a file, before anything came of it."""
+    return {
+        "input": str(source),
+        "outputs": [],
+        "sample_rate": None,
+        "seconds": None,
+        "n_sources": None,
+        "skipped": None,
+        "error": None,
+        "warnings": [],
+    }
 
 
 def _one_line(message: object) -> str:
