@@ -227,7 +227,7 @@ def test_real_ffmpeg(tmp_path: Path, suffix: str) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 440 * time_s)
     write_audio(tmp_path / "tone.wav", np.stack([tone, tone]), 48000)
     target = tmp_path / f"a: 'tone'{suffix}"
-    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "tone.wav", f"file:{target}"]
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "tone.wav"), f"file:{target}"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     samples, rate = read_audio(target, mono=False)
     assert (rate, len(samples)) == (48000, 2)

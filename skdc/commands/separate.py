@@ -31,7 +31,7 @@ _MAX_NAMED = 5
 
 
 class Job(NamedTuple):
-    """A file to separate, and where its sources go: `target` with ``-1``, ``-2``, ... added.
+    """A file to separate, and where results go: `target` with ``-1``, ``-2``, ... and suffixes.
 
     `label` is what messages call the file, where that is not its path.
     """
@@ -44,10 +44,10 @@ class Job(NamedTuple):
         """Give the file of one source."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
 
-    @property
-    def page(self) -> Path:
-        """The file of the page to listen with."""
-        return self.target.with_name(f"{self.target.name}.html")
+    def beside(self, args: argparse.Namespace) -> list[Path]:
+        """Give the files that go with those of the sources: the page, who speaks when."""
+        suffixes = [".html"] * args.page + [".rttm"] * args.rttm
+        return [self.target.with_name(self.target.name + suffix) for suffix in suffixes]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +93,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write NAME.html too, a page to listen with that works without a network",
     )
+    parser.add_argument(
+        "--rttm",
+        action="store_true",
+        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'",
+    )
+    parser.add_argument(
+        "--channels",
+        action="store_true",
+        help="take each channel as a source, as it is, where each person had a microphone",
+    )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="overwrite files that are there")
     there.add_argument(
@@ -134,13 +144,9 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
-    _check_targets(
-        jobs,
-        args.output,
-        model.n_sources or MOST_SOURCES,
-        with_page=args.page,
-        force=args.force or args.skip_existing,
-    )
+    # Files may have any number of channels, as they may of talkers.
+    n_sources = None if args.channels else model.n_sources
+    _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
             # A file, because formats are told by its contents, and processes share no input.
@@ -149,7 +155,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
     if args.skip_existing:
-        is_done = [_is_done(job, model.n_sources, with_page=args.page) for job in jobs]
+        is_done = [_is_done(job, args, n_sources) for job in jobs]
         if args.json:
             for job in compress(jobs, is_done):
                 print(json.dumps(_nothing_done(job.source) | {"skipped": "separated already"}))
@@ -266,12 +272,10 @@ def _files_below(folder: Path, output: Path) -> Iterator[Path]:
             yield source
 
 
-def _check_targets(
-    jobs: list[Job], output: Path, n_sources: int, *, with_page: bool, force: bool
-) -> None:
+def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) -> None:
     # All targets are checked before hours of work.
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"-o {output} is a file; give a folder")
+    if args.output.exists() and not args.output.is_dir():
+        raise NotADirectoryError(f"-o {args.output} is a file; give a folder")
     inputs = {job.source.resolve() for job in jobs}
     first_of: dict[Path, Path] = {}
     there = []
@@ -283,13 +287,12 @@ def _check_targets(
                 f"{str(job.output(1))!r}; separate them into different folders"
             )
         targets = [job.output(number) for number in range(1, n_sources + 1)]
-        targets += [job.page] if with_page else []
-        there += [target for target in targets if target.exists()]
+        there += [path for path in targets + job.beside(args) if path.exists()]
     if taken := [target for target in there if target.resolve() in inputs]:
         raise FileExistsError(
             f"{str(taken[0])!r} is one of the files to separate; give another folder"
         )
-    if there and not force:
+    if there and not (args.force or args.skip_existing):
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise FileExistsError(
             f"{str(there[0])!r} exists already{others}; use --force to overwrite, or give another "
@@ -297,7 +300,7 @@ def _check_targets(
         )
 
 
-def _is_done(job: Job, n_sources: int | None, *, with_page: bool) -> bool:
+def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
     """Whether all files of a job are there whole: as long as their source, at its rate.
 
     The first one is written last, so that it is there only where the others are, however many.
@@ -313,7 +316,7 @@ def _is_done(job: Job, n_sources: int | None, *, with_page: bool) -> bool:
         is_whole = all(read_header(path)[1:] == tuple(expected) for path in found)
     except (OSError, ValueError):
         return False
-    if with_page and not job.page.exists():
+    if not all(path.exists() for path in job.beside(args)):
         return False
     return is_whole and len(found) == (n_sources or len(found))
 
@@ -329,14 +332,25 @@ def _separate(
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            result = separate(job.source, model=model, band=args.band)
+            options = {"model": model, "band": args.band, "channels": args.channels}
+            # What the model has is not a wish of the user, who gave --n-sources or did not.
+            options["n_sources"] = args.n_sources
+            result = separate(job.source, **options)
             done["sample_rate"] = result.rate
             done["seconds"] = result.mixture.shape[-1] / result.rate
             done["n_sources"] = len(result.sources)
+            done["quality_db"] = _rounded(result.quality_db)
+            done["quality_error_db"] = _rounded(result.quality_error_db)
             result = replace(result, name=job.target.name)
             outputs = result.save(job.target.parent, subtype=args.subtype)
-            if args.page:
-                outputs.append(result.listen().save(job.page))
+            for path in job.beside(args):
+                is_page = path.suffix == ".html"
+                outputs.append(result.listen().save(path) if is_page else result.save_rttm(path))
+            if args.rttm:
+                # Sources are numbered as their files are.
+                done["turns"] = [
+                    turn._asdict() | {"source": turn.source + 1} for turn in result.turns()
+                ]
             done["outputs"] = [str(path) for path in outputs]
         except (OSError, ValueError) as error:
             if args.debug:
@@ -353,10 +367,17 @@ def _nothing_done(source: Path | str) -> dict[str, Any]:
         "sample_rate": None,
         "seconds": None,
         "n_sources": None,
+        "quality_db": None,
+        "quality_error_db": None,
+        "turns": None,
         "skipped": None,
         "error": None,
         "warnings": [],
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _one_line(message: object) -> str:

@@ -2,8 +2,8 @@
 
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
 `soft_assign`, `estimate_n_clusters`, `find_centroids`), the windows of long recordings
-(`skdc.separation.windows`), and what carries masks to a recording at another rate
-(`skdc.separation.full_band`).
+(`skdc.separation.windows`), what carries masks to a recording at another rate
+(`skdc.separation.full_band`), and how far to trust the result (`skdc.separation.quality`).
 """
 
 from skdc.separation.clustering import (
@@ -15,9 +15,12 @@ from skdc.separation.clustering import (
 )
 from skdc.separation.full_band import Recording
 from skdc.separation.pipeline import Separator
+from skdc.separation.quality import QualityModel, Separability
 
 __all__ = [
+    "QualityModel",
     "Recording",
+    "Separability",
     "Separator",
     "assign",
     "estimate_n_clusters",

@@ -17,6 +17,7 @@ from skdc.network import EmbeddingNetwork
 from skdc.separation import windows
 from skdc.separation.clustering import assign, find_centroids, soft_assign
 from skdc.separation.full_band import Recording, full_band_pieces
+from skdc.separation.quality import Separability
 from skdc.separation.windows import Window
 from skdc.signal import Framing
 
@@ -126,7 +127,10 @@ class Separator:
             yield windows.stitch(parts, self.framing.frame_count(len(mixture)))
 
     def separate(
-        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+        self,
+        mixtures: Sequence[Tensor],
+        n_sources: Iterable[int | None],
+        found: Iterable[Separability] | None = None,
     ) -> Iterator[Tensor]:
         """Separate mixtures, in memory that does not grow with their length but for the result.
 
@@ -135,13 +139,16 @@ class Separator:
         mixtures : sequence of Tensor of shape (n_samples,)
         n_sources : iterable of int or None
             Number of sources of each; None estimates it.
+        found : iterable of Separability, optional
+            One a mixture, to be filled with how clearly it was divided.
 
         Yields
         ------
         float32 Tensor of shape (n_sources, n_samples)
             With the mixture's scale; sums to it.
         """
-        for mixture, parts in zip(mixtures, self._windows(mixtures, n_sources), strict=True):
+        all_parts = self._watched(self._windows(mixtures, n_sources), found)
+        for mixture, parts in zip(mixtures, all_parts, strict=True):
             yield windows.crossfade(self._pieces(mixture, parts), len(mixture))
 
     def separate_full_band(
@@ -150,6 +157,7 @@ class Separator:
         n_sources: Iterable[int | None],
         recordings: Iterable[Recording],
         sample_rate: int,
+        found: Iterable[Separability] | None = None,
     ) -> Iterator[Tensor]:
         """Separate recordings at their own rates, with all their frequencies and channels.
 
@@ -163,15 +171,27 @@ class Separator:
             One a mixture.
         sample_rate : int
             Rate of the mixtures, Hz.
+        found : iterable of Separability, optional
+            As for `separate`.
 
         Yields
         ------
         float32 Tensor of shape (n_sources, n_channels, n_samples)
             Sums to the recording.
         """
-        for parts, recording in zip(self._windows(mixtures, n_sources), recordings, strict=True):
+        all_parts = self._watched(self._windows(mixtures, n_sources), found)
+        for parts, recording in zip(all_parts, recordings, strict=True):
             pieces = full_band_pieces(parts, recording, self.framing, sample_rate)
             yield windows.crossfade(pieces, recording.n_samples)
+
+    def _watched(
+        self, all_parts: Iterable[Iterator[Window]], found: Iterable[Separability] | None
+    ) -> Iterator[Iterator[Window]]:
+        if found is None:
+            yield from all_parts
+            return
+        for parts, item in zip(all_parts, found, strict=True):
+            yield item.watch(parts, self.framing)
 
     def _pieces(
         self, mixture: Tensor, parts: Iterable[Window]

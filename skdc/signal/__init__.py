@@ -5,6 +5,7 @@ Functions of arrays or tensors that know nothing of networks or files. A wavefor
 sit on the axis before those.
 """
 
+from skdc.signal.channels import channel_similarity
 from skdc.signal.features import activity, log_magnitude
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
@@ -19,15 +20,19 @@ from skdc.signal.spectra import (
     phase_sensitive_masks,
     stft,
 )
+from skdc.signal.turns import Turn, find_turns, to_rttm
 
 __all__ = [
     "Framing",
+    "Turn",
     "active_level",
     "active_speech_level",
     "activity",
     "apply_masks",
     "binary_masks",
+    "channel_similarity",
     "dominant_source",
+    "find_turns",
     "frame_count",
     "istft",
     "log_magnitude",
@@ -36,4 +41,5 @@ __all__ = [
     "resample",
     "resampling_blocks",
     "stft",
+    "to_rttm",
 ]
