@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 1 where some of several files could not be done, 2 for what the user can put
-        right (said in one line on the standard error; ``--debug`` raises it instead), 130 when
-        interrupted.
+        Exit code: 0, 1 where some of several files could not be done, 2 where none could be and
+        for what else the user can put right (said in one line on the standard error; ``--debug``
+        raises it instead), 130 when interrupted.
 
     Raises
     ------

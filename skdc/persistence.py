@@ -23,6 +23,7 @@ from skdc.parameters import (
     restored_parameters,
     stored_parameters,
 )
+from skdc.separation import QualityModel
 from skdc.training.checkpoint import history_from_json, history_to_json
 from skdc.training.trainer import History
 
@@ -49,13 +50,21 @@ class PersistenceMixin(BaseEstimator):
     network_: EmbeddingNetwork
     history_: History
     n_iter_: int
+    quality_: QualityModel | None
     _seed: int
 
-    def _adopt(self, network: EmbeddingNetwork, history: History, seed: int) -> None:
+    def _adopt(
+        self,
+        network: EmbeddingNetwork,
+        history: History,
+        seed: int,
+        quality: QualityModel | None = None,
+    ) -> None:
         self.network_ = network.eval()
         self.history_ = history
         self.n_iter_ = len(history)
         self._seed = seed
+        self.quality_ = quality
         self._fitted_with = {name: getattr(self, name) for name in _FIXED_PARAMETERS}
 
     def _check_unchanged(self) -> None:
@@ -87,6 +96,8 @@ class PersistenceMixin(BaseEstimator):
         check_is_fitted(self)
         # The parameter may have been set to another one since.
         check_storable(self.network_.config.trunk)
+        # Pickles of version 0.1 have none.
+        quality: QualityModel | None = getattr(self, "quality_", None)
         header = {
             "kind": "separator",
             "format": _FORMAT,
@@ -94,6 +105,7 @@ class PersistenceMixin(BaseEstimator):
             "network": self.network_.config.as_dict(),
             "history": history_to_json(self.history_),
             "seed": self._seed,
+            "quality": quality and quality.as_dict(),
         }
         self._check_unchanged()
         tensors = self.network_.state_dict()
@@ -137,7 +149,10 @@ class PersistenceMixin(BaseEstimator):
             network = _make_network(NetworkConfig.from_dict(header["network"]), tensors)
             _check_values(network, tensors)
             history = history_from_json(header["history"])
-            separator._adopt(network.to(resolved), history, header["seed"])
+            # Files of version 0.1 have no quality.
+            stated = header.get("quality")
+            quality = None if stated is None else QualityModel.from_dict(stated)
+            separator._adopt(network.to(resolved), history, header["seed"], quality)
         return separator
 
     def _take_parameters(self, header: dict[str, Any], device: str) -> None:

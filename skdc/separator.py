@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdc.datasets.mixtures import make_mixtures
@@ -31,10 +30,15 @@ from skdc.inputs import (
     check_pairs,
     check_recordings,
     collect,
+    full_band_sources,
     hold_out,
     hold_out_speakers,
     is_lazy,
+    mixture_labels,
+    mixture_masks,
+    network_band_sources,
     read_samples,
+    to_arrays,
 )
 from skdc.network import EmbeddingNetwork, Trunk
 from skdc.network.concurrency import move_network, survive_forks
@@ -51,7 +55,7 @@ from skdc.parameters import (
 )
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
-from skdc.separation import Separator
+from skdc.separation import Separability, Separator
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
@@ -181,6 +185,9 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         One row an epoch: losses, hours of mixtures seen, validation scores.
     n_iter_ : int
         Epochs trained.
+    quality_ : QualityModel or None
+        What estimates how well a recording was separated; `skdc.evaluation.calibrate` makes it,
+        and model files keep it. None after `fit`.
 
     See Also
     --------
@@ -307,9 +314,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
-        bank = make_bank(
-            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
-        )
+        bank = self._bank(pairs)
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start)
 
@@ -346,8 +351,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         """
         check_parameters(self)
         checked = check_recordings(recordings, speakers, self._audio)
-        held_out = self._check_held_out(X_val, y_val)
-        n_sources = self.n_sources or 2
+        held_out, n_sources = self._check_held_out(X_val, y_val), self.n_sources or 2
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             checked, speakers, others, names = hold_out_speakers(
@@ -451,10 +455,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
-        bank = make_bank(
-            pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs.on_disk)
-        )
+        bank = self._bank(check_pairs(X, y, self._audio, is_remixed=bool(self.remix)))
         seed = self._draw_seed(None)
         return self._fit(bank, None, seed, resume=True, max_epochs=1, checkpoint=None)
 
@@ -521,7 +522,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         float32 array of shape (n_mixtures, n_frames, n_bins, embedding_dim), or list, or one
             Unit vectors; the container is that of `X`.
         """
-        return self._map(X, lambda separator, x, *_: _arrays(separator.embed(x.tensors())))
+        return self._map(X, lambda separator, x, *_: to_arrays(separator.embed(x.tensors())))
 
     def predict(
         self,
@@ -569,14 +570,12 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             raise ValueError(f"band={band!r}; give 'full' or 'network'")
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
         if self.output == "masks":
-            return self._map(X, _masks, **call)
+            return self._map(X, mixture_masks, **call)
         if self.output == "labels":
-            return self._map(
-                X, lambda s, x, _, n: _arrays(s.labels(x.tensors(), repeat(n))), **call
-            )
+            return self._map(X, mixture_labels, **call)
         if band == "full":
-            return self._map(X, _full_band, **call, keep_recordings=True)
-        return self._map(X, _network_band, **call)
+            return self._map(X, full_band_sources, **call, keep_recordings=True)
+        return self._map(X, network_band_sources, **call)
 
     def predict_masks(
         self,
@@ -599,7 +598,37 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         float32 array of shape (n_mixtures, n_sources, n_frames, n_bins), or list, or one
             Sums to 1 over the sources.
         """
-        return self._map(X, _masks, n_sources=n_sources, input_rate=input_rate)
+        return self._map(X, mixture_masks, n_sources=n_sources, input_rate=input_rate)
+
+    def separate(
+        self,
+        recording: Any,
+        *,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+        band: str = "full",
+    ) -> tuple[NDArray[np.float32], Separability]:
+        """Separate one recording, and tell how clearly its sources were told apart.
+
+        Parameters
+        ----------
+        recording : array of shape (n_samples,) or (n_channels, n_samples)
+            With several channels for the full band only.
+        n_sources, input_rate, band : optional
+            As for `predict`.
+
+        Returns
+        -------
+        sources : float32 array of shape (n_sources, n_samples)
+            As `predict` gives them with ``output="sources"``, with an axis of channels if there
+            is one.
+        separability : Separability
+            What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
+        """
+        found, is_full = Separability(), band == "full"
+        work = partial(full_band_sources if is_full else network_band_sources, found=[found])
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        return self._map([recording], work, **call, keep_recordings=is_full)[0], found
 
     def listen(
         self,
@@ -626,13 +655,12 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         """
         from skdc.display import ListeningPage, match_estimates
 
-        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
         signal = read_samples(as_channels(recording, "recording"), "recording")
-        found = self._map([signal], _full_band, **call, keep_recordings=True)[0]
+        found, _ = self.separate(signal, n_sources=n_sources, input_rate=input_rate)
         if references is not None:
             references = read_samples(references, "references")
             found = found[match_estimates(references, found)]
-        rate = call_parameters(self, **call)[1] or self.sample_rate
+        rate = input_rate or self.input_rate or self.sample_rate
         return ListeningPage(signal, found, rate, references=references)
 
     def score(self, X: Waveforms, y: Any) -> float:
@@ -716,14 +744,16 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             return None
         return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
 
-    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
-        return {
-            "remix": self.remix,
-            "sample_rate": self.sample_rate,
-            "framing": self._framing,
-            "device": resolve_device(self.device),
-            "on_disk": on_disk,
-        }
+    def _bank(self, pairs: CheckedPairs) -> BatchSource:
+        return make_bank(
+            pairs.mixtures.waveforms,
+            pairs.references,
+            remix=self.remix,
+            sample_rate=self.sample_rate,
+            framing=self._framing,
+            device=resolve_device(self.device),
+            on_disk=pairs.on_disk,
+        )
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
@@ -737,32 +767,3 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         tags.target_tags.single_output = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _arrays(found: Iterable[Tensor]) -> Iterator[NDArray[Any]]:
-    return (tensor.cpu().numpy() for tensor in found)
-
-
-def _masks(
-    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
-) -> Iterator[NDArray[Any]]:
-    return _arrays(separator.masks(mixtures.tensors(), repeat(n_sources)))
-
-
-def _network_band(
-    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
-) -> Iterator[NDArray[Any]]:
-    found = separator.separate(mixtures.tensors(), repeat(n_sources))
-    for index, sources in enumerate(_arrays(found)):
-        yield mixtures.restore(index, sources, audio)
-
-
-def _full_band(
-    separator: Separator, mixtures: Mixtures, audio: AudioFormat, n_sources: int | None
-) -> Iterator[NDArray[Any]]:
-    recordings = [mixtures.channels(i, audio.rate) for i in range(len(mixtures.lengths))]
-    found = separator.separate_full_band(
-        mixtures.tensors(), repeat(n_sources), recordings, audio.sample_rate
-    )
-    for index, sources in enumerate(_arrays(found)):
-        yield mixtures.restore_channels(index, sources)

@@ -50,6 +50,7 @@ def error_of(arguments: list[str], capsys: Capture) -> str:
 def noise(path: str, rate: int = 8000, n_samples: int = 8000, seed: int = 0, **how: Any) -> None:
     """Write a stereo file."""
     samples = 0.1 * np.random.default_rng(seed).standard_normal((2, n_samples))
+    samples[1] += samples[0]  # as in one room
     write_audio(path, samples, rate, **how)
 
 
@@ -166,7 +167,9 @@ def test_nothing_is_clipped(subtype: str, model: str, capsys: Capture) -> None:
 def test_silence(model: str, capsys: Capture) -> None:
     write_audio("quiet.wav", np.zeros(8000), 8000)
     assert main(["separate", "quiet.wav", "-o", "out", "--model", model]) == 0
-    assert capsys.readouterr().err == "skdc: warning: quiet.wav: X is silent; so are its sources\n"
+    assert (
+        capsys.readouterr().err == "skdc: warning: quiet.wav: X[0] is silent; so are its sources\n"
+    )
 
 
 def test_processes_give_the_same(model: str, capsys: Capture) -> None:
@@ -270,7 +273,8 @@ def test_json(model: str, capsys: Capture) -> None:
     command = ["separate", "gone.wav", "talk.wav", "-o", "out", "--model", model, "--json"]
     assert main(command) == 1
     said, errors = capsys.readouterr()
-    nothing = dict.fromkeys(["sample_rate", "seconds", "n_sources"])
+    names = "sample_rate", "seconds", "n_sources", "quality_db", "quality_error_db", "turns"
+    nothing = dict.fromkeys([*names, "skipped"])
     assert [json.loads(line) for line in said.splitlines()] == [
         nothing
         | {"input": "gone.wav", "outputs": [], "warnings": []}
@@ -281,6 +285,10 @@ def test_json(model: str, capsys: Capture) -> None:
             "sample_rate": 16000,
             "seconds": 1.5,
             "n_sources": 2,
+            "quality_db": None,
+            "quality_error_db": None,
+            "turns": None,
+            "skipped": None,
             "error": None,
             "warnings": [],
         },

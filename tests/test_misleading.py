@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -17,9 +18,11 @@ from conftest import make_separator
 from numpy.testing import assert_array_equal
 
 from skdc import DeepClusteringSeparator
-from skdc.audio import read_audio, write_audio
+from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
+from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.exceptions import AudioWarning
+from skdc.signal import resample
 
 Capture = pytest.CaptureFixture[str]
 
@@ -73,6 +76,36 @@ def test_tensors_with_gradients(separator: DeepClusteringSeparator, dtype: torch
     assert_array_equal(separator.predict(X), expected)
     assert_array_equal(separator.predict(list(X))[1], expected[1])
     assert_array_equal(separator.predict(X[0]), expected[0])
+    y = torch.stack([X / 3, X * 2 / 3], dim=1)
+    assert y.requires_grad
+    assert make_separator().fit(X, y).score(X, y) == pytest.approx(
+        make_separator().fit(X.detach().numpy(), y.detach().numpy()).score(X, y)
+    )
+    make_separator().fit_recordings(list(y.flatten(0, 1)))
+
+
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_rate_that_is_not_given(separator: DeepClusteringSeparator, rate: int) -> None:
+    clips = [clip.waveform[:24000] for clip in load_sample_clips()]
+    separator.predict(clips)
+    speech, sources = load_sample_mixture()
+    separator.predict(speech)
+    fast = resample(sources, 8000, rate).astype(np.float32)
+    message = "seems to be at a higher rate; give that as input_rate"
+    with pytest.warns(AudioWarning, match=f"X is so deep and slow, at 8000 Hz.*{message}"):
+        separator.predict(fast.sum(axis=0))
+    with pytest.warns(AudioWarning, match=rf"X\[0\].*{message}"):
+        make_separator().fit([fast.sum(axis=0)], [fast])
+    with pytest.warns(AudioWarning, match=rf"recordings\[0\].*{message}"):
+        make_separator().fit_recordings(list(fast))
+    separator.predict(fast.sum(axis=0), input_rate=rate)
+    separator.predict((32767 * speech).astype(np.int16))
+
+
+def test_rate_of_deep_and_steady_sounds(separator: DeepClusteringSeparator) -> None:
+    speech, _ = load_sample_mixture()
+    hum = np.sin(2 * np.pi * 50 * np.arange(len(speech)) / 8000)
+    separator.predict(speech + 0.5 * speech.std() * hum)
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -90,7 +123,7 @@ def test_standard_input(
     assert main(["separate", "talk.flac", "-o", "out", "--model", model]) == 0
     assert first.read_bytes() == Path("out", "talk-1.wav").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not audio")))
-    assert main(["separate", "-", "-o", "other", "--model", model]) == 1
+    assert main(["separate", "-", "-o", "other", "--model", model]) == 2
     assert "skdc: error: -: cannot read" in capsys.readouterr().err
 
 
@@ -106,13 +139,45 @@ def test_files_that_are_left_out_are_named(model: str, capsys: Capture) -> None:
     assert "hidden" not in said
 
 
+def test_files_that_are_left_out_are_in_json(model: str, capsys: Capture) -> None:
+    write_audio("in/talk.wav", noise(8000), 8000)
+    Path("in", "notes.txt").touch()
+    command = ["separate", "in", "-o", "out", "--model", model, "--json"]
+    assert main(command) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    skipped = {Path(row["input"]).name: row["skipped"] for row in rows}
+    assert skipped == {"notes.txt": "its name is none of audio", "talk.wav": None}
+    assert main([*command, "--skip-existing"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    skipped = {Path(row["input"]).name: row["skipped"] for row in rows}
+    assert skipped["talk.wav"] == "separated already"
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_exit_codes(model: str, capsys: Capture) -> None:
+    write_audio("talk.wav", noise(8000), 8000)
+    Path("bad.wav").write_text("not audio")
+    for names, code in ((["talk.wav"], 0), (["bad.wav", "talk.wav"], 1), (["bad.wav"], 2)):
+        command = ["separate", *names, "-o", "out", "--model", model, "--force"]
+        assert main(command) == code, names
+    capsys.readouterr()
+
+
+def test_files_of_an_earlier_demo_go(model: str, capsys: Capture) -> None:
+    for n_sources in ("3", "2"):
+        assert main(["demo", "--n-sources", n_sources, "--model", model]) == 0
+    sources = sorted(path.name for path in Path("skdc-demo").glob("source-*"))
+    assert sources == ["source-1.wav", "source-2.wav"]
+    assert "index.html" in capsys.readouterr().out
+
+
 def test_formats_of_ffmpeg_without_it(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PATH", "")
     Path("in").mkdir()
     Path("in", "talk.M4A").write_bytes(b"anything")
-    assert main(["separate", "in", "-o", "out", "--model", model, "--json"]) == 1
+    assert main(["separate", "in", "-o", "out", "--model", model, "--json"]) == 2
     said, errors = capsys.readouterr()
     assert "M4A files need the program ffmpeg" in errors
     assert "install ffmpeg" in said
@@ -138,9 +203,19 @@ def test_formats_of_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (tmp_path / name).write_bytes(b"anything")
     samples, rate = read_audio(tmp_path / "talk.m4a", mono=False)
     assert rate == 44100
+    assert read_header(tmp_path / "talk.m4a") == (2, 8000, 44100)
+    files = AudioFiles([tmp_path / "talk.m4a"], sample_rate=8000)
+    assert files.headers()[0].shape == files[0].shape == (1452,)
     assert_array_equal(samples, read_audio(tmp_path / "sound.wav", mono=False)[0])
-    with pytest.raises(ValueError, match=r"ffmpeg cannot read .*bad.mp4.*Invalid data found"):
+    message = r"ffmpeg cannot read .*bad.mp4.*Invalid data found"
+    with pytest.raises(ValueError, match=message):
         read_audio(tmp_path / "bad.mp4")
+    with pytest.raises(ValueError, match=message):
+        read_header(tmp_path / "bad.mp4")
+    program.unlink()
+    monkeypatch.setenv("PATH", str(program.parent))
+    with pytest.raises(ValueError, match=r"m4a files need the program ffmpeg.*install ffmpeg"):
+        AudioFiles([tmp_path / "talk.m4a"]).headers()
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the path")

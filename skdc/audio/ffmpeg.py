@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import soundfile
-from numpy.typing import NDArray
-
-__all__ = ["SUFFIXES", "decode"]
+__all__ = ["SUFFIXES", "converted"]
 
 SUFFIXES = frozenset(
     {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
@@ -19,18 +17,18 @@ SUFFIXES = frozenset(
 """Suffixes of the files of sound, or of sound with pictures, that are given to ffmpeg."""
 
 
-def decode(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Decode the first track of sound of a file.
+@contextmanager
+def converted(path: Path) -> Iterator[Path]:
+    """Give the first track of sound of a file as a WAV file, for as long as the block lasts.
 
     Parameters
     ----------
     path : Path
 
-    Returns
-    -------
-    frames : float32 array of shape (n_samples, n_channels)
-    sample_rate : int
-        Hz.
+    Yields
+    ------
+    Path
+        A temporary file of 32-bit floating samples, with the rate and channels of the track.
 
     Raises
     ------
@@ -52,5 +50,4 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
         if done.returncode or not target.is_file():
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ValueError(f"ffmpeg cannot read {str(path)!r} as audio ({why})")
-        frames, rate = soundfile.read(target, dtype="float32", always_2d=True)
-    return frames, int(rate)
+        yield target

@@ -21,6 +21,7 @@ from skdc.model_file import atomic_path
 from skdc.signal import resample
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "PCM_BITS",
     "UNBOUNDED",
     "check_rate",
@@ -32,6 +33,12 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float32]
+
+AUDIO_SUFFIXES = ffmpeg.SUFFIXES | {
+    *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
+}
+"""Suffixes of the files that are taken for audio where a folder is given. A file that is named
+itself is tried whatever its suffix is."""
 
 # Bits of a sample of the subtypes that hold integers. They are quantised here, not by libsndfile,
 # which writes with a scale of 2**15 - 1 and reads with 2**15, so that files changed when copied.
@@ -89,12 +96,7 @@ def read_audio(
     path = Path(path)
     if sample_rate is not None:
         check_rate(sample_rate)
-    if path.suffix.lower() in ffmpeg.SUFFIXES and path.is_file():
-        frames, rate = ffmpeg.decode(path)
-        # (samples, channels) -> (channels, samples)
-        waveform = frames.mean(axis=1) if mono else np.ascontiguousarray(frames.T)
-    else:
-        waveform, rate = _read_streams(path, mono)
+    waveform, rate = _read_streams(path, mono)
     if sample_rate is None:
         return waveform, rate
     resampled: FloatArray = resample(waveform, rate, sample_rate).astype(np.float32)
@@ -134,7 +136,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not audio that libsndfile reads.
+        If the file is not audio that libsndfile or ffmpeg reads, or ffmpeg is needed and missing.
     """
     with _opened(Path(path)) as streams:
         n_samples = sum(
@@ -201,8 +203,10 @@ def _opened(path: Path) -> Iterator[list[Stream]]:
         raise FileNotFoundError(f"no audio file at {str(path)!r}")
     try:
         with ExitStack() as stack:
-            streams = [stack.enter_context(stream) for stream in open_streams(path)]
-            _check_streams(path, streams)
+            needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
+            source = stack.enter_context(ffmpeg.converted(path)) if needs_ffmpeg else path
+            streams = [stack.enter_context(stream) for stream in open_streams(source)]
+            _check_streams(source, streams)
             yield streams
     except (soundfile.SoundFileError, TypeError) as error:
         # TypeError: a headerless format, which soundfile knows by its suffix alone.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import replace
 from glob import glob
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,19 +26,12 @@ if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
-# Suffixes of the files that are taken from a folder. A file that is named itself is tried
-# whatever its suffix is.
-_AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-_AUDIO_SUFFIXES |= {".w64", ".wav"}
-# What needs ffmpeg; without it, an error says so for each file.
-_AUDIO_SUFFIXES |= {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4"}
-_AUDIO_SUFFIXES |= {".webm", ".wma"}
 _STANDARD_INPUT = "-"
 _MAX_NAMED = 5
 
 
 class Job(NamedTuple):
-    """A file to separate, and where its sources go: `target` with ``-1``, ``-2``, ... added.
+    """A file to separate, and where results go: `target` with ``-1``, ``-2``, ... and suffixes.
 
     `label` is what messages call the file, where that is not its path.
     """
@@ -50,10 +44,10 @@ class Job(NamedTuple):
         """Give the file of one source."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
 
-    @property
-    def page(self) -> Path:
-        """The file of the page to listen with."""
-        return self.target.with_name(f"{self.target.name}.html")
+    def beside(self, args: argparse.Namespace) -> list[Path]:
+        """Give the files that go with those of the sources: the page, who speaks when."""
+        suffixes = [".html"] * args.page + [".rttm"] * args.rttm
+        return [self.target.with_name(self.target.name + suffix) for suffix in suffixes]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +93,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write NAME.html too, a page to listen with that works without a network",
     )
+    parser.add_argument(
+        "--rttm",
+        action="store_true",
+        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'",
+    )
+    parser.add_argument(
+        "--channels",
+        action="store_true",
+        help="take each channel as a source, as it is, where each person had a microphone",
+    )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="overwrite files that are there")
     there.add_argument(
@@ -132,18 +136,17 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
         others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
         print(f"skdc: no audio by their names, left out: {named}{others}", file=sys.stderr)
+    if args.json:
+        for path in skipped:
+            print(json.dumps(_nothing_done(path) | {"skipped": "its name is none of audio"}))
     from skdc.pretrained import load_pretrained
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
-    _check_targets(
-        jobs,
-        args.output,
-        model.n_sources or MOST_SOURCES,
-        with_page=args.page,
-        force=args.force or args.skip_existing,
-    )
+    # Files may have any number of channels, as they may of talkers.
+    n_sources = None if args.channels else model.n_sources
+    _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
             # A file, because formats are told by its contents, and processes share no input.
@@ -152,7 +155,11 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
     if args.skip_existing:
-        jobs = [job for job in jobs if not _is_done(job, model.n_sources, with_page=args.page)]
+        is_done = [_is_done(job, args, n_sources) for job in jobs]
+        if args.json:
+            for job in compress(jobs, is_done):
+                print(json.dumps(_nothing_done(job.source) | {"skipped": "separated already"}))
+        jobs = [job for job, done in zip(jobs, is_done, strict=True) if not done]
         n_done = n_found - len(jobs)
         print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
         if not jobs:
@@ -169,6 +176,8 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
         failed += done["error"] is not None
         _report(done, as_json=args.json)
+    if failed == n_found:
+        return 2
     return 1 if failed else 0
 
 
@@ -220,8 +229,10 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield Job(path, output / path.stem)
         return
+    from skdc.audio.io import AUDIO_SUFFIXES
+
     for source in _files_below(path, output):
-        if source.suffix.lower() in _AUDIO_SUFFIXES:
+        if source.suffix.lower() in AUDIO_SUFFIXES:
             yield Job(source, output / source.relative_to(path).parent / source.stem)
 
 
@@ -237,12 +248,14 @@ def find_skipped(inputs: list[str], output: Path) -> list[Path]:
     -------
     list of Path
     """
+    from skdc.audio.io import AUDIO_SUFFIXES
+
     folders = [path for path in map(Path, inputs) if path.is_dir()]
     return [
         source
         for folder in folders
         for source in _files_below(folder, output)
-        if source.suffix.lower() not in _AUDIO_SUFFIXES
+        if source.suffix.lower() not in AUDIO_SUFFIXES
     ]
 
 
@@ -259,12 +272,10 @@ def _files_below(folder: Path, output: Path) -> Iterator[Path]:
             yield source
 
 
-def _check_targets(
-    jobs: list[Job], output: Path, n_sources: int, *, with_page: bool, force: bool
-) -> None:
+def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) -> None:
     # All targets are checked before hours of work.
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"-o {output} is a file; give a folder")
+    if args.output.exists() and not args.output.is_dir():
+        raise NotADirectoryError(f"-o {args.output} is a file; give a folder")
     inputs = {job.source.resolve() for job in jobs}
     first_of: dict[Path, Path] = {}
     there = []
@@ -276,13 +287,12 @@ def _check_targets(
                 f"{str(job.output(1))!r}; separate them into different folders"
             )
         targets = [job.output(number) for number in range(1, n_sources + 1)]
-        targets += [job.page] if with_page else []
-        there += [target for target in targets if target.exists()]
+        there += [path for path in targets + job.beside(args) if path.exists()]
     if taken := [target for target in there if target.resolve() in inputs]:
         raise FileExistsError(
             f"{str(taken[0])!r} is one of the files to separate; give another folder"
         )
-    if there and not force:
+    if there and not (args.force or args.skip_existing):
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise FileExistsError(
             f"{str(there[0])!r} exists already{others}; use --force to overwrite, or give another "
@@ -290,7 +300,7 @@ def _check_targets(
         )
 
 
-def _is_done(job: Job, n_sources: int | None, *, with_page: bool) -> bool:
+def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
     """Whether all files of a job are there whole: as long as their source, at its rate.
 
     The first one is written last, so that it is there only where the others are, however many.
@@ -306,7 +316,7 @@ def _is_done(job: Job, n_sources: int | None, *, with_page: bool) -> bool:
         is_whole = all(read_header(path)[1:] == tuple(expected) for path in found)
     except (OSError, ValueError):
         return False
-    if with_page and not job.page.exists():
+    if not all(path.exists() for path in job.beside(args)):
         return False
     return is_whole and len(found) == (n_sources or len(found))
 
@@ -317,32 +327,57 @@ def _separate(
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
     from skdc.pretrained import separate
 
-    done: dict[str, Any] = {
-        "input": job.label or str(job.source),
-        "outputs": [],
-        "sample_rate": None,
-        "seconds": None,
-        "n_sources": None,
-        "error": None,
-    }
+    done = _nothing_done(job.label or job.source)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            result = separate(job.source, model=model, band=args.band)
+            options = {"model": model, "band": args.band, "channels": args.channels}
+            # What the model has is not a wish of the user, who gave --n-sources or did not.
+            options["n_sources"] = args.n_sources
+            result = separate(job.source, **options)
             done["sample_rate"] = result.rate
             done["seconds"] = result.mixture.shape[-1] / result.rate
             done["n_sources"] = len(result.sources)
+            done["quality_db"] = _rounded(result.quality_db)
+            done["quality_error_db"] = _rounded(result.quality_error_db)
             result = replace(result, name=job.target.name)
             outputs = result.save(job.target.parent, subtype=args.subtype)
-            if args.page:
-                outputs.append(result.listen().save(job.page))
+            for path in job.beside(args):
+                is_page = path.suffix == ".html"
+                outputs.append(result.listen().save(path) if is_page else result.save_rttm(path))
+            if args.rttm:
+                # Sources are numbered as their files are.
+                done["turns"] = [
+                    turn._asdict() | {"source": turn.source + 1} for turn in result.turns()
+                ]
             done["outputs"] = [str(path) for path in outputs]
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
             done["error"] = _one_line(error)
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+
+
+def _nothing_done(source: Path | str) -> dict[str, Any]:
+    """Give what ``--json`` prints of a file, before anything came of it."""
+    return {
+        "input": str(source),
+        "outputs": [],
+        "sample_rate": None,
+        "seconds": None,
+        "n_sources": None,
+        "quality_db": None,
+        "quality_error_db": None,
+        "turns": None,
+        "skipped": None,
+        "error": None,
+        "warnings": [],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _one_line(message: object) -> str:

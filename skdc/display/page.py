@@ -76,6 +76,8 @@ class ListeningPage:
         Heading.
     names : sequence of str, optional
         One a source; "Source 1", ... by default.
+    notes : sequence of str, default=()
+        Sentences to show above the tracks.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class ListeningPage:
         references: ArrayLike | None = None,
         title: str = "Separated recording",
         names: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         signal = np.asarray(mixture, dtype=np.float32)
         parts = np.asarray(sources, dtype=np.float32)
@@ -117,9 +120,8 @@ class ListeningPage:
                 f"references have shape {truth.shape}; expected (n_references, {signal.shape[-1]})"
             )
         self.title = title
-        self.html = _render(
-            title, _data(signal, parts, int(rate), truth, title, list(names or _names(parts)))
-        )
+        data = _data(signal, parts, int(rate), truth, title, list(names or _names(parts)))
+        self.html = _render(title, data | {"notes": list(notes)})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically.

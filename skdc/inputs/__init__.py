@@ -15,6 +15,13 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
 from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
+from skdc.inputs.results import (
+    full_band_sources,
+    mixture_labels,
+    mixture_masks,
+    network_band_sources,
+    to_arrays,
+)
 from skdc.inputs.waveforms import Mixtures, as_channels, check_mixtures, read_samples
 
 __all__ = [
@@ -33,8 +40,13 @@ __all__ = [
     "check_pairs",
     "check_recordings",
     "collect",
+    "full_band_sources",
     "hold_out",
     "hold_out_speakers",
     "is_lazy",
+    "mixture_labels",
+    "mixture_masks",
+    "network_band_sources",
     "read_samples",
+    "to_arrays",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
-from skdc.inputs.waveforms import as_samples, find_extent, scale_samples
+from skdc.inputs.waveforms import as_samples, find_extent, scale_samples, warn_of_rate
 
 __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 
@@ -150,4 +150,7 @@ def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> Chec
         )
     if is_lazy(recordings):
         check_headers(recordings, "recordings", audio.rate)
-    return CheckedRecordings(recordings, audio)
+    checked = CheckedRecordings(recordings, audio)
+    if audio.input_rate is None and not is_lazy(recordings):
+        warn_of_rate(checked[0], audio, "recordings[0]")
+    return checked

@@ -15,6 +15,7 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
+from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks
 from skdc.storage import ArrayStore
@@ -26,6 +27,7 @@ __all__ = [
     "find_extent",
     "read_samples",
     "scale_samples",
+    "warn_of_rate",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -430,12 +432,36 @@ def check_mixtures(
             extent = find_extent(waveform)
             peak = _check_peak(waveform, extent, label, allow_silence)
             scaled = scale_samples(waveform, peak, audio, extent.offset)
-            store.append(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
+            heard = scaled if scaled.ndim == 1 else scaled.mean(axis=0)
+            if index == 0 and audio.input_rate is None:
+                warn_of_rate(heard, audio, label)
+            store.append(heard)
             peaks.append(peak)
             offsets.append(extent.offset / _pcm_scale(waveform.dtype)[1])
             lengths.append(waveform.shape[-1])
         waveforms = store.arrays()
     return Mixtures(waveforms, peaks, offsets, lengths, container, recordings)
+
+
+def warn_of_rate(waveform: FloatArray, audio: AudioFormat, name: str) -> None:
+    """Warn where a recording of no stated rate seems to be at a higher one than the network.
+
+    One recording of several is looked at: they have the same rate, and the warning says all.
+
+    Parameters
+    ----------
+    waveform : array of shape (n_samples,)
+    audio : AudioFormat
+    name : str
+        What the warning calls it.
+    """
+    if seems_slowed(waveform, audio.sample_rate):
+        warnings.warn(
+            f"{name} is so deep and slow, at {audio.sample_rate} Hz, that it seems to be at a "
+            "higher rate; give that as input_rate, or resample it",
+            AudioWarning,
+            stacklevel=5,
+        )
 
 
 def _warn_of_channels(rows: Sequence[Any], name: str) -> None:

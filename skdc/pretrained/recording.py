@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdc.audio import read_audio, write_sources
+from skdc.exceptions import AudioWarning
 from skdc.inputs import as_channels, read_samples
+from skdc.model_file import atomic_path
 from skdc.pretrained.models import DEFAULT_MODEL, load_pretrained
+from skdc.separation import Separability
 from skdc.separator import DeepClusteringSeparator
+from skdc.signal import Turn, channel_similarity, find_turns, to_rttm
 
 if TYPE_CHECKING:
     from skdc.display import ListeningPage
@@ -24,6 +30,12 @@ FloatArray = NDArray[np.floating]
 
 SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "float": "FLOAT"}
 """How samples are stored, and libsndfile's names for that."""
+
+# An improvement of less than this, dB, leaves much of each voice in the other.
+_LOW_QUALITY_DB = 3.0
+# Microphones of one room have more in common, and channels of one talker each less: of 80 pairs of
+# talkers, 0.01 to 0.08 where each has a channel, and 0.13 and more in rooms, however reverberant.
+_UNRELATED_CHANNELS = 0.1
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +56,14 @@ class Separation:
     band : {"full", "network"}
         Whether the sources have all frequencies of the recording, and so sum to it, or those that
         the network hears.
+    quality_db : float or None
+        SI-SDR improvement over the recording that is to be expected, mean over the sources, as the
+        model estimates it from how clearly it told them apart; None where the model has no such
+        estimate (see `skdc.evaluation.calibrate`), of a single source, and of silence.
+    quality_error_db : float or None
+        Standard error of that, dB.
+    notes : tuple of str
+        What to be careful about, as the warnings of `separate` said it.
 
     Examples
     --------
@@ -62,6 +82,9 @@ class Separation:
     rate: int
     name: str = "recording"
     band: Literal["full", "network"] = "full"
+    quality_db: float | None = None
+    quality_error_db: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         seconds = self.mixture.shape[-1] / self.rate
@@ -106,6 +129,33 @@ class Separation:
         write_sources(paths, self.sources, total, self.rate, subtype=SUBTYPES[subtype])
         return paths
 
+    def turns(self) -> list[Turn]:
+        """Find who speaks when.
+
+        Returns
+        -------
+        list of Turn
+            ``(source, start_s, stop_s)``, by their starts; as `skdc.signal.find_turns` finds them.
+        """
+        return find_turns(self.sources, self.rate)
+
+    def save_rttm(self, path: str | os.PathLike[str]) -> Path:
+        """Write who speaks when as an RTTM file, which tools for diarisation read.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``.rttm`` by convention; replaced where it exists.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        with atomic_path(path) as temporary:
+            temporary.write_text(to_rttm(self.turns(), self.name), encoding="utf-8")
+        return Path(path)
+
     def listen(self) -> ListeningPage:
         """Give a page with players for the recording and its sources.
 
@@ -116,7 +166,11 @@ class Separation:
         """
         from skdc.display import ListeningPage
 
-        return ListeningPage(self.mixture, self.sources, self.rate, title=self.name)
+        notes = list(self.notes)
+        if self.quality_db is not None:
+            expected = f"{self.quality_db:+.1f} dB (give or take {self.quality_error_db:.1f} dB)"
+            notes.insert(0, f"Expected improvement over the recording: SI-SDR {expected}")
+        return ListeningPage(self.mixture, self.sources, self.rate, title=self.name, notes=notes)
 
 
 def separate(
@@ -126,6 +180,7 @@ def separate(
     n_sources: int | Literal["auto"] | None = None,
     model: str | os.PathLike[str] | DeepClusteringSeparator = DEFAULT_MODEL,
     band: Literal["full", "network"] = "full",
+    channels: bool = False,
     device: str = "auto",
 ) -> Separation:
     """Separate a recording with a model that is trained already.
@@ -144,21 +199,30 @@ def separate(
         is left as it is.
     band : {"full", "network"}, default="full"
         As for `DeepClusteringSeparator.predict`. With ``"network"``, channels are mixed down.
+    channels : bool, default=False
+        Whether to take each channel as a source, as it is, where each person had a microphone; the
+        recording is then their sum.
     device : str, default="auto"
         Where to compute; a separator that is given has its own.
 
     Returns
     -------
     Separation
-        With `sources`, `rate`, `save` and `listen`.
+        With `sources`, `rate`, `quality_db`, `save`, `turns` and `listen`.
+
+    Warns
+    -----
+    AudioWarning
+        Where the model estimates that sources were hardly told apart or one person speaks alone,
+        or two channels have so little in common that each holds one person already.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError, TypeError
-        If the recording is unusable, `rate` is missing for an array or given for a file, or as
-        `load_pretrained` does.
+        If the recording is unusable, has one channel with ``channels=True``, `rate` is missing for
+        an array or given for a file, or as `load_pretrained` does.
 
     Examples
     --------
@@ -181,15 +245,62 @@ def separate(
             raise ValueError("rate is missing; give the sample rate of the array in Hz")
         name = "recording"
         signal = as_channels(recording, "recording")
+    if channels:
+        if signal.ndim == 1:
+            raise ValueError(f"{name!r} has one channel; leave channels=True out to separate it")
+        parts = read_samples(signal, "recording")
+        return Separation(parts.sum(axis=0), parts, rate, name)
     if not isinstance(model, DeepClusteringSeparator):
         model = load_pretrained(model, device=device)
+    notes = list(_notes_of_channels(signal, rate))
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
     if model.output != "sources":
         raise ValueError(f"the model has output={model.output!r}; set it to 'sources'")
-    call: dict[str, Any] = {"n_sources": n_sources, "input_rate": rate, "band": band}
-    # Of a single recording with channels, a list of it, because an array of two axes is one of
-    # mixtures.
-    one = signal.ndim == 1
-    sources = model.predict(signal, **call) if one else model.predict([signal], **call)[0]
-    return Separation(read_samples(signal, "recording"), sources, rate, name, band)
+    sources, found = model.separate(signal, n_sources=n_sources, input_rate=rate, band=band)
+    expected = model.quality_.predict(found) if model.quality_ else None
+    gain_db, error_db = expected or (None, None)
+    is_counted = n_sources == "auto" or (n_sources is None and model.n_sources is None)
+    notes += _notes_of_quality(model, found, expected, is_counted=is_counted)
+    for note in notes:
+        warnings.warn(note, AudioWarning, stacklevel=2)
+    return Separation(
+        read_samples(signal, "recording"),
+        sources,
+        rate,
+        name,
+        band,
+        gain_db,
+        error_db,
+        tuple(notes),
+    )
+
+
+def _notes_of_channels(signal: NDArray[Any], rate: int) -> Iterator[str]:
+    is_stereo = signal.ndim == 2 and len(signal) == 2 and signal.shape[1] >= rate
+    if is_stereo and channel_similarity(signal, rate) < _UNRELATED_CHANNELS:
+        yield (
+            "the two channels have so little in common that each seems to hold one person "
+            "already; --channels (channels=True) takes them as they are"
+        )
+
+
+def _notes_of_quality(
+    model: DeepClusteringSeparator,
+    found: Separability,
+    expected: tuple[float, float] | None,
+    *,
+    is_counted: bool,
+) -> Iterator[str]:
+    if model.quality_ is None or expected is None:
+        return
+    if not is_counted and model.quality_.is_one_talker(found):
+        yield (
+            f"one person seems to be speaking; the {found.n_sources} sources are then parts of "
+            "one voice"
+        )
+    elif expected[0] < _LOW_QUALITY_DB:
+        yield (
+            f"the sources were hardly told apart: an improvement of {expected[0]:.1f} dB is to be "
+            f"expected (give or take {expected[1]:.1f} dB)"
+        )

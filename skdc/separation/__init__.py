@@ -2,9 +2,10 @@
 
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
 `soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
-(`skdc.separation.stretches`), and what carries masks to a recording at another rate
-(`skdc.separation.full_band`). `StreamingSeparator` does the same while audio comes in, and
-`separate_array` with several microphones.
+(`skdc.separation.stretches`), what carries masks to a recording at another rate
+(`skdc.separation.full_band`), and how far to trust the result (`skdc.separation.quality`).
+`StreamingSeparator` does the same while audio comes in, and `separate_array` with several
+microphones.
 """
 
 from skdc.separation.clustering import (
@@ -23,10 +24,13 @@ from skdc.separation.microphones import (
     wiener_filter,
 )
 from skdc.separation.pipeline import Separator
+from skdc.separation.quality import QualityModel, Separability
 from skdc.separation.streaming import StreamingSeparator
 
 __all__ = [
+    "QualityModel",
     "Recording",
+    "Separability",
     "Separator",
     "StreamingSeparator",
     "assign",

@@ -20,6 +20,7 @@ from skdc.separation.activity import quieten
 from skdc.separation.clustering import assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, identify, take_clue
 from skdc.separation.full_band import Recording, full_band_masks, full_band_pieces
+from skdc.separation.quality import Separability
 from skdc.separation.stretches import Piece, crossfade, spans, stitch
 from skdc.signal import Framing
 
@@ -165,7 +166,10 @@ class Separator:
             yield stitch(pieces, self.framing.frame_count(len(mixture)))
 
     def separate(
-        self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
+        self,
+        mixtures: Sequence[Tensor],
+        n_sources: Iterable[int | None],
+        found: Iterable[Separability] | None = None,
     ) -> Iterator[Tensor]:
         """Separate mixtures, in memory that does not grow with their length but for the result.
 
@@ -174,6 +178,8 @@ class Separator:
         mixtures : sequence of Tensor of shape (n_samples,)
         n_sources : iterable of int or None
             Number of sources of each; None estimates it.
+        found : iterable of Separability, optional
+            One a mixture, to be filled with how clearly it was divided.
 
         Yields
         ------
@@ -182,8 +188,8 @@ class Separator:
         """
         hop = self.framing.hop_length
         counts = list(islice(n_sources, len(mixtures)))
-        found = self.stretches(mixtures, counts)
-        for mixture, count, parts in zip(mixtures, counts, found, strict=True):
+        all_parts = self._watched(self.stretches(mixtures, counts), found)
+        for mixture, count, parts in zip(mixtures, counts, all_parts, strict=True):
             pieces = self._assigned(parts, count, partial(self._sources, mixture))
             yield crossfade(
                 ((start * hop, (overlap - 1) * hop, piece) for start, overlap, piece in pieces),
@@ -196,6 +202,7 @@ class Separator:
         n_sources: Iterable[int | None],
         recordings: Iterable[Recording],
         sample_rate: int,
+        found: Iterable[Separability] | None = None,
     ) -> Iterator[Tensor]:
         """Separate recordings at their own rates, with all their frequencies and channels.
 
@@ -209,6 +216,8 @@ class Separator:
             One a mixture.
         sample_rate : int
             Rate of the mixtures, Hz.
+        found : iterable of Separability, optional
+            As for `separate`.
 
         Yields
         ------
@@ -216,12 +225,21 @@ class Separator:
             Sums to the recording.
         """
         counts = list(islice(n_sources, len(mixtures)))
-        found = self.stretches(mixtures, counts)
-        for recording, count, parts in zip(recordings, counts, found, strict=True):
+        all_parts = self._watched(self.stretches(mixtures, counts), found)
+        for recording, count, parts in zip(recordings, counts, all_parts, strict=True):
             above = partial(full_band_masks, is_higher=recording.rate > sample_rate)
             masks = self._assigned(parts, count, above)
             pieces = full_band_pieces(masks, recording, self.framing, sample_rate)
             yield crossfade(pieces, recording.n_samples)
+
+    def _watched(
+        self, all_parts: Iterable[Iterator[Stretch]], found: Iterable[Separability] | None
+    ) -> Iterator[Iterator[Stretch]]:
+        if found is None:
+            yield from all_parts
+            return
+        for parts, item in zip(all_parts, found, strict=True):
+            yield item.watch(parts, self.framing)
 
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
         masked = signal.apply_masks(masks, stretch.spectrogram)

@@ -6,6 +6,7 @@ sit on the axis before those.
 """
 
 from skdc.signal.blocks import FrameReader, FrameWriter
+from skdc.signal.channels import channel_similarity
 from skdc.signal.features import activity, log_magnitude, root_mean_square
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
@@ -20,17 +21,21 @@ from skdc.signal.spectra import (
     phase_sensitive_masks,
     stft,
 )
+from skdc.signal.turns import Turn, find_turns, to_rttm
 
 __all__ = [
     "FrameReader",
     "FrameWriter",
     "Framing",
+    "Turn",
     "active_level",
     "active_speech_level",
     "activity",
     "apply_masks",
     "binary_masks",
+    "channel_similarity",
     "dominant_source",
+    "find_turns",
     "frame_count",
     "istft",
     "log_magnitude",
@@ -40,4 +45,5 @@ __all__ = [
     "resampling_blocks",
     "root_mean_square",
     "stft",
+    "to_rttm",
 ]

@@ -1,0 +1,91 @@
+"""The estimate of how well a recording was separated: fitted to lists, and checked on others.
+
+The fit goes into the model file, beside the weights, with --write. A new model needs this once:
+
+``python examples/benchmarks/quality.py MODEL --fit 2spk-valid.csv 3spk-valid.csv
+--check 2spk-open.csv --write --plot docs/quality.png``
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from skdc import load_pretrained
+from skdc.datasets import load_mixture_list
+from skdc.evaluation import measure_quality
+from skdc.separation import QualityModel
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("model", help="name or file of a model")
+parser.add_argument("--fit", nargs="+", required=True, metavar="LIST.csv", help="to learn from")
+parser.add_argument("--check", nargs="*", default=[], metavar="LIST.csv", help="other mixtures")
+parser.add_argument("--limit", type=int, help="mixtures of each list")
+parser.add_argument("--low", type=float, default=3.0, help="dB (default: %(default)s)")
+parser.add_argument("--write", action="store_true", help="put the fit into the model file")
+parser.add_argument("--plot", type=Path, metavar="PICTURE.png")
+args = parser.parse_args()
+
+separator = load_pretrained(args.model)
+
+
+def measure(path):
+    """How clearly and how well the mixtures of a list are separated."""
+    items = load_mixture_list(path, sample_rate=separator.sample_rate)[: args.limit]
+    return measure_quality(separator, (item.load() for item in items))
+
+
+def measure_alone(path):
+    """How clearly single talkers, the first of each mixture, are split into two."""
+    items = load_mixture_list(path, sample_rate=separator.sample_rate)[: args.limit]
+    return [separator.separate(item.load()[1][0], n_sources=2)[1] for item in items]
+
+
+fitted = {Path(path).stem: measure(path) for path in args.fit}
+found = [item for items, _ in fitted.values() for item in items]
+quality = QualityModel.fit(found, np.concatenate([gains for _, gains in fitted.values()]))
+separator.quality_ = quality
+print(f"{args.model}: {quality}")
+lists = fitted | {Path(path).stem: measure(path) for path in args.check}
+title = f"below {args.low:g} dB: said, true, both"
+print(f"{'list':14}{'n':>5}{'true':>7}{'said':>7}{'error':>7}{'rank corr.':>12}  {title}")
+points = {}
+for name, (items, gains) in lists.items():
+    said = np.array([(quality.predict(item) or (np.nan,))[0] for item in items])
+    points[name] = said, gains
+    error = np.sqrt(np.mean((said - gains) ** 2))
+    is_said, is_low = said < args.low, gains < args.low
+    print(
+        f"{name:14}{len(gains):>5}{gains.mean():>7.2f}{said.mean():>7.2f}{error:>7.2f}"
+        f"{spearmanr(said, gains).statistic:>12.2f}  {is_said.sum()}, {is_low.sum()}, "
+        f"{(is_said & is_low).sum()}"
+    )
+for path in [*args.fit, *args.check]:
+    one = np.mean([quality.is_one_talker(item) for item in lists[Path(path).stem][0]])
+    alone = np.mean([quality.is_one_talker(item) for item in measure_alone(path)])
+    print(f"{Path(path).stem}: taken for one talker: {one:.3f}; of single talkers: {alone:.3f}")
+
+if args.plot is not None:
+    from matplotlib import pyplot as plt
+
+    names = list(points)
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.2 * len(names), 3.4), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        said, gains = points[name]
+        axis.plot([-3, 16], [-3, 16], color="0.6", linewidth=1)
+        axis.plot(said, gains, ".", markersize=4, alpha=0.6)
+        axis.set_title(f"{name}: rank correlation {spearmanr(said, gains).statistic:.2f}", size=9)
+        axis.set_xlabel("estimated improvement, dB")
+    axes[0, 0].set_ylabel("SI-SDR improvement, dB")
+    figure.tight_layout()
+    figure.savefig(args.plot, dpi=110)
+
+if args.write:
+    path = Path(args.model)
+    if not path.is_file():
+        path = Path(load_pretrained.__code__.co_filename).parent / f"{args.model}.safetensors"
+    separator.save(path, half_precision=True)
+    print(path)

@@ -1,0 +1,66 @@
+"""Recordings that are at another rate than they are taken for, as their spectrum tells."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["seems_slowed"]
+
+_FRAME_S = 0.064
+_SHORTEST_S = 1.0
+_LONGEST_S = 60.0
+# Frames weaker than the strongest by more than this, as a part of its power, are pauses.
+_PAUSE = 1e-3
+# Of 2,357 recordings and mixtures of speech at 8 kHz, none has both figures below these; of the
+# same, and of 2,547 other words at 44.1 kHz, read as if they were at 8 kHz, 84 to 97 % have.
+_LOWEST_MEDIAN_HZ = 150.0
+_LOWEST_CENTRE_HZ = 130.0
+
+
+def seems_slowed(samples: NDArray[np.floating], rate: int) -> bool:
+    """Whether speech seems to be at a much higher rate than it is taken for.
+
+    Played at a rate that is too low, speech becomes slow and deep. The rule finds recordings at
+    44.1 and 48 kHz that are taken for 8 kHz; where the ratio is smaller, deep voices and wrong
+    rates are not told apart, and it says nothing.
+
+    Parameters
+    ----------
+    samples : array of shape (n_samples,)
+    rate : int
+        What it is taken for, Hz.
+
+    Returns
+    -------
+    bool
+        Whether half of its power lies below 150 Hz, and the centre of a frame's spectrum (the mean
+        of the logarithmic frequency, weighted by power) below 130 Hz in half of the frames that
+        are no pauses. Always False for less than a second.
+
+    Examples
+    --------
+    >>> from skdc.datasets import load_sample_clips
+    >>> from skdc.inputs.rates import seems_slowed
+    >>> from skdc.signal import resample
+    >>> clip = load_sample_clips()[0].waveform
+    >>> seems_slowed(clip, 8000), seems_slowed(resample(clip, 8000, 44100), 8000)
+    (False, True)
+    """
+    if len(samples) < _SHORTEST_S * rate:
+        return False
+    n = round(_FRAME_S * rate)
+    # (n_samples,) -> (n_frames, n); the rest at the end is left out
+    frames = samples[: int(_LONGEST_S * rate)]
+    frames = frames[: len(frames) // n * n].reshape(-1, n)
+    power = np.abs(np.fft.rfft(frames * np.hanning(n))[:, 1:]) ** 2  # without offset
+    total = power.sum(axis=1)
+    if not total.any():
+        return False
+    hz = np.arange(1, n // 2 + 1) * rate / n
+    rising = np.cumsum(power.sum(axis=0))
+    if hz[np.searchsorted(rising, rising[-1] / 2)] >= _LOWEST_MEDIAN_HZ:
+        return False
+    spoken = power[total > _PAUSE * total.max()]
+    centres = np.exp(spoken @ np.log(hz) / spoken.sum(axis=1))
+    return bool(np.median(centres) < _LOWEST_CENTRE_HZ)

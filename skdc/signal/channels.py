@@ -1,0 +1,55 @@
+"""How much the two channels of a recording have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.fft import irfft, next_fast_len, rfft
+
+__all__ = ["channel_similarity"]
+
+_LONGEST_S = 60.0
+# Sound takes this long for 7 m.
+_LONGEST_DELAY_S = 0.02
+# A channel that is weaker than the other by more than this holds nothing of its own.
+_WEAK = 0.05
+
+
+def channel_similarity(channels: ArrayLike, rate: int) -> float:
+    """Largest correlation of two channels, whatever the delay between them.
+
+    Parameters
+    ----------
+    channels : array of shape (2, n_samples)
+        The first minute counts.
+    rate : int
+        Hz.
+
+    Returns
+    -------
+    float
+        Largest absolute coefficient of correlation at delays up to 20 ms. 1 where one channel has
+        no signal of its own: it is silent, or weaker than the other by 26 dB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import channel_similarity
+    >>> noise = np.random.default_rng(0).standard_normal((2, 8000))
+    >>> round(channel_similarity([noise[0], np.roll(noise[0], 80)], 8000), 1)
+    1.0
+    >>> channel_similarity(noise, 8000) < 0.1
+    True
+    """
+    samples = np.asarray(channels)[:, : int(_LONGEST_S * rate)].astype(np.float32)
+    samples -= samples.mean(axis=1, keepdims=True)
+    levels = np.sqrt(np.square(samples).mean(axis=1, dtype=np.float64))
+    if levels.min() <= _WEAK * levels.max():
+        return 1.0
+    # The sound of one may come first in either channel.
+    n_delays = max(1, int(_LONGEST_DELAY_S * rate))
+    n_fft = next_fast_len(samples.shape[1] + n_delays, real=True)
+    first, second = rfft(samples, n_fft)
+    products = irfft(first * second.conj(), n_fft)
+    nearest = np.concatenate([products[: n_delays + 1], products[-n_delays:]])
+    return float(np.abs(nearest).max() / (samples.shape[1] * levels.prod()))

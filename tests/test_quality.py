@@ -1,0 +1,289 @@
+"""How far to trust a separation: figures, the model that makes decibels of them, warnings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_separator
+from numpy.testing import assert_allclose, assert_array_equal
+
+import skdc
+from skdc import DeepClusteringSeparator
+from skdc.audio import write_audio
+from skdc.cli import main
+from skdc.datasets import load_sample_mixture
+from skdc.evaluation import calibrate
+from skdc.exceptions import AudioWarning
+from skdc.model_file import read_tensors, write_tensors
+from skdc.separation import QualityModel, Separability
+from skdc.separation.evidence import Stretch
+from skdc.signal import Framing
+
+FRAMING = Framing()
+
+
+def noise(*shape: int, seed: int = 1) -> Any:
+    return 0.1 * np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.fixture
+def separator() -> DeepClusteringSeparator:
+    y = np.random.default_rng(0).standard_normal((2, 2, 4000))
+    return make_separator().fit(y.sum(axis=1), y)
+
+
+def stretch(masks: torch.Tensor, centroids: torch.Tensor, start: int = 0, overlap: int = 0) -> Any:
+    generator = torch.Generator().manual_seed(start)
+    spectrogram = torch.randn(masks.shape[1:], generator=generator, dtype=torch.complex64)
+    return Stretch(start, overlap, spectrogram, torch.zeros(0), masks, centroids)
+
+
+def watched(*stretches: Stretch) -> Separability:
+    found = Separability()
+    assert list(found.watch(stretches, FRAMING)) == list(stretches)
+    return found
+
+
+def a_model(low: float = 0.0, **options: Any) -> QualityModel:
+    options = {"smallest_spread": 0.0} | options
+    return QualityModel({2: (low, 0.0, 0.0)}, {2: 2.0}, **options)
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_sources", [2, 3])
+def test_figures_are_the_naive_ones(n_sources: int) -> None:
+    masks = torch.rand(n_sources, 7, 129).softmax(0)
+    centroids = torch.nn.functional.normalize(torch.randn(n_sources, 5), dim=1) * 0.7
+    one = stretch(masks, centroids)
+    found = watched(one)
+    weights = one.spectrogram.abs() * FRAMING.activity(one.spectrogram)
+    certainty = scatter = 0.0
+    centre = torch.zeros(5)
+    for frame in range(7):
+        for b in range(129):
+            weight, shares = float(weights[frame, b]), masks[:, frame, b]
+            excess = (float(shares.max()) - 1 / n_sources) / (1 - 1 / n_sources)
+            certainty += weight**2 * excess
+            for share, centroid in zip(shares, centroids, strict=True):
+                scatter += weight * float(share) * (1 - float(centroid @ centroid))
+                centre += weight * share * centroid
+    total = float(weights.sum())
+    assert found.n_sources == n_sources
+    assert found.certainty == pytest.approx(certainty / float(weights.square().sum()), rel=1e-4)
+    assert found.scatter == pytest.approx(scatter / total, rel=1e-4)
+    spread = 1 - float((centre / total).square().sum())
+    assert found.spread == pytest.approx(spread, rel=1e-4)
+
+
+def test_ideal_and_worthless_masks() -> None:
+    labels = torch.arange(129).remainder(2).expand(7, 129)
+    ideal = torch.stack([labels == 0, labels == 1]).float()
+    found = watched(stretch(ideal, torch.eye(2)))
+    assert_allclose([found.certainty, found.scatter], [1, 0], atol=1e-6)
+    assert found.spread == pytest.approx(0.5, abs=0.05)
+    found = watched(stretch(torch.full((2, 7, 129), 0.5), torch.tensor([[0.1, 0.0]] * 2)))
+    assert_allclose([found.certainty, found.scatter], [0, 0.99], atol=1e-6)
+
+
+def test_what_lies_in_two_stretches_counts_once() -> None:
+    masks = torch.rand(2, 20, 129).softmax(0)
+    whole = stretch(masks, torch.eye(2))
+    parts = [
+        whole._replace(
+            start=start,
+            overlap=overlap,
+            spectrogram=whole.spectrogram[start:stop],
+            masks=masks[:, start:stop],
+        )
+        for start, stop, overlap in ((0, 12, 0), (8, 20, 4))
+    ]
+    one, two = watched(whole), watched(*parts)
+    for name in ("certainty", "scatter", "spread"):
+        assert getattr(two, name) == pytest.approx(getattr(one, name), rel=0.02)
+
+
+def test_silence_and_one_source() -> None:
+    silent = Separability()
+    one = stretch(torch.full((2, 3, 129), 0.5), torch.eye(2))
+    list(silent.watch([one._replace(spectrogram=torch.zeros(3, 129) + 0j)], FRAMING))
+    alone = watched(stretch(torch.ones(1, 3, 129), torch.eye(1)))
+    for found in (Separability(), silent, alone):
+        assert a_model().predict(found) is None
+        assert not a_model(smallest_spread=2.0).is_one_talker(found)
+
+
+# -- decibels -------------------------------------------------------------------------------------
+
+
+def items(n_sources: int, n_items: int) -> list[Separability]:
+    rng = torch.Generator().manual_seed(n_sources)
+    found = []
+    for _ in range(n_items):
+        sharpness, length = torch.rand(2, generator=rng).tolist()
+        masks = (6 * sharpness * torch.randn(n_sources, 4, 129, generator=rng)).softmax(0)
+        found.append(watched(stretch(masks, length * torch.eye(n_sources))))
+    return found
+
+
+def test_lines_are_found() -> None:
+    found = items(2, 30) + items(3, 25)
+    gains = [
+        (1 if item.n_sources == 2 else -2) + 9 * item.certainty - 4 * item.scatter
+        for item in found
+    ]
+    model = QualityModel.fit(found, gains)
+    assert_allclose(model.coefficients[2], [1, 9, -4], atol=1e-6)
+    assert_allclose(model.coefficients[3], [-2, 9, -4], atol=1e-6)
+    assert_allclose(list(model.errors_db.values()), 0, atol=1e-6)
+    for item, gain in zip(found, gains, strict=True):
+        assert model.predict(item) == pytest.approx((gain, 0), abs=1e-6)
+    # The nearest number of sources where there is no line.
+    (four,) = items(4, 1)
+    assert model.predict(four)[0] == pytest.approx(-2 + 9 * four.certainty - 4 * four.scatter)  # type: ignore[index]
+    assert QualityModel.from_dict(json.loads(json.dumps(model.as_dict()))) == model
+
+
+def test_too_few() -> None:
+    with pytest.raises(ValueError, match="got 22 mixtures; give at least 20 of a number"):
+        QualityModel.fit(items(2, 11) + items(3, 11), np.zeros(22))
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "errors", "message"),
+    [
+        ({2: (1.0, 2.0)}, {2: 1.0}, "expected 3 coefficients and an error"),
+        ({2: (1.0, 2.0, 3.0)}, {3: 1.0}, "expected 3 coefficients and an error"),
+        ({}, {}, "expected 3 coefficients"),
+        ({2: (1.0, 2.0, float("nan"))}, {2: 1.0}, "no finite float"),
+        ({2: (1.0, 2.0, "x")}, {2: 1.0}, "no finite float"),
+    ],
+)
+def test_unusable_models(coefficients: Any, errors: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        QualityModel(coefficients, errors, 0.5)
+
+
+def test_calibration_and_files(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
+    pairs = [(y.sum(axis=0), y) for y in noise(20, 2, 4000)]
+    assert separator.quality_ is None
+    assert calibrate(separator, pairs) is separator
+    separator.save(tmp_path / "model.safetensors")
+    again = DeepClusteringSeparator.load(tmp_path / "model.safetensors")
+    assert again.quality_ == separator.quality_
+    with pytest.warns(AudioWarning, match="hardly told apart"):
+        result = skdc.separate(pairs[0][0], rate=8000, model=again)
+    assert result.quality_db is not None
+    # The weights are others then.
+    assert again.partial_fit(*zip(*pairs, strict=True)).quality_ is None
+    tensors, header = read_tensors(tmp_path / "model.safetensors")
+    del header["quality"]
+    write_tensors(tmp_path / "old.safetensors", tensors, header)
+    assert DeepClusteringSeparator.load(tmp_path / "old.safetensors").quality_ is None
+    write_tensors(tmp_path / "bad.safetensors", tensors, header | {"quality": {"errors_db": {}}})
+    with pytest.raises(ValueError, match=r"bad\.safetensors' is damaged or of another version"):
+        DeepClusteringSeparator.load(tmp_path / "bad.safetensors")
+
+
+def test_separate_gives_what_predict_gives(separator: DeepClusteringSeparator) -> None:
+    mixture = noise(9000)
+    for band in ("full", "network"):
+        call: Any = {"input_rate": 16000, "band": band}
+        sources, found = separator.separate(mixture, n_sources=3, **call)
+        assert_array_equal(sources, separator.predict(mixture, n_sources=3, **call))
+        assert found.n_sources == 3
+
+
+# -- warnings -------------------------------------------------------------------------------------
+
+
+def test_low_quality(separator: DeepClusteringSeparator) -> None:
+    separator.quality_ = a_model(1.25)
+    with pytest.warns(AudioWarning, match=r"hardly told apart: .* of 1\.2 dB .* take 2\.0 dB"):
+        result = skdc.separate(noise(4000), rate=8000, model=separator)
+    assert (result.quality_db, result.quality_error_db) == (1.25, 2.0)
+    assert len(result.notes) == 1
+    page = result.listen().html
+    assert "Expected improvement over the recording: SI-SDR +1.2 dB" in page
+    assert result.notes[0] in page
+    separator.quality_ = a_model(9.0)
+    assert skdc.separate(noise(4000), rate=8000, model=separator).notes == ()
+
+
+def test_one_talker(separator: DeepClusteringSeparator) -> None:
+    separator.quality_ = a_model(1.0, smallest_spread=2.0)
+    with pytest.warns(AudioWarning, match="^one person seems to be speaking; the 2 sources"):
+        result = skdc.separate(noise(4000), rate=8000, model=separator)
+    assert len(result.notes) == 1
+    # Who has the talkers counted knows that there may be one.
+    separator.quality_ = a_model(9.0, smallest_spread=2.0)
+    assert skdc.separate(noise(4000), rate=8000, model=separator, n_sources="auto").notes == ()
+    separator.set_params(n_sources=None)
+    assert skdc.separate(noise(4000), rate=8000, model=separator).notes == ()
+
+
+def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
+    _, sources = load_sample_mixture()
+    with pytest.warns(AudioWarning, match=r"each seems to hold one person already; --channels"):
+        skdc.separate(sources, rate=8000, model=separator)
+    one_room = np.array([[1, 0.4], [0.4, 1]]) @ sources
+    for signal in (one_room, np.stack([one_room[0], 0 * one_room[0]])):
+        assert skdc.separate(signal, rate=8000, model=separator).notes == ()
+    result = skdc.separate(sources, rate=8000, channels=True)
+    assert_allclose(result.sources, sources, atol=1e-6)
+    assert_allclose(result.mixture, sources.sum(axis=0), atol=1e-6)
+    assert result.save(tmp_path)[1].name == "recording-2.wav"
+    with pytest.raises(ValueError, match="'recording' has one channel; leave channels=True out"):
+        skdc.separate(sources[0], rate=8000, channels=True)
+
+
+def test_on_the_command_line(
+    separator: DeepClusteringSeparator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    separator.quality_ = a_model(1.0)
+    separator.save("tiny.safetensors")
+    _, sources = load_sample_mixture()
+    write_audio("talk.wav", sources, 8000)
+    command = ["separate", "talk.wav", "--model", "tiny.safetensors", "--json", "--rttm"]
+    assert main([*command, "-o", "out"]) == 0
+    said, errors = capsys.readouterr()
+    row = json.loads(said)
+    assert (row["quality_db"], row["quality_error_db"]) == (1.0, 2.0)
+    assert len(row["warnings"]) == errors.count("skdc: warning: talk.wav: ") == 2
+    assert row["outputs"][-1] == str(Path("out", "talk.rttm"))
+    lines = Path("out", "talk.rttm").read_text().splitlines()
+    assert len(lines) == len(row["turns"]) > 0
+    for line, turn in zip(lines, row["turns"], strict=True):
+        _, name, _, start, duration, _, _, speaker, *_ = line.split()
+        assert (name, speaker) == ("talk", str(turn["source"]))
+        assert float(start) == pytest.approx(turn["start_s"], abs=1e-3)
+        end = turn["stop_s"] - turn["start_s"]
+        assert float(duration) == pytest.approx(end, abs=1e-3)
+    assert main([*command, "-o", "out"]) == 2
+    assert main([*command, "-o", "out", "--skip-existing"]) == 0
+    capsys.readouterr()
+    Path("out", "talk.rttm").unlink()
+    assert main([*command, "-o", "out", "--skip-existing", "--channels"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["n_sources"], row["quality_db"], row["warnings"]) == (2, None, [])
+
+
+def test_bundled_models_know_their_limits() -> None:
+    model = skdc.load_pretrained("speech-2mix-8k-small", device="cpu")
+    if model.quality_ is None:
+        pytest.skip("the bundled model was not calibrated")
+    mixture, _ = load_sample_mixture()
+    result = skdc.separate(mixture, rate=8000, model=model)
+    assert result.quality_db is not None
+    assert result.quality_db > 4
+    assert result.notes == ()

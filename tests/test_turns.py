@@ -1,0 +1,116 @@
+"""Who speaks when: turns of separated sources, and RTTM."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import skdc
+from skdc.datasets import load_sample_clips
+from skdc.signal import Turn, channel_similarity, find_turns, to_rttm
+
+RATE = 8000
+
+
+def bursts(*spans: tuple[float, float], seconds: float = 6.0, level: float = 1.0) -> Any:
+    """Noise within spans of time."""
+    signal = np.zeros(round(seconds * RATE))
+    rng = np.random.default_rng(len(spans))
+    for start, stop in spans:
+        part = signal[round(start * RATE) : round(stop * RATE)]
+        part += level * rng.standard_normal(len(part))
+    return signal
+
+
+def spans(sources: Any, source: int) -> list[tuple[float, float]]:
+    return [(t.start_s, t.stop_s) for t in find_turns(sources, RATE) if t.source == source]
+
+
+@pytest.mark.parametrize("level", [1e-3, 1.0])
+def test_turns_and_overlap(level: float) -> None:
+    sources = level * np.stack([bursts((0.5, 2), (4, 5)), bursts((1.5, 3.5))])
+    assert spans(sources, 0) == [
+        pytest.approx((0.5, 2), abs=0.03),
+        pytest.approx((4, 5), abs=0.03),
+    ]
+    assert spans(sources, 1) == [pytest.approx((1.5, 3.5), abs=0.03)]
+    stereo = np.stack([sources, 0.5 * sources], axis=1)
+    assert find_turns(stereo, RATE) == find_turns(sources, RATE)
+
+
+def test_pauses_clicks_and_leaks() -> None:
+    quiet = bursts((1, 2), level=0.1)
+    # A pause of 0.2 s is closed, one of 0.5 s is not; a click is left out.
+    assert len(spans([bursts((1, 2), (2.2, 3)), quiet], 0)) == 1
+    assert len(spans([bursts((1, 2), (2.5, 3)), quiet], 0)) == 2
+    assert len(spans([bursts((1, 2), (4, 4.04)), quiet], 0)) == 1
+    # What masks let through of the other is no turn.
+    loud = bursts((3, 5))
+    assert spans([loud, bursts((0.5, 2)) + 0.1 * loud], 1) == [pytest.approx((0.5, 2), abs=0.03)]
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 79, 80, 81, 799])
+def test_short_and_silent(n_samples: int) -> None:
+    assert find_turns(np.zeros((2, n_samples)), RATE) == []
+    assert find_turns(np.zeros((2, 3, n_samples), np.float32), RATE) == []
+
+
+@given(
+    n_samples=st.integers(1, 5000),
+    n_sources=st.integers(1, 3),
+    rate=st.sampled_from([8000, 16000, 44100]),
+    seed=st.integers(0, 99),
+)
+def test_turns_lie_in_the_recording(n_samples: int, n_sources: int, rate: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sources = rng.standard_normal((n_sources, n_samples)) * rng.random(n_samples).round()
+    turns = find_turns(sources, rate)
+    assert turns == sorted(turns, key=lambda turn: (turn.start_s, turn.source))
+    for turn in turns:
+        assert 0 <= turn.start_s < turn.stop_s <= n_samples / rate + 1e-3
+        assert 0 <= turn.source < n_sources
+    assert turns == find_turns(0.01 * sources, rate)
+    for source in range(n_sources):
+        own = [turn for turn in turns if turn.source == source]
+        for before, after in pairwise(own):
+            assert before.stop_s < after.start_s
+
+
+def test_rttm() -> None:
+    text = to_rttm([Turn(1, 0.25, 1.0), Turn(0, 0.5, 2.125)], "a talk\tof two")
+    assert text == (
+        "SPEAKER a_talk_of_two 1 0.250 0.750 <NA> <NA> 2 <NA> <NA>\n"
+        "SPEAKER a_talk_of_two 1 0.500 1.625 <NA> <NA> 1 <NA> <NA>\n"
+    )
+
+
+def test_of_a_conversation() -> None:
+    clips = {clip.speaker: clip.waveform[:24000] for clip in load_sample_clips()}
+    truth = np.zeros((2, 48000))
+    for index, name in enumerate(("Allison Smith", "Carlo Flora")):
+        speech = clips[name] / np.std(clips[name])
+        truth[index, 24000 * index :][: len(speech)] = speech
+    result = skdc.separate(truth.sum(axis=0), rate=RATE)
+    heard = {0: [0.0, 0.0], 1: [0.0, 0.0]}
+    for turn in result.turns():
+        heard[turn.source][0] += max(0.0, min(turn.stop_s, 3) - turn.start_s)
+        heard[turn.source][1] += max(0.0, turn.stop_s - max(turn.start_s, 3))
+    first = max(heard, key=lambda source: heard[source][0])
+    other = 1 - first
+    assert heard[first][0] > 2 * heard[first][1]
+    assert heard[other][1] > 2 * heard[other][0]
+
+
+def test_similarity_of_channels() -> None:
+    first, second = np.random.default_rng(0).standard_normal((2, RATE))
+    assert channel_similarity([first, second], RATE) < 0.1
+    assert channel_similarity([first, -np.roll(first, 100)], RATE) > 0.95
+    assert channel_similarity([first, np.roll(first, 800)], RATE) < 0.1  # 100 ms
+    assert channel_similarity([first, 0 * second], RATE) == 1
+    assert channel_similarity([first + 5, 0.01 * second], RATE) == 1
+    assert channel_similarity([0 * first, 0 * second], RATE) == 1
