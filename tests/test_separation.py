@@ -117,9 +117,9 @@ def test_masks_of_a_head_are_its_softmax():
     torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)
 
 
-def test_masks_of_a_head_are_linked_between_windows(monkeypatch):
-    monkeypatch.setattr("skdc.separation.windows.WINDOW_FRAMES", 120)
-    monkeypatch.setattr("skdc.separation.windows.OVERLAP_FRAMES", 40)
+def test_masks_of_a_head_are_joined_from_stretches(monkeypatch):
+    for name, n_frames in (("LONGEST_WHOLE", 120), ("STRETCH", 120), ("OVERLAP", 40)):
+        monkeypatch.setattr(pipeline, f"_{name}_S", n_frames * 64 / 8000)
     separator, mixture = headed_separator(), torch.randn(20_000)
     (sources,) = separator.separate([mixture], [2])
     torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)

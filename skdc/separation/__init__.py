@@ -1,8 +1,8 @@
 """From a mixture's waveform to its sources: embed, cluster, mask, resynthesise.
 
 `Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
-`soft_assign`, `estimate_n_clusters`, `find_centroids`) and the windows of long recordings
-(`skdc.separation.windows`).
+`soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
+(`skdc.separation.stretches`) and who is who in them (`skdc.separation.voices`).
 """
 
 from skdc.separation.clustering import (
