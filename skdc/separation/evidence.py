@@ -30,10 +30,10 @@ _ALIKE_WITHOUT_HEAD = (2.8, 0.0, 9.2)
 _SHARED = 6.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
-# Two voices of the recording are one where their vectors are more alike, and none where they are
-# heard for less than so many seconds.
+# Two voices of the recording are one where their vectors are more alike, and none where they have
+# less than this part of its speech.
 _ONE_VOICE = 0.6
-_SHORTEST_S = 3.0
+_LEAST_SHARE = 0.03
 _MOST_COUNTED = 5
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
@@ -228,11 +228,11 @@ def _count(evidence: Evidence, seed: int) -> IntArray:
 
 
 def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
-    """Whether each voice is unlike the others, and heard for long enough to tell."""
+    """Whether each voice is unlike the others, and has its part of the speech."""
     of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
     shares = of_voice * evidence.weights[..., None]
     sums = np.einsum("kiv,kid->vd", shares, evidence.vectors)
     units = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)
     likeness = (units @ units.T)[~np.eye(n_voices, dtype=bool)]
-    seconds = shares.sum((0, 1)) / _LIKENESS_A_SECOND
-    return bool(likeness.max() < _ONE_VOICE and seconds.min() > _SHORTEST_S)
+    heard = shares.sum((0, 1))
+    return bool(likeness.max() < _ONE_VOICE and heard.min() > _LEAST_SHARE * heard.sum())
