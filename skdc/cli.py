@@ -13,13 +13,25 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import skdc
-from skdc.commands import card, demo, evaluate, info, make, report, separate, train, voices
+from skdc.commands import (
+    card,
+    demo,
+    evaluate,
+    info,
+    make,
+    report,
+    separate,
+    stream,
+    train,
+    voices,
+)
 
 __all__ = ["build_parser", "main"]
 
 _COMMANDS = {
     "demo": (demo, "hear and see two people separated: needs no files"),
     "separate": (separate, "separate the speakers of audio files"),
+    "stream": (stream, "separate live audio that comes through a pipe"),
     "make": (make, "make the mixtures of a published protocol from its corpus"),
     "train": (train, "train a model on recordings of single speakers"),
     "voices": (voices, "teach a model who is who in long recordings"),

@@ -50,6 +50,16 @@ def test_the_python_of_a_page_runs_as_written(page: str) -> None:
     assert names["separator"].predict(names["mixture"]).shape[1] == len(names["mixture"])
 
 
+def test_the_python_of_the_page_on_live_audio_runs() -> None:
+    names: dict[str, Any] = {}
+    page = (ROOT / "docs" / "live.md").read_text("utf-8")
+    one_microphone, several = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(one_microphone, names)
+    assert names["sources"].shape == (2, len(names["mixture"]))
+    exec(several, names)
+    assert names["sources"].shape == (2, len(names["mixture"]))
+
+
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)  # or there would be no pictures
     notebook = nbformat.read(NOTEBOOK, as_version=4)
