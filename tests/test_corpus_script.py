@@ -34,16 +34,16 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
                            ("test-clean", "61 121 237")):  # fmt: skip
         for speaker in speakers.split():
             for number in range(6):
-                name = f"{speaker}-1-{number:04d}.flac"
-                record(libri / part / speaker / "1" / name, int(speaker) + number)
+                path = libri / part / speaker / "1" / f"{speaker}-1-{number:04d}.flac"
+                record(path, int(speaker) + number)
     (libri / "SPEAKERS.TXT").write_text(
         ";ID  |SEX| SUBSET           |MINUTES| NAME\n19   | F | train-clean-100 | 25.19 | Kara\n"
     )
     ocean = root / "speechocean762"
-    for speaker in range(20):
+    for index in range(20):
         for number in range(2):
-            name = f"SPEAKER{speaker:04d}/{speaker:05d}{number:04d}.WAV"
-            record(ocean / "WAVE" / name, 100 + speaker + number)
+            path = ocean / "WAVE" / f"SPEAKER{index:04d}" / f"{index:05d}{number:04d}.WAV"
+            record(path, 100 + index + number)
     (ocean / "train").mkdir()
     (ocean / "train" / "spk2gender").write_text("0000 f\n0001 m\n")
     for speaker in ("fash", "mmtm"):

@@ -175,7 +175,7 @@ def full_band_pieces(
     step = Fraction(framing.hop_length * recording.rate, network_rate)  # samples a network frame
     # Hz of a bin of the recording, over Hz of one of the network
     bin_ratio = recording.rate / full.win_length * framing.win_length / network_rate
-    bins = torch.arange(full.n_bins, dtype=torch.float64) * bin_ratio
+    bins = torch.arange(full.n_bins, dtype=torch.float64, device="cpu") * bin_ratio
     previous_stop = 0
     for window in windows:
         n_frames = window.masks.shape[1]
@@ -183,7 +183,8 @@ def full_band_pieces(
         # The last frame of a recording lies at its end or beyond.
         stop = min(int((window.start + n_frames - 1) * step), recording.n_samples)
         samples = recording.read(start, stop).to(window.masks.device)  # (n_channels, n)
-        places = start + torch.arange(full.frame_count(stop - start)) * full.hop_length
+        n_places = full.frame_count(stop - start)
+        places = start + torch.arange(n_places, device="cpu") * full.hop_length
         frames = places.double() / float(step) - window.start
         masks = window.masks
         if recording.rate > network_rate:
