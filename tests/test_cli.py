@@ -355,7 +355,10 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
         (["--config", "bad.toml"], "'bad.toml' is not a TOML file"),
         (["--config", "tables.toml"], "'tables.toml' has the table [network]"),
         (["--device", "abacus"], "device='abacus' cannot be used"),
-        (["--data", "."], "no csv file at 'utterances.csv'"),
+        (
+            ["--data", "."],
+            "'.' gives 0 recordings of 0 speakers, but mixtures need two or more; give",
+        ),
         (["--subset", "test"], "has no split 'test'; it has 'train'"),
         (["--valid", "none.csv"], "no csv file at 'none.csv'"),
         (["--valid", "empty.csv"], "'empty.csv' lists no mixtures"),

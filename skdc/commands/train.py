@@ -17,8 +17,12 @@ from skdc.commands.options import add_device_argument, positive_int
 from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
+    from skdc.audio import AudioFiles
     from skdc.separator import DeepClusteringSeparator
 
+# What a fine-tuned model keeps of the weights that it began with: training on few voices makes it
+# forget others, and such a mean of both models forgets little and keeps most of what was gained.
+_KEPT_SHARE = 0.3
 # Parameters with parameters of their own, which a configuration writes as tables.
 _NESTED_PARAMETERS = ("trunk", "remix")
 
@@ -34,9 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--data",
-        type=Path,
-        metavar="ROOT",
-        help="folder of a corpus, with utterances.csv (columns split, speaker, path)",
+        metavar="WHERE",
+        help="recordings of single speakers: a folder with a folder for each speaker, a table "
+        "voices.csv (columns speaker, path), a pattern in quotes such as "
+        "'voices/{speaker}-*.wav', or a folder with utterances.csv (columns split, speaker, path)",
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the protocol")
     parser.add_argument(
@@ -61,11 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="train on from a model file, or a bundled model, instead of from nothing, so gently "
+        "that it keeps what it knows",
+    )
+    parser.add_argument(
         "--config",
-        default="best",
         metavar="FILE.toml",
         help="parameters of the separator, or the name of a configuration that comes with the "
-        "package (default: %(default)s)",
+        "package (default: best; with --from fine-tune, and what is not in it is the model's own)",
     )
     parser.add_argument(
         "--set",
@@ -100,26 +111,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="model file to write (default: %(default)s)",
     )
+    parser.add_argument("--force", action="store_true", help="overwrite a model that is there")
     add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    _check_output(args.output, args.checkpoint)
-    parameters = _protocol_parameters(args) | read_config(args.config)
+    _check_output(args)
+    config = args.config or ("best" if args.start is None else "fine-tune")
+    parameters = _protocol_parameters(args) | read_config(config)
     parameters |= parse_settings(args.set) | {"device": args.device}
     for name in ("checkpoint", "time_limit"):
         if (value := getattr(args, name)) is not None:
             parameters[name] = value
-    separator = _make_separator(parameters)
-    X_val, y_val = _load_validation(args, separator)
-
-    from skdc.protocols import open_protocol_recordings
-
+    separator = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
-    # --data is what the protocol "speech" trains on: a corpus with a table.
-    name, root = ("speech", args.data) if args.data else (args.protocol, args.root)
-    recordings, speakers = open_protocol_recordings(name, root, args.subset, sample_rate=rate)
+    recordings, speakers = _find_recordings(args, rate)
+    X_val, y_val = _load_validation(args, separator)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
     size_gb = 4e-9 * n_samples * separator.sample_rate / rate
@@ -142,6 +150,8 @@ def run(args: argparse.Namespace) -> int:
                 X_val=X_val,
                 y_val=y_val,
             )
+        if args.start is not None:
+            _keep_what_it_knew(args, separator, X_val, y_val)
         separator.save(args.output, half_precision=True)
         _print_summary(separator, args.output)
         if interrupts:
@@ -269,10 +279,27 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _check_output(output: Path, checkpoint: Path | None) -> None:
+def _find_recordings(args: argparse.Namespace, rate: int) -> tuple[AudioFiles, list[str]]:
+    if args.data is not None:
+        from skdc.datasets import find_recordings
+
+        return find_recordings(args.data, args.subset, sample_rate=rate)
+    from skdc.protocols import open_protocol_recordings
+
+    return open_protocol_recordings(args.protocol, args.root, args.subset, sample_rate=rate)
+
+
+def _check_output(args: argparse.Namespace) -> None:
     # Checked before training, so that hours of it do not end in a file that cannot be written.
+    output, checkpoint = args.output, args.checkpoint
     if output.is_dir():
         raise ValueError(f"-o {output} is a folder; give the name of a model file")
+    # The model of a run that goes on from its checkpoint is its own.
+    is_resumed = checkpoint is not None and checkpoint.is_file()
+    if output.exists() and not args.force and not is_resumed:
+        raise FileExistsError(
+            f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"
+        )
     if checkpoint is not None and output.absolute() == checkpoint.absolute():
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +319,7 @@ def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
     return {} if n_sources is None else {"n_sources": n_sources}
 
 
-def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
+def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepClusteringSeparator:
     from skdc.parameters import check_parameters, resolve_device, restored_parameters
     from skdc.separator import DeepClusteringSeparator
 
@@ -302,7 +329,14 @@ def _make_separator(parameters: dict[str, Any]) -> DeepClusteringSeparator:
             f"the separator has no parameter {', '.join(map(repr, unknown))}; it has "
             f"{', '.join(known)}"
         )
-    separator = DeepClusteringSeparator(**restored_parameters(parameters))
+    parameters = restored_parameters(parameters)
+    if start is None:
+        separator = DeepClusteringSeparator(**parameters)
+    else:
+        from skdc.pretrained import load_pretrained
+
+        separator = load_pretrained(start, device=parameters["device"])
+        separator.set_params(**parameters, warm_start=True)
     # Checked before minutes of reading audio.
     check_parameters(separator)
     resolve_device(separator.device)
@@ -355,3 +389,24 @@ def _print_summary(separator: DeepClusteringSeparator, path: Path) -> None:
     measured = [score for score in scores if score is not None]
     if measured:
         print(f"validation: SI-SDR improvement {max(measured):.2f} dB")
+
+
+def _keep_what_it_knew(
+    args: argparse.Namespace, separator: DeepClusteringSeparator, X_val: Any, y_val: Any
+) -> None:
+    """Average the weights of a fine-tuned model with those that it began with."""
+    from skdc.pretrained import load_pretrained
+
+    before = load_pretrained(args.start, device=args.device)
+    weights = before.network_.state_dict()
+    separator.network_.load_state_dict(
+        {
+            name: trained.lerp(weights[name].to(trained), _KEPT_SHARE)
+            for name, trained in separator.network_.state_dict().items()
+        }
+    )
+    if X_val is not None:
+        before.set_params(input_rate=separator.input_rate, n_sources=separator.n_sources)
+        scores = [model.score(X_val, y_val) for model in (before, separator)]
+        what = args.valid or args.protocol
+        print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")

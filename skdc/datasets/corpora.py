@@ -1,22 +1,32 @@
-"""Corpora on disk: a folder with ``utterances.csv`` (at least the columns split, speaker, path).
+"""Recordings of single speakers on disk, and who speaks in each.
 
-All paths in the table are relative to that folder.
+A corpus is a folder with ``utterances.csv`` (at least the columns split, speaker, path), and all
+paths in the table are relative to that folder. `find_recordings` takes other layouts, too.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import AudioFiles, check_files
+from skdc.audio.io import AUDIO_SUFFIXES
 from skdc.datasets.tables import read_table
 
-__all__ = ["load_corpus", "open_corpus"]
+__all__ = ["find_recordings", "load_corpus", "open_corpus"]
 
 FloatArray = NDArray[np.float32]
+
+_SPEAKER = "{speaker}"
+_ACCEPTED = f"""give one of: a folder with a folder of audio for each speaker (voices/ann/1.wav, \
+voices/bob/1.wav); a table (voices.csv) with the columns speaker and path; a pattern in quotes \
+that says where the speaker's name is ('voices/{_SPEAKER}-*.wav' for voices/ann-1.wav); a folder \
+with utterances.csv (columns split, speaker and path)"""
 
 
 def load_corpus(
@@ -101,3 +111,129 @@ def open_corpus(
     )
     recordings = AudioFiles(paths, sample_rate=sample_rate)
     return recordings, [row["speaker"] for row in chosen]
+
+
+def find_recordings(
+    source: str | os.PathLike[str], split: str | None = None, *, sample_rate: int = 8000
+) -> tuple[AudioFiles, list[str]]:
+    """Find recordings of single speakers in whatever layout they are in; no audio is read yet.
+
+    Parameters
+    ----------
+    source : str or path-like
+        One of these:
+
+        - a folder with a folder for each speaker, with audio in it or below it;
+        - a table (csv) with the columns ``speaker`` and ``path``, paths relative to its folder;
+        - a pattern as for `glob.glob`, with ``{speaker}`` in place of the speaker's name:
+          ``"voices/{speaker}-*.wav"``, ``"voices/{speaker}/**/*.flac"``;
+        - a folder with ``utterances.csv``, as for `open_corpus`.
+    split : str, optional
+        Which rows of a table that has the column ``split``; ``"train"`` by default for
+        ``utterances.csv``, all for other tables.
+    sample_rate : int, default=8000
+        Rate of what is given back, Hz; files at another rate are resampled.
+
+    Returns
+    -------
+    recordings : AudioFiles
+    speakers : list of str
+        Speaker of each.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `source`, or audio files that a table lists are missing.
+    ValueError
+        If what is there does not tell two speakers or more, or there is no such split. The message
+        says with examples what is accepted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from skdc.datasets import find_recordings, write_audio
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> root = Path(folder.name)
+    >>> for name in ("ann/1.wav", "ann/2.wav", "bob/1.wav"):
+    ...     write_audio(root / name, np.zeros(8000), 8000)
+    >>> find_recordings(root)
+    (<AudioFiles: 3 items at 8000 Hz>, ['ann', 'ann', 'bob'])
+    >>> find_recordings(root / "{speaker}" / "1.wav")[1]
+    ['ann', 'bob']
+    >>> folder.cleanup()
+    """
+    path = Path(source)
+    if (path / "utterances.csv").is_file():
+        return open_corpus(path, split or "train", sample_rate=sample_rate)
+    if path.is_file():
+        found = _listed_recordings(path, split)
+    elif split is not None:
+        raise ValueError(
+            f"{os.fspath(source)!r} has no table, and so no split {split!r}; leave it out"
+        )
+    elif path.is_dir():
+        found = [
+            (file, folder.name)
+            for folder in sorted(path.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".")
+            for file in _audio_below(folder)
+        ]
+    elif _SPEAKER in os.fspath(source):
+        found = _matching_recordings(os.fspath(source))
+    else:
+        raise FileNotFoundError(f"there is nothing at {os.fspath(source)!r}; {_ACCEPTED}")
+    speakers = [speaker for _, speaker in found]
+    if len(set(speakers)) < 2:
+        raise ValueError(
+            f"{os.fspath(source)!r} gives {len(found)} recordings of {len(set(speakers))} "
+            f"speakers, but mixtures need two or more; {_ACCEPTED}"
+        )
+    return AudioFiles([file for file, _ in found], sample_rate=sample_rate), speakers
+
+
+def _audio_below(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]:
+    if table.suffix.lower() != ".csv":
+        raise ValueError(f"{str(table)!r} is a file, but no table (.csv); {_ACCEPTED}")
+    columns, rows = read_table(table, ("speaker", "path"))
+    if split is not None and "split" not in columns:
+        raise ValueError(f"{str(table)!r} has no column split, and so no split {split!r}")
+    found = [
+        (table.parent / row["path"], row["speaker"])
+        for _, row in rows
+        if split is None or row["split"] == split
+    ]
+    check_files(
+        [path for path, _ in found],
+        f"audio files of {table.name}",
+        "write their paths relative to the folder of the table",
+    )
+    return found
+
+
+def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
+    name = r"(?P<speaker>[^/]+?)"
+    # The pattern as a regular expression that tells the speaker; glob finds the files.
+    expression, is_named = "", False
+    for part in re.split(r"(\{speaker\}|\*\*/|\*|\?)", Path(pattern).as_posix()):
+        if part == _SPEAKER:
+            expression += r"(?P=speaker)" if is_named else name
+            is_named = True
+        else:
+            expression += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
+    found = []
+    for file in sorted(map(Path, glob(pattern.replace(_SPEAKER, "*"), recursive=True))):
+        match = re.fullmatch(expression, file.as_posix())
+        if match and file.suffix.lower() in AUDIO_SUFFIXES:
+            found.append((file, match["speaker"]))
+    return found

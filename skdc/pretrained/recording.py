@@ -210,12 +210,6 @@ def separate(
     Separation
         With `sources`, `rate`, `quality_db`, `save`, `turns` and `listen`.
 
-    Warns
-    -----
-    AudioWarning
-        Where the model estimates that sources were hardly told apart or one person speaks alone,
-        or two channels have so little in common that each holds one person already.
-
     Raises
     ------
     FileNotFoundError
@@ -223,6 +217,12 @@ def separate(
     ValueError, TypeError
         If the recording is unusable, has one channel with ``channels=True``, `rate` is missing for
         an array or given for a file, or as `load_pretrained` does.
+
+    Warns
+    -----
+    AudioWarning
+        Where the model estimates that sources were hardly told apart or one person speaks alone,
+        or two channels have so little in common that each holds one person already.
 
     Examples
     --------

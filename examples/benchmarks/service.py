@@ -1,0 +1,56 @@
+"""What a service must reckon with: loading, latency, many requests at once, memory.
+
+Run with as many threads of a product as a request is to have, for instance
+``OMP_NUM_THREADS=1 python examples/benchmarks/service.py``
+"""
+
+import argparse
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+import skdc
+from skdc.datasets import load_sample_mixture
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+parser.add_argument("--seconds", type=float, nargs="+", default=[1, 3, 10, 60, 600])
+parser.add_argument("--requests", type=int, default=16)
+args = parser.parse_args()
+
+
+def memory():
+    """Largest memory of the process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+start = time.perf_counter()
+model = skdc.load_pretrained(args.model, device="cpu")
+print(f"{args.model}, {torch.get_num_threads()} threads for a product")
+print(f"loaded in {time.perf_counter() - start:.1f} s, with the packages; {memory():.0f} MB")
+speech, _ = load_sample_mixture()
+skdc.separate(speech, rate=8000, model=model)
+for seconds in args.seconds:
+    recording = np.resize(speech, int(8000 * seconds))
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        skdc.separate(recording, rate=8000, model=model)
+        times.append(time.perf_counter() - start)
+    print(f"{seconds:g} s of audio: {1000 * min(times):.0f} ms; {memory():.0f} MB", flush=True)
+recordings = [speech[i : i + 24000] for i in range(args.requests)]
+for n_threads in (1, 2, 4):
+    with ThreadPoolExecutor(n_threads) as pool:
+        start = time.perf_counter()
+        list(pool.map(lambda x: skdc.separate(x, rate=8000, model=model), recordings))
+        rate = args.requests / (time.perf_counter() - start)
+    print(
+        f"{n_threads} requests of 3 s at once: {rate:.1f} a second; {memory():.0f} MB", flush=True
+    )
+start = time.perf_counter()
+model.predict(recordings)
+rate = args.requests / (time.perf_counter() - start)
+print(f"all of them in one call: {rate:.1f} a second; {memory():.0f} MB")

@@ -1,0 +1,206 @@
+"""Training by people: recordings in the layouts that they have, and models to go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_separator
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from skdc import DeepClusteringSeparator
+from skdc.audio import write_audio
+from skdc.cli import main
+from skdc.datasets import find_recordings
+from skdc.datasets.corpora import _matching_recordings
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def voices(*names: str) -> None:
+    for seed, name in enumerate(names):
+        write_audio(name, 0.1 * np.random.default_rng(seed).standard_normal(8000), 8000)
+
+
+def found(source: str, split: str | None = None) -> list[tuple[str, str]]:
+    recordings, speakers = find_recordings(source, split)
+    paths = [path.as_posix() for path in recordings.paths]
+    return list(zip(paths, speakers, strict=True))
+
+
+# -- layouts --------------------------------------------------------------------------------------
+
+
+def test_a_folder_for_each_speaker() -> None:
+    touch("v/ann/1.wav", "v/ann/deep/2.FLAC", "v/bob/1.mp3", "v/notes.txt", "v/bob/notes.txt")
+    touch("v/.cache/1.wav", "v/ann/.hidden.wav", "v/loose.wav", "v/ann/call.m4a")
+    assert found("v") == [
+        ("v/ann/1.wav", "ann"),
+        ("v/ann/call.m4a", "ann"),
+        ("v/ann/deep/2.FLAC", "ann"),
+        ("v/bob/1.mp3", "bob"),
+    ]
+
+
+def test_a_table() -> None:
+    touch("a/1.wav", "a/2.wav")
+    Path("a/voices.csv").write_text("path,speaker,split\n1.wav,ann,train\n2.wav,bob,test\n")
+    assert found("a/voices.csv") == [("a/1.wav", "ann"), ("a/2.wav", "bob")]
+    with pytest.raises(ValueError, match=r"gives 1 recordings of 1 speakers"):
+        find_recordings("a/voices.csv", "test")
+    Path("a/voices.csv").write_text("path,speaker\n1.wav,ann\n3.wav,bob\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of the 2 audio files of voices.csv are missing"
+    ):
+        find_recordings("a/voices.csv")
+    with pytest.raises(ValueError, match="has no column split, and so no split 'test'"):
+        find_recordings("a/voices.csv", "test")
+    Path("a/voices.csv").write_text("file,speaker\n1.wav,ann\n")
+    with pytest.raises(ValueError, match="path"):
+        find_recordings("a/voices.csv")
+
+
+def test_a_corpus() -> None:
+    touch("c/1.wav", "c/2.wav", "c/3.wav", "c/4.wav")
+    Path("c/utterances.csv").write_text(
+        "split,speaker,path\ntrain,ann,1.wav\ntrain,bob,2.wav\nmore,eve,3.wav\nmore,kim,4.wav\n"
+    )
+    assert [speaker for _, speaker in found("c")] == ["ann", "bob"]
+    assert [speaker for _, speaker in found("c", "more")] == ["eve", "kim"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("p/{speaker}-*.wav", {"ann-1.wav": "ann", "bob-2.wav": "bob", "bob-x-3.wav": "bob"}),
+        ("p/x/{speaker}/**/*.flac", {"x/eve/a.flac": "eve", "x/kim/d/e/b.flac": "kim"}),
+        ("p/*/{speaker}/{speaker}_?.wav", {"x/eve/eve_1.wav": "eve", "x/kim/kim_2.wav": "kim"}),
+        ("./p/{speaker}-?.wav", {"ann-1.wav": "ann", "bob-2.wav": "bob", "bob-x-3.wav": "bob-x"}),
+    ],
+)
+def test_names_by_pattern(pattern: str, expected: dict[str, str]) -> None:
+    touch("p/ann-1.wav", "p/bob-2.wav", "p/bob-x-3.wav", "p/ann-1.txt", "p/x/eve/a.flac")
+    touch("p/x/kim/d/e/b.flac", "p/x/eve/eve_1.wav", "p/x/kim/eve_1.wav", "p/x/kim/kim_2.wav")
+    assert dict(found(pattern)) == {f"p/{path}": name for path, name in expected.items()}
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters="/\x00{}*?[]\\-"), min_size=1))
+def test_any_name_of_a_speaker(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    if name.startswith(".") or name != name.strip():
+        return
+    folder = tmp_path_factory.mktemp("names")
+    try:
+        (folder / f"{name}-1.wav").touch()
+    except OSError:
+        return
+    ((_, speaker),) = _matching_recordings(f"{folder}/{{speaker}}-*.wav")
+    assert speaker == name
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("gone", FileNotFoundError, "there is nothing at 'gone'; give one of: a folder with"),
+        ("empty", ValueError, r"'empty' gives 0 recordings of 0 speakers.*voices/ann/1\.wav"),
+        ("one", ValueError, r"'one' gives 1 recordings of 1 .*'voices/\{speaker\}-\*\.wav'"),
+        ("x/{speaker}.wav", ValueError, "gives 0 recordings of 0 speakers"),
+        ("talk.wav", ValueError, r"'talk\.wav' is a file, but no table \(\.csv\)"),
+    ],
+)
+def test_what_is_not_understood(source: str, error: type[Exception], message: str) -> None:
+    touch("one/ann/1.wav", "talk.wav")
+    Path("empty").mkdir()
+    with pytest.raises(error, match=message):
+        find_recordings(source)
+
+
+def test_a_split_of_what_has_none() -> None:
+    touch("v/ann/1.wav", "v/bob/1.wav")
+    with pytest.raises(ValueError, match="'v' has no table, and so no split 'test'; leave it out"):
+        find_recordings("v", "test")
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+TINY = ["--set", "hidden_size=8", "embedding_dim=4", "n_layers=1", "max_epochs=2", "trunk=blstm"]
+
+
+def weights(path: str) -> dict[str, Any]:
+    return DeepClusteringSeparator.load(path).network_.state_dict()
+
+
+def test_train_on_folders(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/ann/2.wav", "v/bob/1.wav")
+    assert main(["train", "--data", "v", "-o", "m.safetensors", *TINY]) == 0
+    assert capsys.readouterr().out.startswith("Training on 3 recordings of 2 speakers")
+    before = Path("m.safetensors").read_bytes()
+    assert main(["train", "--data", "v/{speaker}/1.wav", "-o", "m.safetensors", *TINY]) == 2
+    assert "'m.safetensors' exists already; use --force" in capsys.readouterr().err
+    assert Path("m.safetensors").read_bytes() == before
+    command = ["train", "--data", "v/{speaker}/1.wav", "-o", "m.safetensors", "--force", *TINY]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("Training on 2 recordings of 2 speakers")
+    assert Path("m.safetensors").read_bytes() != before
+
+
+def test_a_run_that_goes_on_needs_no_force(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    command = ["train", "--data", "v", "-o", "m.safetensors", "--checkpoint", "run", *TINY]
+    assert main(command) == 0
+    assert main([*command, "max_epochs=3"]) == 0
+    assert "Resuming from run" in capsys.readouterr().out
+
+
+def test_train_on_from_a_model(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    Path("lists").mkdir()
+    Path("lists/pairs.csv").write_text(
+        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
+    )
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator(learning_rate=0.5).fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    command += ["--valid", "lists/pairs.csv", "--set", "max_epochs=3"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "lists/pairs.csv: SI-SDR improvement " in said
+    assert " dB before, " in said
+    new = DeepClusteringSeparator.load("new.safetensors")
+    old = DeepClusteringSeparator.load("old.safetensors")
+    assert (new.learning_rate, new.max_epochs) == (1e-4, 3)
+    assert (new.hidden_size, new.win_length) == (old.hidden_size, old.win_length)
+    assert new.n_iter_ == old.n_iter_ + 3
+    # Trained by steps of 1e-4.
+    for name, value in weights("old.safetensors").items():
+        assert_allclose(weights("new.safetensors")[name], value, rtol=1e-3, atol=2e-3)
+    assert any(
+        (weights("new.safetensors")[name] != value).any()
+        for name, value in weights("old.safetensors").items()
+    )
+
+
+def test_settings_that_a_model_cannot_take(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    y = np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "--set", "hidden_size=5"]
+    assert main(command) == 2
+    assert "cannot train on from the present weights: hidden_size is 5" in capsys.readouterr().err
+    assert main(["train", "--from", "gone", "--data", "v"]) == 2
+    assert "'gone' is neither a model file nor a bundled model" in capsys.readouterr().err
