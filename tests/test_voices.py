@@ -123,6 +123,14 @@ def test_voices_are_found_again(n_voices: int) -> None:
     assert (renamed(voices, true, n_voices) == true).all()
 
 
+@pytest.mark.parametrize(("n_clusters", "n_voices"), [(5, 3), (3, 5), (2, 9), (6, 1)])
+def test_any_numbers_of_clusters_and_voices_go_together(n_clusters: int, n_voices: int) -> None:
+    voices, score = assign_voices(random_evidence(0, 20, n_clusters), n_voices)
+    assert voices.shape == (20, n_clusters)
+    assert 0 <= voices.min() <= voices.max() < n_voices
+    assert np.isfinite(score)
+
+
 def test_two_who_never_meet_are_told_apart() -> None:
     evidence, true = conversation(40, 2, noise=1.0, alone=1.0)
     voices, _ = assign_voices(evidence, 2)

@@ -20,12 +20,18 @@ IntArray = NDArray[np.int64]
 
 # What follows was fitted on held-out conversations: the likeness of two vectors counts so much for
 # each second of speech, and for so many seconds at most.
-_LIKENESS_A_SECOND = 3.0
+_LIKENESS_A_SECOND = 4.0
 _MOST_SECONDS = 5.0
 # Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
 # for that of their centroids.
 _ALIKE = (-3.5, 11.0, 5.0)
 _ALIKE_WITHOUT_HEAD = (2.8, 0.0, 9.2)
+# The cosine of two voices is so much more than the 5th percentile of all cosines, and the more
+# they have in common, the more the rest counts.
+_COMMON_PERCENTILE = 5
+_COMMON_MARGIN = 0.05
+_MOST_COMMON = 0.6
+_MOST_COMPARED = 500
 # For all of what two stretches share.
 _SHARED = 6.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
@@ -195,7 +201,8 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
         mass = seconds[..., None] + _TINY
         vectors = vectors - (mass * vectors).sum((0, 1)) / mass.sum((0, 1))
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
-    cosines = vectors @ vectors.swapaxes(1, 2)
+    common = _common(vectors, seconds) if has_head else 0.0
+    cosines = (vectors @ vectors.swapaxes(1, 2) - common) / (1 - common)
     constant, by_voice, by_centroid = _ALIKE if has_head else _ALIKE_WITHOUT_HEAD
     alike = constant + by_voice * cosines + by_centroid * nearness
     # Who is hardly there says nothing.
@@ -203,8 +210,23 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
     alike = alike * np.minimum(spoken[:, :, None], spoken[:, None, :])
     total = shared.sum((1, 2), keepdims=True)
     shared = _SHARED * shared / (total + second * faint)
-    weights = _LIKENESS_A_SECOND * np.minimum(seconds, _MOST_SECONDS)
+    weights = _LIKENESS_A_SECOND * np.minimum(seconds, _MOST_SECONDS) / (1 - common) ** 2
     return Evidence(vectors, weights, alike, shared)
+
+
+def _common(vectors: FloatArray, seconds: FloatArray) -> float:
+    """Estimate the cosine of different voices, which is large where all sound of one microphone.
+
+    A few of all pairs are of different voices, if there are any.
+    """
+    stretch, cluster = np.nonzero(seconds >= 1)
+    step = max(1, len(stretch) // _MOST_COMPARED)
+    stretch, chosen = stretch[::step], vectors[stretch, cluster][::step]
+    cosines = (chosen @ chosen.T)[stretch[:, None] != stretch]
+    if not len(cosines):
+        return 0.0
+    least = np.percentile(cosines, _COMMON_PERCENTILE) + _COMMON_MARGIN
+    return float(np.clip(least, 0, _MOST_COMMON))
 
 
 def _faint_level(clues: list[Clue], second: int) -> float:

@@ -24,8 +24,8 @@ IntArray = NDArray[np.int64]
 _N_STARTS = 8
 _MAX_ITER = 20
 _TOLERANCE = 1e-9
-# Up to so many voices, every map of clusters to voices is weighed: 3 to the 3rd are 27.
-_MOST_WEIGHED = 3
+# Up to so many maps of clusters to voices, each is weighed: there are 27 of three to three.
+_MOST_MAPS = 32
 
 
 class Evidence(NamedTuple):
@@ -62,7 +62,7 @@ def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[
     ----------
     evidence : Evidence
     n_voices : int
-        At least 1. Above 3, two clusters of a stretch are always different voices.
+        At least 1. Above 3, clusters of a stretch are different voices as far as there are enough.
     seed : int, default=0
         Seed of the starts.
 
@@ -86,7 +86,7 @@ def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[
     True
     """
     n_stretches, n_clusters, _ = evidence.vectors.shape
-    if n_voices > _MOST_WEIGHED:
+    if n_voices**n_clusters > _MOST_MAPS:
         return _follow(evidence, n_voices)
     maps = np.array(list(product(range(n_voices), repeat=n_clusters)))  # (n_maps, n_clusters)
     links = _link_odds(maps, evidence.shared)
@@ -231,8 +231,10 @@ def _follow(evidence: Evidence, n_voices: int) -> tuple[IntArray, float]:
         if voices:
             # (before, now) -> (now, voice): a voice is where its cluster was.
             gains = gains + shared.T @ (voices[-1][:, None] == np.arange(n_voices))
-        clusters, order = linear_sum_assignment(gains, maximize=True)
-        score += float(gains[clusters, order].sum())
-        voices.append(order)
-        sums[order] += weights[:, None] * vectors
+        own = gains.argmax(1)
+        clusters, different = linear_sum_assignment(gains, maximize=True)
+        own[clusters] = different
+        score += float(gains[np.arange(len(own)), own].sum())
+        voices.append(own)
+        np.add.at(sums, own, weights[:, None] * vectors)
     return np.stack(voices), score
