@@ -95,7 +95,17 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = python("-c", code)
     assert done.stdout.splitlines()[-1] == "set()"
-    for command in ("demo", "separate", "make", "train", "evaluate", "report", "card", "info"):
+    for command in (
+        "demo",
+        "separate",
+        "stream",
+        "make",
+        "train",
+        "evaluate",
+        "report",
+        "card",
+        "info",
+    ):
         assert f"    {command} " in done.stdout
 
 
@@ -106,7 +116,8 @@ def test_runs_as_a_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "separate", "make", "train", "evaluate", "report", "card", "info"]
+    "command",
+    ["demo", "separate", "stream", "make", "train", "evaluate", "report", "card", "info"],
 )
 def test_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

@@ -92,16 +92,12 @@ if args.plot:
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.axhline(means["whole"][0], color="0.6", label="whole recording")
-    for name, stream in streams.items():
-        warm_up = float(name.split(",")[2])
-        axes.plot(stream.latency_ms, means[name][0], "o", color=plt.cm.viridis(warm_up / 2))
-        axes.annotate(
-            f"{warm_up:g} s warm-up",
-            (stream.latency_ms, means[name][0]),
-            textcoords="offset points",
-            xytext=(5, -10),
-            fontsize=8,
-        )
-    axes.set(xlabel="latency (ms)", ylabel="SDR improvement (dB)", ylim=(0, None))
+    for warm_up in sorted({float(name.split(",")[2]) for name in streams}):
+        chosen = [name for name in streams if float(name.split(",")[2]) == warm_up]
+        chosen.sort(key=lambda name: streams[name].latency_ms)
+        points = [(streams[name].latency_ms, means[name][0]) for name in chosen]
+        axes.plot(*zip(*points, strict=True), "o-", label=f"{warm_up:g} s warm-up")
+    axes.set(xlabel="latency (ms)", ylabel="SDR improvement (dB)")
+    axes.set_ylim(0, 1.1 * max(sdr for sdr, _ in means.values()))
     axes.legend(loc="lower right")
     figure.savefig(args.plot, dpi=120)

@@ -92,8 +92,7 @@ def mvdr_weights(source: Tensor, noise: Tensor, reference: int = 0) -> Tensor:
     References
     ----------
     .. [1] Souden, Benesty, Affes, "On optimal frequency-domain multichannel linear filtering for
-       noise reduction", IEEE Trans. Audio, Speech, Lang. Process. 18(2), 2010, equation 33 with
-       beta = 0.
+       noise reduction", IEEE Trans. Audio, Speech, Lang. Process. 18(2), 2010.
 
     Examples
     --------

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
 from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
+from skdc.training import distributed
 from skdc.training.banks import Batch, BatchSource, step_seed
 from skdc.training.checkpoint import RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
@@ -146,6 +147,7 @@ class Trainer:
         self.with_spectrograms = "spectrograms" in config.objective.needs
         self._check_needs()
         self.device = next(network.parameters()).device
+        distributed.check_agreement(config.batch_size, config.seed, self.device)
         # Validation and the result use an exponential moving average of the weights: it varies
         # less from epoch to epoch, and is better by about as much as a lower learning rate gives.
         self.averaged = copy.deepcopy(network)
@@ -220,9 +222,11 @@ class Trainer:
             step=self.step,
             with_spectrograms=self.with_spectrograms,
         )
+        n_mixtures = len(batch.features)
+        batch = distributed.own_share(batch)
         # Dropout draws from the global generator: seeding it with the step, inside the fork that
         # surrounds the loop, is what makes a resumed run the same run.
-        _reseed(self.device, step_seed(config.seed, self.step))
+        _reseed(self.device, step_seed(config.seed, self.step) + distributed.rank())
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
         ):
@@ -230,10 +234,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        loss = loss.detach()
+        distributed.average([*gradients, loss])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         # One wait for the device instead of two, and before the optimiser's step, so that an error
         # leaves the weights and their average as they were.
-        loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
+        loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not math.isfinite(loss_value + norm_value):
             raise FloatingPointError(
                 f"the loss became {loss_value} and its gradient {norm_value} in epoch "
@@ -251,8 +257,8 @@ class Trainer:
                 torch._foreach_lerp_(
                     list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay
                 )
-            self.epoch_loss += loss.detach()
-            self.samples += len(batch.features) * frames * self.data.framing.hop_length
+            self.epoch_loss += loss
+            self.samples += n_mixtures * frames * self.data.framing.hop_length
             self.step += 1
             self.epoch_step += 1
         return loss_value
@@ -404,10 +410,17 @@ def train(
     ------
     ValueError
         If the checkpoint is that of another run, or damaged; if the objective needs a mask head or
-        waveforms that are not there.
+        waveforms that are not there; or if several processes cannot share the batches equally, or
+        differ in their seeds.
     FloatingPointError
         If the loss or its gradient stops being finite; the network then has its last sound
         weights, and so has the checkpoint.
+
+    Notes
+    -----
+    Several processes that `torch.distributed.init_process_group` has joined, as under
+    ``torchrun``, and that all call this with the same arguments, share each batch and make the
+    same run as a single one. The first of them writes the checkpoint.
 
     Examples
     --------
@@ -448,7 +461,7 @@ def train(
             finally:
                 # An interrupted run leaves the user its averaged weights and its checkpoint.
                 try:
-                    if path is not None and run.is_whole:
+                    if path is not None and run.is_whole and distributed.is_first():
                         run.save(path)
                 finally:
                     network.load_state_dict(run.best or run.averaged.state_dict())
@@ -505,9 +518,11 @@ def _loop(
             run.seconds += now - clock
             clock = now
             if path is not None and now - saved > checkpoint_seconds:
-                run.save(path)
+                if distributed.is_first():
+                    run.save(path)
                 saved = now
-            if config.time_limit is not None and now - started > config.time_limit:
+            limit = config.time_limit
+            if limit is not None and distributed.any_of_all(now - started > limit, run.device):
                 return
         run.end_epoch(validate, sample_rate)
         bar.set_postfix(
@@ -516,5 +531,6 @@ def _loop(
         bar.update()
         clock = time.monotonic()
         if path is not None:
-            run.save(path)
+            if distributed.is_first():
+                run.save(path)
             saved = clock

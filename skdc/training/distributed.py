@@ -1,0 +1,132 @@
+"""A run shared by several processes: each takes its part of every batch.
+
+All of them make the same batch, from the same seed, and each takes its mixtures of it; gradients
+and losses are averaged over the processes before the step. So all have the same weights at any
+moment, and the run is the one that a single process makes of the whole batches, up to rounding.
+
+The processes belong together by `torch.distributed.init_process_group`, which the caller has
+called before training, as under ``torchrun``. Without it, all of this does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from skdc.training.banks import Batch
+
+__all__ = ["any_of_all", "average", "check_agreement", "is_first", "own_share", "rank"]
+
+
+def _n_processes() -> int:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+def rank() -> int:
+    """Give the number of this process, from 0; 0 where there is only one."""
+    return distributed.get_rank() if _n_processes() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files."""
+    return rank() == 0
+
+
+def check_agreement(batch_size: int, seed: int, device: torch.device) -> None:
+    """Raise a ValueError if the processes cannot make a run together.
+
+    Parameters
+    ----------
+    batch_size, seed : int
+        Of the run, as this process has them.
+    device : torch.device
+        That of the training, which the messages go between.
+    """
+    n_processes = _n_processes()
+    if n_processes == 1:
+        return
+    if batch_size % n_processes:
+        raise ValueError(
+            f"batch_size={batch_size} cannot be shared equally by {n_processes} processes; give a "
+            "multiple of their number"
+        )
+    seeds = torch.tensor([seed, -seed], device=device)
+    distributed.all_reduce(seeds, op=distributed.ReduceOp.MAX)
+    largest, least = int(seeds[0]), -int(seeds[1])
+    if least != largest:
+        raise ValueError(
+            f"the processes have seeds from {least} to {largest}, and so would train on other "
+            "batches; give random_state an int, the same in all of them"
+        )
+
+
+def own_share(batch: Batch) -> Batch:
+    """Give the mixtures of a batch that this process takes.
+
+    Parameters
+    ----------
+    batch : Batch
+
+    Returns
+    -------
+    Batch
+        Every n-th mixture, of n processes.
+    """
+    n_processes = _n_processes()
+    if n_processes == 1:
+        return batch
+    taken = slice(rank(), None, n_processes)
+    return Batch(
+        batch.features[taken],
+        batch.labels[taken],
+        batch.weights[taken],
+        batch.n_sources,
+        None if batch.mixture is None else batch.mixture[taken],
+        None if batch.sources is None else batch.sources[taken],
+    )
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their means over the processes.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Of the same shapes and dtype in all processes; changed in place.
+    """
+    n_processes = _n_processes()
+    if n_processes == 1:
+        return
+    # One message for all of them
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(flat)
+    flat /= n_processes
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def any_of_all(flag: bool, device: torch.device) -> bool:
+    """Whether a flag is set in any of the processes.
+
+    Parameters
+    ----------
+    flag : bool
+    device : torch.device
+        That of the training, which the messages go between.
+
+    Returns
+    -------
+    bool
+        The same in all processes.
+    """
+    if _n_processes() == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+    return bool(flags > 0)
