@@ -198,8 +198,8 @@ class QualityModel:
         -------
         tuple of two float, or None
             SI-SDR improvement, mean over the sources, and its standard error, dB. None of silence,
-            and of one source. For a number of sources that the model was not fitted to, the line of
-            the nearest one is taken.
+            and of one source. For a number of sources that the model was not fitted to, the line
+            of the nearest one is taken.
         """
         if item.is_empty:
             return None
