@@ -11,9 +11,15 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import skdc
+from skdc.datasets import load_sample_mixture
 
 DOCS = Path(__file__).parent
 CARDS = DOCS.parent / "skdc" / "pretrained"
+PLAYER = "player.html"
+FRAME = f"""```{{raw}} html
+<iframe src="{PLAYER}" title="Two people, separated" allow="autoplay"
+  style="width:100%;height:620px;border:0"></iframe>
+```"""
 
 project = "skdc"
 author = copyright = "The skdc developers"
@@ -81,6 +87,14 @@ def write_model_cards(app: Sphinx) -> None:
         (DOCS / "generated" / card.name).write_text(include, "utf-8")
 
 
+def write_player(app: Sphinx, error: Exception | None) -> None:
+    """Make the page to listen with that the index shows: the mixture of `skdc demo`."""
+    if error is None and app.builder.format == "html":
+        mixture, references = load_sample_mixture()
+        page = skdc.load_pretrained().listen(mixture, references=references)
+        page.save(Path(app.outdir) / PLAYER)
+
+
 def adapt_links(app: Sphinx, page: str, source: list[str]) -> None:
     """Let links stay within the site, and make the contents of the site from those of the index.
 
@@ -89,6 +103,8 @@ def adapt_links(app: Sphinx, page: str, source: list[str]) -> None:
     for here, there in on_site.items():
         source[0] = source[0].replace(f"]({here}", f"]({there}")
     if page == "index":
+        # In place of the picture, which a reader of the repository sees.
+        source[0] = re.sub(r"(?m)^!\[.*\]\(demo\.png\)$", FRAME, source[0])
         for title, section in re.findall(r"^## (.+)\n((?:(?!## ).*\n)+)", source[0], re.MULTILINE):
             pages = re.findall(r"\]\(([\w/.-]+)\.(?:md|rst)\)", section)
             toctree = "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", "", *pages])
@@ -109,4 +125,5 @@ def setup(app: Sphinx) -> None:
     """Connect the functions above to the build."""
     app.connect("builder-inited", write_model_cards)
     app.connect("source-read", adapt_links)
+    app.connect("build-finished", write_player)
     app.connect("autodoc-skip-member", skip_foreign)

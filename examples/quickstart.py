@@ -29,3 +29,8 @@ for number, gain in enumerate(scores["si_sdr_improvement"], start=1):
 
 SeparationDisplay.from_estimator(separator, mixture, references)
 plt.show()
+
+# %%
+# Listen: the tracks play in step, and one is switched to another while they play.
+
+separator.listen(mixture, references=references)

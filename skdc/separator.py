@@ -314,7 +314,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
-        bank = self._bank(pairs)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs))
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start)
 
@@ -455,7 +455,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         self
         """
         check_parameters(self)
-        bank = self._bank(check_pairs(X, y, self._audio, is_remixed=bool(self.remix)))
+        pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs))
         seed = self._draw_seed(None)
         return self._fit(bank, None, seed, resume=True, max_epochs=1, checkpoint=None)
 
@@ -744,16 +745,14 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             return None
         return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
 
-    def _bank(self, pairs: CheckedPairs) -> BatchSource:
-        return make_bank(
-            pairs.mixtures.waveforms,
-            pairs.references,
-            remix=self.remix,
-            sample_rate=self.sample_rate,
-            framing=self._framing,
-            device=resolve_device(self.device),
-            on_disk=pairs.on_disk,
-        )
+    def _bank_options(self, pairs: CheckedPairs) -> dict[str, Any]:
+        return {
+            "remix": self.remix,
+            "sample_rate": self.sample_rate,
+            "framing": self._framing,
+            "device": resolve_device(self.device),
+            "on_disk": pairs.on_disk,
+        }
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
