@@ -14,7 +14,10 @@ True
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib import import_module, metadata
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +73,39 @@ _MODULE_OF = {
     "make_mixtures": "skdc.datasets",
     "separate": "skdc.pretrained",
 }
+
+# Modules of version 0.1, and where what they held is now. Their names work until version 0.3.
+_MOVED = {
+    "skdc.checkpoint": ("skdc.model_file",),
+    "skdc.clustering": ("skdc.separation",),
+    "skdc.datasets.makers": ("skdc.protocols",),
+    "skdc.datasets.protocols": ("skdc.protocols",),
+    "skdc.dsp": ("skdc.signal",),
+    "skdc.mixing": ("skdc.training", "skdc.signal"),
+    "skdc.validation": ("skdc.exceptions", "skdc.inputs"),
+}
+
+
+class _MovedModule(ModuleType):
+    """Stands for a module that is gone, and finds its names where they are now."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        for place in _MOVED[self.__name__]:
+            module = import_module(place)
+            if hasattr(module, name):
+                warnings.warn(
+                    f"{self.__name__}.{name} has moved to {place}.{name}; the old name goes with "
+                    f"version 0.3",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+sys.modules.update({name: _MovedModule(name) for name in _MOVED})
 
 # Hidden from type checkers, which otherwise take every misspelt name for one that this gives.
 if not TYPE_CHECKING:

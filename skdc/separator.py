@@ -154,7 +154,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Each bin shared between the sources by how near their clusters are (``"soft"``, which
         sounds smoother), given to one of them (``"binary"``, as in the paper), or shared as a
         mask head says (``"head"``), which objectives with ``mask_inference`` train for
-        `n_sources` sources. All sum to 1.
+        `n_sources` sources. The head needs no clustering and is more exact; where `predict` is
+        asked for another number of sources, the masks are soft ones. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
@@ -555,8 +556,7 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Returns
         -------
         sources : float32 array of shape (n_sources, n_samples)
-            As `predict` gives them with ``output="sources"``, with an axis of channels if there
-            is one.
+            As `predict` gives them with ``output="sources"``; with an axis of channels, if any.
         separability : Separability
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """

@@ -45,6 +45,27 @@ def test_unknown_name_is_an_attribute_error() -> None:
         getattr(skdc, "dps")  # noqa: B009
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("skdc.checkpoint", "skdc.model_file", "read_tensors"),
+        ("skdc.clustering", "skdc.separation", "kmeans"),
+        ("skdc.datasets.protocols", "skdc.protocols", "open_protocol"),
+        ("skdc.dsp", "skdc.signal", "log_magnitude"),
+        ("skdc.mixing", "skdc.signal", "Framing"),
+        ("skdc.mixing", "skdc.training", "SourceBank"),
+        ("skdc.validation", "skdc.exceptions", "AudioWarning"),
+    ],
+)
+def test_names_of_version_0_1_are_found_where_they_are_now(old: str, new: str, name: str) -> None:
+    module = importlib.import_module(old)
+    with pytest.warns(DeprecationWarning, match=f"{old}.{name} has moved to {new}.{name}"):
+        found = getattr(module, name)
+    assert found is getattr(importlib.import_module(new), name)
+    with pytest.raises(AttributeError, match=f"module '{old}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
 def test_version_is_that_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(vars(skdc), "__version__", raising=False)
     monkeypatch.setattr(metadata, "version", lambda name: f"version of {name}")

@@ -18,13 +18,22 @@ from skdc.objectives import (
 )
 
 SUM = "0.5 * deep_lda + attractor_masks + 2 * mask_inference"
-NAMES = [*OBJECTIVES, SUM]
+DISTORTIONS = ["attractor_masks(error='distortion')", "mask_inference(error='distortion')"]
+NAMES = [*OBJECTIVES, *DISTORTIONS, SUM]
 ALL = pytest.mark.parametrize("objective", [resolve_objective(n) for n in NAMES], ids=NAMES)
 EMBEDDING_NAMES = [n for n in OBJECTIVES if "masks" not in resolve_objective(n).needs]
 OF_EMBEDDINGS = pytest.mark.parametrize(
     "objective", [resolve_objective(n) for n in EMBEDDING_NAMES], ids=EMBEDDING_NAMES
 )
-OF_SPECTROGRAMS = pytest.mark.parametrize("objective", [AttractorMasks(), MaskInference()])
+OF_SPECTROGRAMS = pytest.mark.parametrize(
+    "objective",
+    [
+        AttractorMasks(),
+        AttractorMasks(error="distortion"),
+        MaskInference(),
+        MaskInference("distortion"),
+    ],
+)
 
 
 def random_problem(n_points=40, dim=5, n_sources=3, leading=(), seed=0, dtype=torch.float64):

@@ -80,9 +80,10 @@ def naive_deep_lda(outputs, targets):
     return (within / weights.sum() + 1e-5) / (around_mean / weights.sum() + 1e-5)
 
 
-def naive_attractor_masks(outputs, targets, sharpness=3.0):
+def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute"):
     V, (labels, weights, mixture, sources) = unit(outputs.embeddings), targets
     loss, total = 0.0, (weights * mixture).sum()
+    powers = np.zeros(labels.shape[1])
     attractors = {}
     for c in range(labels.shape[1]):
         share = weights * mixture * labels[:, c]
@@ -93,12 +94,18 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0):
         for c in range(labels.shape[1]):
             mask = near[c] / sum(near.values()) if c in near else 0.0
             loss += weights[i] * abs(mask * mixture[i] - sources[i, c])
-    return loss / total if total > 0 else 0.0
+            powers[c] += weights[i] * (mask * mixture[i] - sources[i, c]) ** 2
+    if total == 0:
+        return 0.0
+    if error == "absolute":
+        return loss / total
+    decades = np.log10(1 + 1e4 * powers / (weights * mixture**2).sum())
+    return decades.sum() / 4 / max(1, len(attractors))
 
 
-def naive_mask_inference(outputs, targets):
+def naive_mask_inference(outputs, targets, error="absolute"):
     _, weights, mixture, sources = targets
-    total = (weights * mixture).sum()
+    total = (weights * mixture ** (1 if error == "absolute" else 2)).sum()
     if total == 0:
         return 0.0
     masks = np.exp(outputs.masks) / np.exp(outputs.masks).sum(1, keepdims=True)
@@ -108,8 +115,12 @@ def naive_mask_inference(outputs, targets):
         loss = 0.0
         for c, mask in enumerate(order):
             wanted = sources[:, c] if c < n_sources else np.zeros(len(mixture))
-            loss += (weights * abs(masks[:, mask] * mixture - wanted)).sum()
-        losses.append(loss / total)
+            if error == "absolute":
+                loss += (weights * abs(masks[:, mask] * mixture - wanted)).sum() / total
+            else:
+                power = (weights * (masks[:, mask] * mixture - wanted) ** 2).sum()
+                loss += math.log10(1 + 1e4 * power / total) / 4 / n_masks
+        losses.append(loss)
     return min(losses)
 
 
@@ -120,7 +131,9 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "deep_lda": naive_deep_lda,
     "attractor_masks": naive_attractor_masks,
     "attractor_masks(sharpness=10)": partial(naive_attractor_masks, sharpness=10),
+    "attractor_masks(error='distortion')": partial(naive_attractor_masks, error="distortion"),
     "mask_inference": naive_mask_inference,
+    "mask_inference(error='distortion')": partial(naive_mask_inference, error="distortion"),
     SUM: lambda *both: (
         0.5 * naive_deep_lda(*both)
         + naive_attractor_masks(*both)

@@ -1,5 +1,7 @@
 """Mixtures and windows share passes of the LSTM, and get from them what they would get alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -112,8 +114,10 @@ def test_masks_of_a_head_are_its_softmax():
     features = log_magnitude(separator.framing.stft(mixture))[None]
     with torch.no_grad():
         logits = separator.network.mask_head(separator.network.states(features))[0]
-    torch.testing.assert_close(masks, logits.softmax(-1).movedim(-1, 0))
-    (sources,) = separator.separate([mixture], [None])
+    expected = logits.softmax(-1).movedim(-1, 0)
+    louder = (expected * separator.framing.stft(mixture).abs()).sum((1, 2)).argmax()
+    torch.testing.assert_close(masks, expected if louder == 0 else expected.flip(0))
+    (sources,) = separator.separate([mixture], [2])
     torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)
 
 
@@ -125,9 +129,28 @@ def test_masks_of_a_head_are_linked_between_windows(monkeypatch):
     torch.testing.assert_close(sources.sum(0), mixture, rtol=1e-4, atol=1e-5)
 
 
-def test_a_head_gives_as_many_masks_as_it_has():
-    with pytest.raises(ValueError, match="gives 2 masks, but n_sources=3; set n_sources=2"):
-        list(headed_separator().separate([torch.randn(4000)], [3]))
+def test_other_numbers_than_a_head_has_masks_are_clustered():
+    separator, mixture = headed_separator(), torch.randn(4000)
+    soft = replace(separator, mask="soft")
+    for n_sources in (1, 3):
+        (masks,), (expected,) = (x.masks([mixture], [n_sources]) for x in (separator, soft))
+        assert torch.equal(masks, expected)
+    # An unknown number is that of the clusters; where that is the head's, so are the masks.
+    (masks,), (clustered,) = (x.masks([mixture], [None]) for x in (separator, soft))
+    assert len(masks) == len(clustered)
+
+
+def test_masks_of_a_head_come_loudest_first():
+    separator, mixture = headed_separator(), torch.randn(4000)
+    with torch.no_grad():
+        separator.network.mask_head.bias.view(-1, 2)[:, 1] += 2  # (bins, masks)
+    (masks,) = separator.masks([mixture], [2])
+    (sources,) = separator.separate([mixture], [2])
+    assert masks[0].mean() > 0.7
+    assert sources[0].norm() > sources[1].norm()
+
+
+def test_head_masks_need_a_head():
     torch.manual_seed(0)
     plain = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4)).eval()
     with pytest.raises(ValueError, match="needs a network with a mask head"):

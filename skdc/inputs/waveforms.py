@@ -113,7 +113,7 @@ def as_channels(item: Any, name: str) -> NDArray[Any]:
     Returns
     -------
     array
-        Of that shape, in the type that it came in.
+        It has that shape, and the type that it came in.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from skdc.objectives.interface import Outputs, Targets
+from skdc.objectives.mask_errors import DISTORTION_FLOOR, check_error
 from skdc.objectives.unit_vectors import EmbeddingObjective
 from skdc.signal import long_product
 
@@ -28,6 +30,14 @@ class AttractorMasks(EmbeddingObjective):
         m_{ic} = \operatorname{softmax}_c \left( -s |v_i - a_c|^2 \right), \quad
         \mathcal{L} = \frac{\sum_{ic} w_i \left| m_{ic} |x_i| - t_{ic} \right|}{\sum_i w_i |x_i|}
 
+    or, with ``error="distortion"``, measured in decibels, 40 of them to the unit, as separation is
+    judged, where :math:`C` is the number of sources that have points:
+
+    .. math::
+
+        \mathcal{L} = \frac{1}{C} \sum_c \frac14 \log_{10} \left( 1 + 10^4
+        \frac{\sum_i w_i \left( m_{ic} |x_i| - t_{ic} \right)^2}{\sum_i w_i |x_i|^2} \right)
+
     This is the deep attractor network [1]_ with squared distances in place of inner products and
     the targets of [2]_. It trains on what separation does with the centroids that k-means finds,
     for any number of sources, and on the points where they mix, which objectives with one-hot
@@ -42,6 +52,9 @@ class AttractorMasks(EmbeddingObjective):
     sharpness : float, default=3.0
         :math:`s`, at least 0: from equal shares at 0 towards binary masks. The default is what
         separation with soft masks uses.
+    error : {"absolute", "distortion"}, default="absolute"
+        What makes a mask wrong: every bin by its magnitude, or the ratio in decibels that
+        separation is judged by, in which loud bins weigh more.
 
     References
     ----------
@@ -65,18 +78,20 @@ class AttractorMasks(EmbeddingObjective):
 
     needs = frozenset({"embeddings", "spectrograms"})
 
-    def __init__(self, sharpness: float = 3.0) -> None:
+    def __init__(self, sharpness: float = 3.0, error: str = "absolute") -> None:
         self.sharpness = sharpness
+        self.error = error
 
     def of_unit_vectors(self, vectors: Tensor, targets: Targets) -> Tensor:
         """Give one loss a mixture, see `EmbeddingObjective.of_unit_vectors`."""
         losses: Tensor = _MaskError.apply(  # type: ignore[no-untyped-call]
-            vectors, *targets, float(self.sharpness)
+            vectors, *targets, float(self.sharpness), self.error == "distortion"
         )
         return losses
 
     def check(self, outputs: Outputs, targets: Targets) -> None:
-        """Refuse what can not be computed, as `Objective.check` does, and a negative sharpness."""
+        """Refuse what can not be computed, as `Objective.check` does, and unfit parameters."""
+        check_error(self.error)
         if not self.sharpness >= 0:
             raise ValueError(f"sharpness is {self.sharpness}, expected a number of at least 0")
         super().check(outputs, targets)
@@ -100,10 +115,10 @@ class _MaskError(torch.autograd.Function):
         mixture: Tensor,
         sources: Tensor,
         sharpness: float,
+        is_distortion: bool,
     ) -> Tensor:
         tiny = torch.finfo(vectors.dtype).tiny
         magnitudes = (weights * mixture).unsqueeze(-2)  # (mixtures, 1, points)
-        total = magnitudes.sum((-2, -1)).clamp_min(16 * tiny)[:, None, None]
         shares = labels.mT * magnitudes  # (mixtures, sources, points)
         sizes = shares.sum(-1, keepdim=True)
         shares /= sizes.clamp_min(tiny)
@@ -116,9 +131,20 @@ class _MaskError(torch.autograd.Function):
         logits.masked_fill_(absent, torch.finfo(logits.dtype).min)
         masks = logits.softmax(-2).masked_fill_(absent, 0.0)
         error = (masks * mixture.unsqueeze(-2)).sub_(sources.mT)
-        loss = (error.abs() * weights.unsqueeze(-2)).sum((-2, -1)) / total[:, 0, 0]
-        # The gradient through the absolute value and the softmax: q = m (g - sum_c m g).
-        slope = error.sign_().mul_(magnitudes / total).mul_(masks)
+        if is_distortion:
+            n_present = (~absent).sum(-2, keepdim=True).clamp_min(1)  # (mixtures, 1, 1)
+            power = (error.square() * weights.unsqueeze(-2)).sum(-1, keepdim=True)
+            total = (magnitudes * mixture.unsqueeze(-2)).sum(-1, keepdim=True)  # (mixtures, 1, 1)
+            floor = (DISTORTION_FLOOR * total).clamp_min(16 * tiny)
+            scale = -1 / (math.log(DISTORTION_FLOOR) * n_present)
+            loss = (scale * (power / floor).log1p()).sum((-2, -1))
+            slope = error.mul_(magnitudes).mul_(2 * scale / (floor + power))
+        else:
+            total = magnitudes.sum(-1, keepdim=True).clamp_min(16 * tiny)  # (mixtures, 1, 1)
+            loss = (error.abs() * weights.unsqueeze(-2)).sum((-2, -1)) / total[:, 0, 0]
+            slope = error.sign_().mul_(magnitudes / total)
+        # The gradient through the softmax, where g is that of the masks: q = m (g - sum_c m g).
+        slope = slope.mul_(masks)
         slope -= masks * slope.sum(-2, keepdim=True)
         pull = long_product(slope, vectors) - attractors * slope.sum(-1, keepdim=True)
         # (mixtures, 2 sources, points) and (mixtures, 2 sources, embedding)
@@ -131,4 +157,4 @@ class _MaskError(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_point, matrices = ctx.saved_tensors
-        return by_point.mT @ (matrices * gradient[:, None, None]), *[None] * 5
+        return by_point.mT @ (matrices * gradient[:, None, None]), *[None] * 6

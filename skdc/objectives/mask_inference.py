@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import permutations
 from typing import cast
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.objectives.interface import Objective, Outputs, Targets
+from skdc.objectives.mask_errors import DISTORTION_FLOOR, check_error
 
 __all__ = ["MaskInference"]
 
@@ -19,19 +21,39 @@ _MOST_MASKS = 8  # 40,320 permutations
 class MaskInference(Objective):
     r"""Error of the masks of a head, under the best assignment of masks to sources.
 
+    With ``error="absolute"``
+
     .. math::
 
         \mathcal{L} = \min_\pi \frac{\sum_{ic} w_i \left| m_{i \pi(c)} |x_i| - t_{ic} \right|}
         {\sum_i w_i |x_i|}
 
     with the truncated phase-sensitive targets :math:`t_{ic}` of [1]_: the mask-inference part of
-    chimera++ [2]_. The head must have a mask for each source, needs no clustering, and may trade
-    sources within a recording. It is good beside an objective of embeddings that share the trunk,
-    as ``"0.75 * mask_inference + 0.25 * whitened_kmeans"``.
+    chimera++ [2]_. With ``error="distortion"``
+
+    .. math::
+
+        \mathcal{L} = \min_\pi \frac{1}{C} \sum_c \frac14 \log_{10} \left( 1 + 10^4
+        \frac{\sum_i w_i \left( m_{i \pi(c)} |x_i| - t_{ic} \right)^2}{\sum_i w_i |x_i|^2}
+        \right)
+
+    which is in decibels, 40 of them to the unit, as the scores are that separation is judged by:
+    each mixture and each source counts by how much better it could still become, whatever its
+    level, until its distortion is 40 dB below the mixture.
+
+    The head must have a mask for each source, needs no clustering, and may trade sources within a
+    recording. It is good beside an objective of embeddings that share the trunk, as
+    ``"0.75 * mask_inference + 0.25 * whitened_kmeans"``.
 
     Masks for which a mixture has no source are to be 0 everywhere.
 
     Masks are a softmax of the head's outputs, so that they sum to 1 as those of clustering do.
+
+    Parameters
+    ----------
+    error : {"absolute", "distortion"}, default="absolute"
+        What makes a mask wrong: every bin by its magnitude, or the ratio in decibels that
+        separation is judged by, in which loud bins weigh more.
 
     References
     ----------
@@ -51,13 +73,19 @@ class MaskInference(Objective):
     tensor(True)
     >>> MaskInference()(Outputs(masks=torch.zeros(4, 2)), targets)
     tensor(1.)
+    >>> MaskInference("distortion")(Outputs(masks=torch.zeros(4, 2)), targets)  # 1/4 is -6 dB
+    tensor(0.8495)
     """
 
     needs = frozenset({"masks", "spectrograms"})
 
+    def __init__(self, error: str = "absolute") -> None:
+        self.error = error
+
     def check(self, outputs: Outputs, targets: Targets) -> None:
         """Refuse what can not be computed, as `Objective.check` does, and numbers of masks."""
         super().check(outputs, targets)
+        check_error(self.error)
         n_masks, n_sources = cast(Tensor, outputs.masks).shape[-1], targets.labels.shape[-1]
         if not n_sources <= n_masks <= _MOST_MASKS:
             raise ValueError(
@@ -84,7 +112,7 @@ class MaskInference(Objective):
         ------
         ValueError
             If something is missing or of another shape; if there are fewer masks than sources, or
-            more than 8.
+            more than 8; if `error` is unknown.
         """
         self.check(outputs, targets)
         logits = cast(Tensor, outputs.masks)
@@ -101,18 +129,25 @@ class MaskInference(Objective):
             n_masks = masks.shape[-2]
             sources = functional.pad(sources, (0, 0, 0, n_masks - sources.shape[-2]))
             estimates = masks * mixture
+            power = 1 if self.error == "absolute" else 2
             # The error of each mask with each source: (..., masks, sources).
             errors = torch.stack(
                 [
-                    ((estimates - source.unsqueeze(-2)).abs() * weights).sum(-1)
+                    ((estimates - source.unsqueeze(-2)).abs().pow(power) * weights).sum(-1)
                     for source in sources.unbind(-2)
                 ],
                 -1,
             )
+            total = (weights * mixture.pow(power)).sum(-1, keepdim=True)
+            # In silence the total is zero; the bound keeps its inverse finite.
+            least = 16 * torch.finfo(dtype).tiny
+            if self.error == "absolute":
+                errors = errors / total.clamp_min(least)
+            else:
+                # log(1 + ratio) is exact near 0, where the log of the sum would cancel.
+                ratios = errors / (DISTORTION_FLOOR * total).clamp_min(least)
+                errors = ratios.log1p() / (-math.log(DISTORTION_FLOOR) * n_masks)
             # `order[p, c]` is the mask of source c in permutation p.
             order = torch.tensor(list(permutations(range(n_masks))), device=logits.device)
             each = errors[..., order, torch.arange(n_masks, device=logits.device)]
-            total = (weights * mixture).sum((-2, -1))
-            # In silence the total is zero; the bound keeps its inverse finite.
-            total = total.clamp_min(16 * torch.finfo(dtype).tiny)
-            return each.sum(-1).min(-1).values / total
+            return each.sum(-1).min(-1).values

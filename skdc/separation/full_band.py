@@ -183,8 +183,9 @@ def full_band_pieces(
         # The last frame of a recording lies at its end or beyond.
         stop = min(int((window.start + n_frames - 1) * step), recording.n_samples)
         samples = recording.read(start, stop).to(window.masks.device)  # (n_channels, n)
-        n_places = full.frame_count(stop - start)
-        places = start + torch.arange(n_places, device="cpu") * full.hop_length
+        places = (
+            start + torch.arange(full.frame_count(stop - start), device="cpu") * full.hop_length
+        )
         frames = places.double() / float(step) - window.start
         masks = window.masks
         if recording.rate > network_rate:

@@ -47,7 +47,8 @@ class Separator:
         Precision of the network's arithmetic.
     mask : {"soft", "binary", "head"}, default="soft"
         Each bin shared by how near each cluster is, or given to its nearest cluster alone, or
-        shared as the network's mask head says, for as many sources as that was trained for.
+        shared as the network's mask head says, where there are as many sources as that has masks;
+        any other number is separated as with ``"soft"``.
     seed : int, default=0
         Seed of the clustering, the same for every mixture.
     clusterer : scikit-learn clusterer, optional
@@ -217,22 +218,13 @@ class Separator:
             for start, stop, _ in cuts
         )
         for mixture, cuts, count in zip(mixtures, spans, n_sources, strict=False):
-            if len(cuts) > 1 and count is None and self.mask != "head":
+            if len(cuts) > 1 and count is None:
                 # The largest number that is found in some of the windows, because a speaker may
                 # begin late.
                 probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
                 parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
                 count = max(len(self._centroids(*part[:2], None)) for part in parts)
-            self._check_count(count)
             yield self._linked(cuts, count, projections)
-
-    def _check_count(self, n_sources: int | None) -> None:
-        head = self.network.mask_head
-        if self.mask == "head" and head is not None and n_sources not in (None, head.n_outputs):
-            raise ValueError(
-                f"the mask head gives {head.n_outputs} masks, but n_sources={n_sources}; set "
-                f"n_sources={head.n_outputs}, or mask='soft' for any number of sources"
-            )
 
     def _linked(
         self,
@@ -245,18 +237,27 @@ class Separator:
         for (start, _, overlap), (spectrogram, vectors, heard) in zip(
             cuts, projections, strict=False
         ):
-            if heard is not None:
-                masks = heard
-                centroids = _attractors(spectrogram, vectors, masks)
-            else:
-                centroids = self._centroids(spectrogram, vectors, n_sources)
-                if self.mask == "binary":
-                    masks = signal.binary_masks(assign(vectors, centroids), len(centroids))
-                else:
-                    masks = soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+            masks, centroids = self._masks(spectrogram, vectors, heard, n_sources)
             window = Window(start, overlap, masks, centroids, spectrogram)
             previous = window if previous is None else windows.link(previous, window)
             yield previous
+
+    def _masks(
+        self,
+        spectrogram: Tensor,
+        vectors: Tensor,
+        heard: Tensor | None,
+        n_sources: int | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of the sources of a window, and a vector for each source."""
+        if heard is not None and n_sources == len(heard):
+            return _loudest_first(spectrogram, vectors, heard)
+        centroids = self._centroids(spectrogram, vectors, n_sources)
+        if heard is not None and len(centroids) == len(heard):
+            return _loudest_first(spectrogram, vectors, heard)
+        if self.mask == "binary":
+            return signal.binary_masks(assign(vectors, centroids), len(centroids)), centroids
+        return soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
 
     def _centroids(self, spectrogram: Tensor, vectors: Tensor, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -320,9 +321,16 @@ class Separator:
         return clusterer
 
 
-def _attractors(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> Tensor:
-    """Mean vector of each source's bins, weighted by what it has of them: (sources, dim)."""
+def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Order masks as clusters are ordered, and give the mean vector of each source's bins.
+
+    A bin counts by what the source has of it, so that the vectors are as centroids are:
+    (sources, embedding_dim).
+    """
     shares = masks * spectrogram.abs()  # (sources, frames, bins)
+    totals = shares.sum((1, 2))  # (sources,)
+    order = totals.argsort(descending=True, stable=True)
     units = functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
-    total = shares.sum((1, 2)).clamp_min(torch.finfo(shares.dtype).tiny)
-    return torch.einsum("cfb,fbk->ck", shares, units) / total.unsqueeze(-1)
+    sums = torch.einsum("cfb,fbk->ck", shares, units)
+    means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
+    return masks[order], means[order]
