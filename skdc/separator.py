@@ -314,7 +314,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         seed = self._draw_seed(self.checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
-        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs))
+        options = self._bank_options(pairs.on_disk)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start)
 
@@ -456,7 +457,8 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         """
         check_parameters(self)
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
-        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **self._bank_options(pairs))
+        options = self._bank_options(pairs.on_disk)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
         seed = self._draw_seed(None)
         return self._fit(bank, None, seed, resume=True, max_epochs=1, checkpoint=None)
 
@@ -614,15 +616,13 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-            With several channels for the full band only.
         n_sources, input_rate, band : optional
             As for `predict`.
 
         Returns
         -------
         sources : float32 array of shape (n_sources, n_samples)
-            As `predict` gives them with ``output="sources"``, with an axis of channels if there
-            is one.
+            As `predict` gives them with ``output="sources"``; with an axis of channels, if any.
         separability : Separability
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """
@@ -745,13 +745,13 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             return None
         return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
 
-    def _bank_options(self, pairs: CheckedPairs) -> dict[str, Any]:
+    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
         return {
             "remix": self.remix,
             "sample_rate": self.sample_rate,
             "framing": self._framing,
             "device": resolve_device(self.device),
-            "on_disk": pairs.on_disk,
+            "on_disk": on_disk,
         }
 
     def _check_fitted(self) -> None:

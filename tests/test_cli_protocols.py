@@ -272,7 +272,7 @@ def test_lists_at_another_rate(
     write_audio(tmp_path / "train" / "1.wav", 0.1 * rng.standard_normal(8000), 8000)
     for command in (
         ["evaluate", "--list", pairs, "--model", model],
-        ["train", "--data", str(tmp_path), "--valid", pairs, "--set", *TINY],
+        ["train", "--data", str(tmp_path), "--valid", pairs, "--force", "--set", *TINY],
     ):
         said = error_of(command, capsys)
         assert f"1.wav' is at 8000 Hz, but is expected at {rate} Hz" in said
