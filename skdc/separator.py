@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from skdc.datasets.mixtures import make_mixtures
+from skdc.display.listening import ListeningMixin
 from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
     Mixtures,
     Waveforms,
-    as_channels,
     check_mixture_headers,
     check_mixtures,
     check_pairs,
@@ -37,7 +37,6 @@ from skdc.inputs import (
     mixture_labels,
     mixture_masks,
     network_band_sources,
-    read_samples,
     to_arrays,
 )
 from skdc.network import EmbeddingNetwork, Trunk
@@ -55,7 +54,7 @@ from skdc.parameters import (
 )
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
-from skdc.separation import Separability, Separator
+from skdc.separation import Separator
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
@@ -64,20 +63,17 @@ from skdc.training.counts import train_count_head
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
-if TYPE_CHECKING:
-    from skdc.display import ListeningPage
-
 __all__ = ["DeepClusteringSeparator"]
 
 # So many that their mean score differs little from that of many more.
 _N_HELD_OUT_MIXTURES = 50
-_MOST_COUNTED = 4  # talkers that a count head is trained to tell
+_MOST_COUNTED = 4  # talkers that a count head can tell
 
 Item = TypeVar("Item")
 Work = Callable[[Separator, Mixtures, AudioFormat, int | None], Iterator[NDArray[Any]]]
 
 
-class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator):
+class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin, BaseEstimator):
     """Single-channel source separation by deep clustering [1]_.
 
     A bidirectional LSTM maps each time-frequency bin of the log-magnitude spectrogram to a unit
@@ -422,23 +418,11 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             )
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
-        head = train_voice_head(
-            self.pipeline(),
-            checked,
-            speakers,
-            n_examples=n_examples,
-            seed=self._seed,
-            progress=self.verbose > 0,
-        )
-        counting = train_count_head(
-            self.pipeline(),
-            checked,
-            speakers,
-            most=min(_MOST_COUNTED, len(set(speakers))),
-            n_examples=n_examples,
-            seed=self._seed,
-            progress=self.verbose > 0,
-        )
+        how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
+        how["progress"] = self.verbose > 0
+        most = min(_MOST_COUNTED, len(set(speakers)))
+        head = train_voice_head(self.pipeline(), checked, speakers, **how)
+        counting = train_count_head(self.pipeline(), checked, speakers, most=most, **how)
         self.network_.set_voice_head(head)
         self.network_.set_count_head(counting)
         return self
@@ -602,67 +586,6 @@ class DeepClusteringSeparator(PersistenceMixin, TransformerMixin, BaseEstimator)
             Sums to 1 over the sources.
         """
         return self._map(X, mixture_masks, n_sources=n_sources, input_rate=input_rate)
-
-    def separate(
-        self,
-        recording: Any,
-        *,
-        n_sources: int | Literal["auto"] | None = None,
-        input_rate: int | None = None,
-        band: str = "full",
-    ) -> tuple[NDArray[np.float32], Separability]:
-        """Separate one recording, and tell how clearly its sources were told apart.
-
-        Parameters
-        ----------
-        recording : array of shape (n_samples,) or (n_channels, n_samples)
-        n_sources, input_rate, band : optional
-            As for `predict`.
-
-        Returns
-        -------
-        sources : float32 array of shape (n_sources, n_samples)
-            As `predict` gives them with ``output="sources"``; with an axis of channels, if any.
-        separability : Separability
-            What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
-        """
-        found, is_full = Separability(), band == "full"
-        work = partial(full_band_sources if is_full else network_band_sources, found=[found])
-        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        return self._map([recording], work, **call, keep_recordings=is_full)[0], found
-
-    def listen(
-        self,
-        recording: Any,
-        *,
-        references: Any = None,
-        n_sources: int | Literal["auto"] | None = None,
-        input_rate: int | None = None,
-    ) -> ListeningPage:
-        """Separate a recording and give a page with players for it and its sources.
-
-        Parameters
-        ----------
-        recording : array of shape (n_samples,) or (n_channels, n_samples)
-        references : array of shape (n_sources, n_samples), optional
-            The true sources, to listen to beside the estimates, with figures.
-        n_sources, input_rate : optional
-            As for `predict`.
-
-        Returns
-        -------
-        ListeningPage
-            Shown as it is by a notebook; its `save` writes it.
-        """
-        from skdc.display import ListeningPage, match_estimates
-
-        signal = read_samples(as_channels(recording, "recording"), "recording")
-        found, _ = self.separate(signal, n_sources=n_sources, input_rate=input_rate)
-        if references is not None:
-            references = read_samples(references, "references")
-            found = found[match_estimates(references, found)]
-        rate = input_rate or self.input_rate or self.sample_rate
-        return ListeningPage(signal, found, rate, references=references)
 
     def score(self, X: Waveforms, y: Any) -> float:
         """Mean SI-SDR improvement over the mixture.

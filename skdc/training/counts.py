@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ def train_count_head(
     CountHead
     """
     generator = torch.Generator("cpu").manual_seed(seed)
+    of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
     network = separator.network
     device = network.input_mean.device
     n_samples = round(_SECONDS * separator.sample_rate)
@@ -90,9 +92,9 @@ def train_count_head(
     for step in trange(n_steps, desc="count head", unit="step", disable=not progress):
         for group in optimiser.param_groups:
             group["lr"] = _LEARNING_RATE * falling_rate(step, n_steps)
-        chosen = torch.randint(n_examples, (_BATCH_SIZE,), generator=generator).to(device)
-        length = int(torch.randint(max(1, n_frames // 2), n_frames + 1, (), generator=generator))
-        start = int(torch.randint(n_frames - length + 1, (), generator=generator))
+        chosen = torch.randint(n_examples, (_BATCH_SIZE,), **of_cpu).to(device)
+        length = int(torch.randint(max(1, n_frames // 2), n_frames + 1, (), **of_cpu))
+        start = int(torch.randint(n_frames - length + 1, (), **of_cpu))
         cut = slice(start, start + length)
         logits = head(all_states[chosen][:, cut], all_energies[chosen][:, cut])
         loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
@@ -105,11 +107,12 @@ def train_count_head(
 def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
     """Add sources, of shape (n_sources, n_samples), half the time each for a part of the time."""
     n_sources, n_samples = sources.shape
-    if torch.rand((), generator=generator) < 0.5:
+    of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
+    if torch.rand((), **of_cpu) < 0.5:
         return sources.sum(0)
     shortest = round(_SHORTEST_S * separator.sample_rate)
-    lengths = torch.randint(shortest, n_samples + 1, (n_sources,), generator=generator)
-    starts = (torch.rand(n_sources, generator=generator) * (n_samples - lengths + 1)).long()
+    lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
+    starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
     places = torch.arange(n_samples, device="cpu")
     speaks = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
     return (sources * speaks).sum(0)

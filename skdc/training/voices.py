@@ -215,13 +215,14 @@ class _Examples:
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Give states, shares and speakers of sources, all cut to the same random stretch."""
-        chosen = torch.randint(len(self._states), (count,), generator=generator).tolist()
-        clusters = torch.randint(2, (count,), generator=generator).tolist()
+        of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
+        chosen = torch.randint(len(self._states), (count,), **of_cpu).tolist()
+        clusters = torch.randint(2, (count,), **of_cpu).tolist()
         # A single voice as it is, as often as a half of it.
-        wholes = (torch.rand(count, generator=generator) < 0.5).tolist()
+        wholes = (torch.rand(count, **of_cpu) < 0.5).tolist()
         n_frames = len(self._states[0])
-        length = int(torch.randint(max(1, n_frames // 3), n_frames + 1, (), generator=generator))
-        start = int(torch.randint(n_frames - length + 1, (), generator=generator))
+        length = int(torch.randint(max(1, n_frames // 3), n_frames + 1, (), **of_cpu))
+        start = int(torch.randint(n_frames - length + 1, (), **of_cpu))
         cut = slice(start, start + length)
         states, shares, labels = [], [], []
         for index, cluster, is_whole in zip(chosen, clusters, wholes, strict=True):
@@ -231,7 +232,7 @@ class _Examples:
             shares.append(share.sum(0) if is_single and is_whole else share[cluster])
             states.append(self._states[index][cut])
             labels.append(own[cluster])
-        found = torch.stack(states), torch.stack(shares), torch.tensor(labels)
+        found = torch.stack(states), torch.stack(shares), torch.tensor(labels, device="cpu")
         return found[0], found[1], found[2].to(found[0].device)
 
 

@@ -1,0 +1,90 @@
+"""One recording at a time: separated, with what is known of the result, and listened to."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdc.inputs import as_channels, full_band_sources, network_band_sources, read_samples
+from skdc.separation import Separability
+
+if TYPE_CHECKING:
+    from skdc.display.page import ListeningPage
+
+__all__ = ["ListeningMixin"]
+
+
+class ListeningMixin:
+    """What a separator does with a single recording."""
+
+    sample_rate: int
+    input_rate: int | None
+
+    if TYPE_CHECKING:
+
+        def _map(self, X: Any, work: Any, **options: Any) -> Any: ...
+
+    def separate(
+        self,
+        recording: Any,
+        *,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+        band: str = "full",
+    ) -> tuple[NDArray[np.float32], Separability]:
+        """Separate one recording, and tell how clearly its sources were told apart.
+
+        Parameters
+        ----------
+        recording : array of shape (n_samples,) or (n_channels, n_samples)
+        n_sources, input_rate, band : optional
+            As for `predict`.
+
+        Returns
+        -------
+        sources : float32 array of shape (n_sources, n_samples)
+            As `predict` gives them with ``output="sources"``; with an axis of channels, if any.
+        separability : Separability
+            What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
+        """
+        found, is_full = Separability(), band == "full"
+        work = partial(full_band_sources if is_full else network_band_sources, found=[found])
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        return self._map([recording], work, **call, keep_recordings=is_full)[0], found
+
+    def listen(
+        self,
+        recording: Any,
+        *,
+        references: Any = None,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+    ) -> ListeningPage:
+        """Separate a recording and give a page with players for it and its sources.
+
+        Parameters
+        ----------
+        recording : array of shape (n_samples,) or (n_channels, n_samples)
+        references : array of shape (n_sources, n_samples), optional
+            The true sources, to listen to beside the estimates, with figures.
+        n_sources, input_rate : optional
+            As for `predict`.
+
+        Returns
+        -------
+        ListeningPage
+            Shown as it is by a notebook; its `save` writes it.
+        """
+        from skdc.display.page import ListeningPage
+        from skdc.display.separation import match_estimates
+
+        signal = read_samples(as_channels(recording, "recording"), "recording")
+        found, _ = self.separate(signal, n_sources=n_sources, input_rate=input_rate)
+        if references is not None:
+            references = read_samples(references, "references")
+            found = found[match_estimates(references, found)]
+        rate = input_rate or self.input_rate or self.sample_rate
+        return ListeningPage(signal, found, rate, references=references)
