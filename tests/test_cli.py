@@ -21,6 +21,7 @@ from skdc.commands import demo, info
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
 from skdc.network import BLSTM
+from skdc.parameters import restored_parameters
 from skdc.training import DynamicMixing, Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -390,7 +391,7 @@ def test_train_errors(
 
 def test_configurations_that_come_with_the_package() -> None:
     for path in (Path(skdc.__file__).parent / "commands" / "configs").glob("*.toml"):
-        DeepClusteringSeparator(**read_config(path.stem))._validate_params()
+        DeepClusteringSeparator(**restored_parameters(read_config(path.stem)))._validate_params()
 
 
 def test_settings_are_toml() -> None:
