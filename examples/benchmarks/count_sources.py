@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from skdc import load_pretrained
-from skdc.datasets import open_mixture_list
+from skdc.datasets import load_mixture_list
 
 MOST = 5
 
@@ -25,7 +25,7 @@ def load(root: Path, split: str, count: int) -> list[tuple[int, np.ndarray]]:
     two, three = (
         [
             item.load()[1]
-            for item in open_mixture_list(root / "mixtures" / f"{n}spk-{split}.csv")[:count]
+            for item in load_mixture_list(root / "mixtures" / f"{n}spk-{split}.csv")[:count]
         ]
         for n in (2, 3)
     )

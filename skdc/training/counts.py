@@ -23,6 +23,10 @@ _BATCH_SIZE = 64
 _LEARNING_RATE = 2e-3
 _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
+# Of the mixtures, those in which each speaks for a part of the time only.
+_PARTIAL_SHARE = 0.2
+# How often each example is seen.
+_PASSES = 20
 
 
 def train_count_head(
@@ -37,8 +41,8 @@ def train_count_head(
 ) -> CountHead:
     """Train a count head to tell how many talk.
 
-    Examples are mixtures of 1 to `most` different speakers, up to 5 dB apart. In half of them
-    each speaks for a part of the time only, as in conversations.
+    Examples are mixtures of 1 to `most` different speakers, up to 5 dB apart. In a fifth of
+    them each speaks for a part of the time only, as in conversations.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ def train_count_head(
         The largest number of talkers.
     n_examples : int
         Examples of 5 s, as many of each number. Each takes 0.2 MB with the network of the bundled
-        model, and each counts ten times.
+        model.
     seed : int
         Seed of examples and weights.
     progress : bool, default=False
@@ -87,7 +91,7 @@ def train_count_head(
     all_states, all_energies = torch.cat(states), torch.cat(energies)
     labels = torch.tensor(numbers, device=device) - 1
     optimiser = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE, weight_decay=1e-2)
-    n_steps = -(-10 * n_examples // _BATCH_SIZE)
+    n_steps = -(-_PASSES * n_examples // _BATCH_SIZE)
     n_frames = all_states.shape[1]
     for step in trange(n_steps, desc="count head", unit="step", disable=not progress):
         for group in optimiser.param_groups:
@@ -105,10 +109,10 @@ def train_count_head(
 
 
 def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
-    """Add sources, of shape (n_sources, n_samples), half the time each for a part of the time."""
+    """Add sources, of shape (n_sources, n_samples), now and then each for a part of the time."""
     n_sources, n_samples = sources.shape
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
-    if torch.rand((), **of_cpu) < 0.5:
+    if torch.rand((), **of_cpu) >= _PARTIAL_SHARE:
         return sources.sum(0)
     shortest = round(_SHORTEST_S * separator.sample_rate)
     lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
