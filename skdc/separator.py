@@ -641,6 +641,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         self._check_fitted()
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
+        # A model whose mixtures were measured knows how far the embeddings of two spread.
+        measured = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return Separator(
             self.network_,
             self._framing,
@@ -649,6 +651,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             seed=self._seed,
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
             sample_rate=self.sample_rate,
+            **measured,
         )
 
     def _progress(self, items: Iterable[Item], n_items: int) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skdc
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.audio import write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_mixture
@@ -287,3 +287,16 @@ def test_bundled_models_know_their_limits() -> None:
     assert result.quality_db is not None
     assert result.quality_db > 4
     assert result.notes == ()
+
+
+def test_a_measured_model_knows_one_talker_by_the_spread_of_its_own_embeddings() -> None:
+    separator = load_pretrained("speech-2mix-8k-small")
+    assert separator.quality_ is not None
+    assert separator.pipeline().spread_of_one == separator.quality_.smallest_spread
+    separator.quality_ = QualityModel({2: (0.0, 1.0, 0.0)}, {2: 1.0}, 1.0)
+    _, references = load_sample_mixture()
+    # All embeddings spread less than that: two clusters must be very clear to count as two.
+    alone = references[0]
+    least = len(separator.predict(alone, n_sources="auto"))
+    separator.quality_ = QualityModel({2: (0.0, 1.0, 0.0)}, {2: 1.0}, 0.0)
+    assert least <= len(separator.predict(alone, n_sources="auto"))

@@ -28,10 +28,10 @@ _COARSE_POINTS = (
 )
 _SMALLEST_NORM = 1e-12
 _SAME_CENTROID = 0.01  # centroids nearer than this are one; float32 resolves distances of 1e-3
-# Chosen with the bundled model on held-out recordings. The embeddings of one talker do not spread
-# wider than the first; where they spread less, two clusters must be separated by more than the
-# second to count as two talkers.
-_SPREAD_OF_ONE = 0.43
+# Chosen with a model on held-out recordings. The embeddings of one talker do not spread wider than
+# the first; where they spread less, two clusters must be separated by more than the second to
+# count as two talkers.
+SPREAD_OF_ONE = 0.43
 _CLEAR_SEPARATION = 0.55
 
 
@@ -221,6 +221,7 @@ def estimate_n_clusters(
     weights: Tensor | None = None,
     max_clusters: int = 5,
     min_separation: float = 0.2,
+    spread_of_one: float = SPREAD_OF_ONE,
     seed: int = 0,
 ) -> int:
     """Estimate how many clusters, and so how many sources, there are.
@@ -229,8 +230,8 @@ def estimate_n_clusters(
     centroid and b from the next is separated by ``1 - a / b`` (simplified silhouette); the loosest
     cluster's mean counts, so small sources weigh as much as large ones. The number with the
     greatest such value wins. There is one cluster if that value is at most `min_separation`; or if
-    it is at most 0.55 while the mean squared distance of all points to their mean is at most 0.43,
-    as it is for a single talker, whose embeddings are spread too.
+    it is at most 0.55 while the mean squared distance of all points to their mean is at most
+    `spread_of_one`, as it is for a single talker, whose embeddings are spread too.
 
     Reliable for clusters at right angles of spread (root mean square distance to the centre) below
     about 0.6. Wider overlap counts too few: a network that was trained on mixtures of two puts a
@@ -247,6 +248,8 @@ def estimate_n_clusters(
         The largest answer.
     min_separation : float, default=0.2
         Between 0 and 1.
+    spread_of_one : float, default=0.43
+        Between 0 and 1; differs between networks.
     seed : int, default=0
         As in :func:`kmeans`.
 
@@ -267,7 +270,7 @@ def estimate_n_clusters(
         generator = torch.Generator("cpu").manual_seed(seed)
         points, importance = _sample(points, importance, _COARSE_POINTS, generator)
         best, n_best = min_separation, 1
-        if _spread(points, importance) <= _SPREAD_OF_ONE:
+        if _spread(points, importance) <= spread_of_one:
             best = max(best, _CLEAR_SEPARATION)
         for n_clusters in range(2, min(max_clusters, len(points) // 2) + 1):
             labels, centroids, *_ = kmeans(points, n_clusters, weights=importance, seed=seed)
@@ -295,6 +298,7 @@ def find_centroids(
     *,
     weights: Tensor | None = None,
     max_bins: int = 20_000,
+    spread_of_one: float = SPREAD_OF_ONE,
     seed: int = 0,
     clusterer: Clusterer | None = None,
 ) -> Tensor:
@@ -314,6 +318,8 @@ def find_centroids(
     max_bins : int, default=20_000
         Above this many active bins :func:`kmeans` sees a sample, one of each equal stretch. A
         `clusterer` sees them all.
+    spread_of_one : float, default=0.43
+        As in :func:`estimate_n_clusters`.
     seed : int, default=0
         As in :func:`kmeans`.
     clusterer : object with fit_predict, default=None
@@ -351,7 +357,9 @@ def find_centroids(
         centroids[:] = points[:1] if len(points) else 0
         centroids[: len(points)] = points
     elif clusterer is None:
-        n_found = n_clusters or estimate_n_clusters(points, weights=masses, seed=seed)
+        n_found = n_clusters or estimate_n_clusters(
+            points, weights=masses, spread_of_one=spread_of_one, seed=seed
+        )
         centroids = kmeans(points, n_found, weights=masses, seed=seed).centroids
     else:
         found = np.asarray(clusterer.fit_predict(points.cpu().numpy()))

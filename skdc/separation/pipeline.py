@@ -17,7 +17,7 @@ from torch.nn import functional
 from skdc import signal
 from skdc.network import EmbeddingNetwork
 from skdc.separation.activity import quieten
-from skdc.separation.clustering import assign, find_centroids, soft_assign
+from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, identify, take_clue
 from skdc.separation.full_band import Recording, full_band_masks, full_band_pieces
 from skdc.separation.quality import Separability
@@ -71,6 +71,9 @@ class Separator:
         `random_state` of None, `seed` takes its place.
     sample_rate : int, default=8000
         Rate of the mixtures, Hz: long ones are cut into stretches of some seconds.
+    spread_of_one : float, default=0.43
+        How far the embeddings of a single talker spread, where their number is to be found and
+        the network has no count head; see `skdc.separation.estimate_n_clusters`.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class Separator:
     seed: int = 0
     clusterer: Any = None
     sample_rate: int = 8000
+    spread_of_one: float = SPREAD_OF_ONE
 
     def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
         """Embed every bin of mixtures.
@@ -367,6 +371,7 @@ class Separator:
             n_sources,
             # Loud bins are more reliable, and errors in them are heard most.
             weights=part.spectrogram.abs(),
+            spread_of_one=self.spread_of_one,
             seed=self.seed,
             clusterer=self.new_clusterer(),
         )

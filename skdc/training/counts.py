@@ -107,7 +107,7 @@ def train_count_head(
         optimiser.step()
     with torch.no_grad():
         # Examples come in equal numbers; of recordings, n talkers are taken to be 1 / n as common.
-        head.out.bias -= torch.arange(1, most + 1, device=device).log()
+        head.out.bias.sub_(torch.arange(1, most + 1, device=device).log())
     return head.eval().requires_grad_(False)
 
 
