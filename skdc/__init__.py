@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     )
     from skdc.datasets import make_mixtures
     from skdc.pretrained import load_pretrained, separate
-    from skdc.separation import StreamingSeparator, separate_array
+    from skdc.separation import separate_array
+    from skdc.separation.streaming import StreamingSeparator
     from skdc.separator import DeepClusteringSeparator
 
     __version__: str

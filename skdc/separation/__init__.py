@@ -4,7 +4,7 @@
 `soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
 (`skdc.separation.stretches`), what carries masks to a recording at another rate
 (`skdc.separation.full_band`), and how far to trust the result (`skdc.separation.quality`).
-`StreamingSeparator` does the same while audio comes in, and `separate_array` with several
+`skdc.StreamingSeparator` does the same while audio comes in, and `separate_array` with several
 microphones.
 """
 
@@ -25,14 +25,12 @@ from skdc.separation.microphones import (
 )
 from skdc.separation.pipeline import Separator
 from skdc.separation.quality import QualityModel, Separability
-from skdc.separation.streaming import StreamingSeparator
 
 __all__ = [
     "QualityModel",
     "Recording",
     "Separability",
     "Separator",
-    "StreamingSeparator",
     "assign",
     "estimate_n_clusters",
     "find_centroids",
