@@ -47,6 +47,11 @@ class Projection(NamedTuple):
     vectors: Tensor  # (frames, bins, dim), along each bin's embedding
     masks: Tensor | None  # (masks, frames, bins), of the mask head
 
+    @property
+    def energy(self) -> Tensor:
+        """Energy of each frame of the mixture, (1, frames)."""
+        return self.spectrogram.abs().square().sum(-1)[None]
+
 
 @dataclass(frozen=True)
 class Separator:
@@ -128,7 +133,7 @@ class Separator:
             Of each frame of the mixture.
         """
         for part in self._projections(mixtures):
-            yield part.states, part.spectrogram.abs().square().sum(-1)[None]
+            yield part.states, part.energy
 
     def labels(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -360,9 +365,10 @@ class Separator:
         head = self.network.count_head
         if head is None or self.clusterer is not None:
             return None
-        energy = part.spectrogram.abs().square().sum(-1)[None]  # (1, frames)
+        if not bool(part.energy.any()):
+            return 1  # silence
         with torch.no_grad():
-            return 1 + int(head(part.states, energy).argmax())
+            return 1 + int(head(part.states, part.energy).argmax())
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
