@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from skdc import DeepClusteringSeparator
+from skdc.datasets import load_sample_clips
 from skdc.protocols import PROTOCOLS
 from skdc.protocols.making import FolderProtocol
 
@@ -32,3 +36,25 @@ def mixture_folder(name: str) -> str:
     protocol = PROTOCOLS[name]
     assert isinstance(protocol, FolderProtocol)
     return protocol.mixture_folder
+
+
+@pytest.fixture(scope="session")
+def plain() -> DeepClusteringSeparator:
+    """A separator without heads for voices and their number."""
+    clips = load_sample_clips()
+    separator = DeepClusteringSeparator(
+        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
+    )
+    return separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
+
+
+@pytest.fixture(scope="session")
+def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with these heads, taught by some examples, in a file."""
+    path = tmp_path_factory.mktemp("model") / "voices.safetensors"
+    plain.save(path)
+    separator = DeepClusteringSeparator.load(path)
+    clips = load_sample_clips()
+    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
+    separator.save(path)
+    return path

@@ -15,30 +15,10 @@ from sklearn.cluster import KMeans
 
 from skdc import DeepClusteringSeparator
 from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.count import CountHead
 from skdc.training.counts import train_count_head
-
-
-@pytest.fixture(scope="module")
-def plain() -> DeepClusteringSeparator:
-    clips = load_sample_clips()
-    separator = DeepClusteringSeparator(
-        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
-    )
-    return separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
-
-
-@pytest.fixture(scope="module")
-def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with heads of some examples, in a file."""
-    path = tmp_path_factory.mktemp("model") / "heads.safetensors"
-    plain.save(path)
-    separator = DeepClusteringSeparator.load(path)
-    clips = load_sample_clips()
-    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=80)
-    separator.save(path)
-    return path
 
 
 def head(most: int = 4) -> CountHead:
@@ -92,6 +72,16 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
     # A clusterer of the user's own has the last word.
     separator.set_params(clusterer=KMeans(2, n_init=1))
     assert len(separator.predict(mixture, n_sources="auto")) == 2
+
+
+def test_nobody_talks_in_silence(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    counting = separator.network_.count_head
+    assert counting is not None
+    with torch.no_grad():
+        counting.out.bias[2] += 100
+    with pytest.warns(AudioWarning, match="silent"):
+        assert len(separator.predict(np.zeros(16_000), n_sources="auto")) == 1
 
 
 def test_training_on_drops_the_head(model: Path) -> None:

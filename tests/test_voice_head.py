@@ -18,27 +18,6 @@ from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
 
 
-@pytest.fixture(scope="module")
-def plain() -> DeepClusteringSeparator:
-    clips = load_sample_clips()
-    separator = DeepClusteringSeparator(
-        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
-    )
-    return separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
-
-
-@pytest.fixture(scope="module")
-def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a voice head of some examples, in a file."""
-    path = tmp_path_factory.mktemp("model") / "voices.safetensors"
-    plain.save(path)
-    separator = DeepClusteringSeparator.load(path)
-    clips = load_sample_clips()
-    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
-    separator.save(path)
-    return path
-
-
 def head(n_bins: int = 9, n_bands: int = 2) -> VoiceHead:
     edges = np.linspace(0, n_bins, n_bands + 1).astype(int).tolist()
     with torch.random.fork_rng(devices=[]):

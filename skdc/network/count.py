@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from skdc.network.pooling import attentive_statistics
 
 __all__ = ["CountHead"]
 
@@ -16,7 +17,7 @@ class CountHead(nn.Module):
     """Say how probable each number of talkers is.
 
     Each frame's states go through a hidden layer; attention weighs the frames, loud ones more;
-    mean and spread over the frames, as in [1]_, go through a second one.
+    mean and spread over the frames (`attentive_statistics`) go through a second one.
 
     Parameters
     ----------
@@ -26,11 +27,6 @@ class CountHead(nn.Module):
         Numbers in a state of a band.
     most : int
         The largest number that it knows.
-
-    References
-    ----------
-    .. [1] Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding",
-       Interspeech 2018, equations 4 to 6 (arXiv:1803.10963).
 
     Examples
     --------
@@ -62,16 +58,8 @@ class CountHead(nn.Module):
         -------
         float32 Tensor of shape (n_mixtures, most)
         """
-        energy = energy.float()
-        tiny = torch.finfo(energy.dtype).tiny
-        loudness = energy / energy.amax(1, keepdim=True).clamp_min(tiny)
         # (mixtures, frames, bands, width) -> (mixtures, frames, bands * width)
         hidden = functional.relu(self.frame(states.float().flatten(2)))
-        # Half its logarithm: frames count by magnitude where the attention knows no better.
-        attention = self.attention(hidden).squeeze(-1) + 0.5 * torch.log(loudness + 1e-3)
-        weights = attention.softmax(1).unsqueeze(-1)  # (mixtures, frames, 1)
-        mean = (weights * hidden).sum(1)
-        variance = (weights * (hidden - mean.unsqueeze(1)).square()).sum(1)
-        pooled = torch.cat([mean, (variance + 1e-4).sqrt()], -1)
+        pooled = attentive_statistics(hidden, self.attention(hidden).squeeze(-1), energy.float())
         logits: Tensor = self.out(functional.relu(self.pooled(pooled)))
         return logits

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skdc.network.pooling import attentive_statistics
+
 __all__ = ["VoiceHead"]
 
 # Units of its one hidden layer.
@@ -19,7 +21,7 @@ class VoiceHead(nn.Module):
 
     Each frame's states, beside what the source has of the frame, go through a hidden layer;
     attention weighs the frames, those where the source is loud more; mean and spread over the
-    frames, as in [1]_, give the vector.
+    frames (`attentive_statistics`) give the vector.
 
     Parameters
     ----------
@@ -29,11 +31,6 @@ class VoiceHead(nn.Module):
         Numbers in a state of a band.
     dim : int
         Length of the vectors.
-
-    References
-    ----------
-    .. [1] Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding",
-       Interspeech 2018, equations 4 to 6 (arXiv:1803.10963).
 
     Examples
     --------
@@ -74,12 +71,6 @@ class VoiceHead(nn.Module):
         spectrum = torch.log(shares / level + _FLOOR)
         # (sources, frames, bands, width) -> (sources, frames, bands * width)
         hidden = functional.relu(self.hidden(torch.cat([states.flatten(2), spectrum], -1)))
-        loudness = energy.sum(-1)  # (sources, frames)
-        loudness = loudness / loudness.amax(1, keepdim=True).clamp_min(tiny)
-        # Half its logarithm: frames count by magnitude where the attention knows no better.
-        attention = self.attention(hidden).squeeze(-1) + 0.5 * torch.log(loudness + 1e-3)
-        weights = attention.softmax(1).unsqueeze(-1)  # (sources, frames, 1)
-        mean = (weights * hidden).sum(1)
-        variance = (weights * (hidden - mean.unsqueeze(1)).square()).sum(1)
-        pooled = torch.cat([mean, (variance + 1e-4).sqrt()], -1)
+        scores = self.attention(hidden).squeeze(-1)  # (sources, frames)
+        pooled = attentive_statistics(hidden, scores, energy.sum(-1))
         return functional.normalize(self.out(pooled), dim=-1)

@@ -10,17 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm, trange
+from tqdm.auto import tqdm
 
 from skdc.network.count import CountHead
 from skdc.separation import Separator
-from skdc.training.voices import Voices, falling_rate
+from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["train_count_head"]
 
-_SECONDS = 5.0
-_BATCH_SIZE = 64
-_LEARNING_RATE = 2e-3
 _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
 # Of the mixtures, those in which each speaks for a part of the time only.
@@ -70,7 +67,7 @@ def train_count_head(
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
     network = separator.network
     device = network.input_mean.device
-    n_samples = round(_SECONDS * separator.sample_rate)
+    n_samples = round(SECONDS * separator.sample_rate)
     voices = Voices(recordings, speakers, n_samples, seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -79,8 +76,8 @@ def train_count_head(
     energies: list[Tensor] = []
     numbers = [1 + index % most for index in range(n_examples)]
     bar = tqdm(total=n_examples, desc="mixtures", unit="mixture", disable=not progress)
-    for first in range(0, n_examples, _BATCH_SIZE):
-        batch = numbers[first : first + _BATCH_SIZE]
+    for first in range(0, n_examples, BATCH_SIZE):
+        batch = numbers[first : first + BATCH_SIZE]
         mixtures = [_mix(voices.draw(number)[0], separator, generator) for number in batch]
         for stretch_states, energy in separator.states(mixtures):
             states.append(stretch_states.half())
@@ -90,21 +87,16 @@ def train_count_head(
     # Of shapes (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
     all_states, all_energies = torch.cat(states), torch.cat(energies)
     labels = torch.tensor(numbers, device=device) - 1
-    optimiser = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE, weight_decay=1e-2)
-    n_steps = -(-_PASSES * n_examples // _BATCH_SIZE)
+    n_steps = -(-_PASSES * n_examples // BATCH_SIZE)
     n_frames = all_states.shape[1]
-    for step in trange(n_steps, desc="count head", unit="step", disable=not progress):
-        for group in optimiser.param_groups:
-            group["lr"] = _LEARNING_RATE * falling_rate(step, n_steps)
-        chosen = torch.randint(n_examples, (_BATCH_SIZE,), **of_cpu).to(device)
-        length = int(torch.randint(max(1, n_frames // 2), n_frames + 1, (), **of_cpu))
-        start = int(torch.randint(n_frames - length + 1, (), **of_cpu))
-        cut = slice(start, start + length)
+
+    def loss(done: float) -> Tensor:
+        chosen = torch.randint(n_examples, (BATCH_SIZE,), **of_cpu).to(device)
+        cut = draw_cut(n_frames, n_frames // 2, of_cpu)
         logits = head(all_states[chosen][:, cut], all_energies[chosen][:, cut])
-        loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        return functional.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
+
+    fit_head(head.parameters(), loss, n_steps, name="count head", progress=progress)
     with torch.no_grad():
         # Examples come in equal numbers; of recordings, n talkers are taken to be 1 / n as common.
         head.out.bias.sub_(torch.arange(1, most + 1, device=device).log())

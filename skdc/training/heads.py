@@ -1,0 +1,148 @@
+"""What the training of heads has in common, for a trained network that stays as it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+__all__ = ["BATCH_SIZE", "SECONDS", "Voices", "draw_cut", "fit_head"]
+
+SECONDS = 5.0
+"""Length of an example."""
+
+BATCH_SIZE = 64
+
+_LEARNING_RATE = 2e-3
+# Largest difference between the levels of the voices of a mixture, dB.
+_LEVEL_RANGE_DB = 5.0
+# Standard deviation of the largest part of the gains of random filters.
+_COLOUR_DB = 4.0
+
+
+def fit_head(
+    parameters: Iterable[nn.Parameter],
+    loss: Callable[[float], Tensor],
+    n_steps: int,
+    *,
+    name: str,
+    progress: bool,
+) -> None:
+    """Make a loss small by AdamW, at a rate that rises first and then falls.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    loss : callable
+        Gives the loss of a new batch; gets how much of the training is done, 0...1.
+    n_steps : int
+    name : str
+        Of the progress bar.
+    progress : bool
+        Whether to show it.
+    """
+    optimiser = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=1e-2)
+    for step in trange(n_steps, desc=name, unit="step", disable=not progress):
+        for group in optimiser.param_groups:
+            group["lr"] = _LEARNING_RATE * _falling_rate(step, n_steps)
+        optimiser.zero_grad()
+        loss(step / n_steps).backward()
+        optimiser.step()
+
+
+def draw_cut(n_frames: int, shortest: int, of_cpu: dict[str, Any]) -> slice:
+    """Draw a random stretch of an example.
+
+    Parameters
+    ----------
+    n_frames : int
+        Of the example.
+    shortest : int
+        Frames of the shortest stretch; at least one.
+    of_cpu : dict
+        Generator and device of the draws.
+
+    Returns
+    -------
+    slice
+    """
+    length = int(torch.randint(max(1, shortest), n_frames + 1, (), **of_cpu))
+    start = int(torch.randint(n_frames - length + 1, (), **of_cpu))
+    return slice(start, start + length)
+
+
+def _falling_rate(step: int, n_steps: int) -> float:
+    """Rise to 1 over 100 steps, and fall along a cosine to 0.02."""
+    return min(1.0, step / 100 + 0.01) * max(0.02, (1 + math.cos(math.pi * step / n_steps)) / 2)
+
+
+class Voices:
+    """Draws speech of speakers, each as often as the others."""
+
+    def __init__(
+        self,
+        recordings: Sequence[NDArray[np.float32]],
+        speakers: Sequence[Hashable],
+        n_samples: int,
+        seed: int,
+    ) -> None:
+        self._recordings = recordings
+        self._own: dict[Hashable, list[int]] = {}
+        for index, speaker in enumerate(speakers):
+            self._own.setdefault(speaker, []).append(index)
+        self.names = list(self._own)
+        self._waiting: list[int] = []
+        self._n_samples = n_samples
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, n_sources: int) -> tuple[Tensor, list[int]]:
+        """Give references, (n_sources, n_samples), and the numbers of their speakers."""
+        if not self._waiting:
+            self._waiting = self._rng.permutation(len(self.names)).tolist()
+        first = self._waiting.pop()
+        others = [number for number in range(len(self.names)) if number != first]
+        numbers = [first, *self._rng.choice(others, n_sources - 1, replace=False).tolist()]
+        levels = self._rng.uniform(-0.5, 0.5, n_sources) * _LEVEL_RANGE_DB
+        clips = [
+            self._clip(number) * 10 ** (level / 20)
+            for number, level in zip(numbers, levels, strict=True)
+        ]
+        references = _colour(np.stack(clips), self._rng)
+        return torch.from_numpy(references.astype(np.float32)), numbers
+
+    def _clip(self, number: int) -> NDArray[np.float32]:
+        """Join recordings of a speaker, each at the same level, and cut a stretch out of them."""
+        parts: list[NDArray[np.float32]] = []
+        length = 0
+        while length < self._n_samples:
+            for index in self._rng.permutation(self._own[self.names[number]]):
+                recording = self._recordings[index]
+                level = float(np.sqrt(np.mean(recording**2, dtype=np.float64)))
+                parts.append(recording / max(level, 1e-9))
+                length += len(recording)
+                if length >= self._n_samples:
+                    break
+        joined = np.concatenate(parts)
+        start = int(self._rng.integers(len(joined) - self._n_samples + 1))
+        return joined[start : start + self._n_samples]
+
+
+def _colour(sources: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Filter sources as another microphone would, all of them alike.
+
+    In a corpus most speakers have microphones of their own. The head must not go by these: in a
+    recording, all voices come through the same one.
+    """
+    n_samples = sources.shape[-1]
+    frequency = np.linspace(0, 1, n_samples // 2 + 1)
+    gain_db = sum(
+        rng.normal(0, _COLOUR_DB / i) * np.cos(np.pi * i * frequency + rng.uniform(0, 2 * np.pi))
+        for i in range(1, 5)
+    )
+    return np.fft.irfft(np.fft.rfft(sources) * 10 ** (gain_db / 20), n_samples)
