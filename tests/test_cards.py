@@ -33,7 +33,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     sources = np.stack(recordings[:2])
     held_out = {"X_val": [sources.sum(axis=0)], "y_val": [sources]}
     separator.fit_recordings(recordings, SPEAKERS, **held_out)
-    separator.save("tiny.safetensors", half_precision=True)
+    separator.save("tiny.safetensors", weights="float16")
     plant(Path("speech"), "speech")
     return "tiny.safetensors"
 

@@ -7,13 +7,16 @@ import io
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
 import pytest
 import torch
 from conftest import make_separator
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import save_file
 from sklearn.cluster import KMeans
@@ -21,7 +24,9 @@ from sklearn.exceptions import NotFittedError
 
 from skdc import DeepClusteringSeparator
 from skdc.model_file import read_tensors, write_tensors
+from skdc.network.quantized import from_int8, to_int8
 from skdc.parameters import resolve_device
+from skdc.persistence import narrowest_weights
 
 SOURCES = np.random.default_rng(0).standard_normal((3, 2, 640))
 MIXTURES = SOURCES.sum(axis=1)
@@ -123,12 +128,72 @@ def test_subclasses_load_as_themselves(model_file: Path) -> None:
     assert type(Own.load(str(model_file), device="cpu")) is Own
 
 
-def test_half_precision(fitted: DeepClusteringSeparator, tmp_path: Path, model_file: Path) -> None:
-    path = tmp_path / "half.safetensors"
-    fitted.save(path, half_precision=True)
-    assert path.stat().st_size < 0.7 * model_file.stat().st_size
+@pytest.mark.parametrize(
+    ("weights", "share", "atol"), [("float16", 0.7, 0.02), ("int8", 0.5, 0.1)]
+)
+def test_narrow_weights(
+    fitted: DeepClusteringSeparator,
+    tmp_path: Path,
+    model_file: Path,
+    weights: Literal["float16", "int8"],
+    share: float,
+    atol: float,
+) -> None:
+    path = tmp_path / "narrow.safetensors"
+    fitted.save(path, weights=weights)
+    assert path.stat().st_size < share * model_file.stat().st_size
     loaded = DeepClusteringSeparator.load(path, device="cpu")
-    assert_allclose(loaded.transform(MIXTURES), fitted.transform(MIXTURES), atol=0.02)
+    assert_allclose(loaded.transform(MIXTURES), fitted.transform(MIXTURES), atol=atol)
+    assert narrowest_weights(loaded.network_.state_dict()) == weights
+    # What was rounded once is stored as it is.
+    loaded.save(tmp_path / "again.safetensors", weights=weights)
+    again = DeepClusteringSeparator.load(tmp_path / "again.safetensors", device="cpu")
+    assert_array_equal(again.transform(MIXTURES), loaded.transform(MIXTURES))
+
+
+def test_unknown_weights_are_refused(fitted: DeepClusteringSeparator, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"weights='int4'; expected one of float32, float16, int8"
+    ):
+        fitted.save(tmp_path / "model.safetensors", weights="int4")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_that_do_not_fit_are_refused(
+    fitted: DeepClusteringSeparator, tmp_path: Path
+) -> None:
+    path = tmp_path / "narrow.safetensors"
+    fitted.save(path, weights="int8")
+    tensors, header = read_tensors(path)
+    name = next(name for name in tensors if name.endswith(".step"))
+    write_tensors(path, tensors | {name: tensors[name][1:]}, header)
+    with pytest.raises(ValueError, match=r"do not fit the network .*\.step"):
+        DeepClusteringSeparator.load(path)
+    del tensors[name]
+    write_tensors(path, tensors, header)
+    with pytest.raises(ValueError, match=r"is of the type torch\.int8"):
+        DeepClusteringSeparator.load(path)
+    write_tensors(
+        path, tensors | {name: torch.full((len(tensors[name[:-5]]),), torch.nan)}, header
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        DeepClusteringSeparator.load(path)
+
+
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=2, max_dims=3, max_side=6),
+        elements=st.floats(-1e4, 1e4, width=32),
+    )
+)
+def test_int8_moves_no_weight_by_more_than_half_a_step(matrix: np.ndarray) -> None:
+    stored = to_int8({"w": torch.from_numpy(matrix)})
+    once = from_int8(stored)["w"]
+    largest = np.abs(matrix.reshape(len(matrix), -1)).max(1)
+    error = np.abs(once.numpy() - matrix).reshape(len(matrix), -1).max(1)
+    assert (error <= largest / 254 * (1 + 1e-4) + 1e-28).all()
+    assert torch.equal(from_int8(to_int8({"w": once}))["w"], once)
 
 
 def test_unfitted_cannot_be_saved(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_command(
     plain: DeepClusteringSeparator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeepClusteringSeparator.fit_voices, "__kwdefaults__", {"n_examples": 8})
-    plain.save(tmp_path / "plain.safetensors", half_precision=True)
+    plain.save(tmp_path / "plain.safetensors", weights="float16")
     rows = []
     for clip in load_sample_clips():
         write_audio(tmp_path / f"{clip.name}.flac", clip.waveform[:16000], clip.sample_rate)

@@ -286,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
             is_file = Path(args.model).is_file()
             load = DeepClusteringSeparator.load if is_file else load_pretrained
             # Saved again: a file of an early version has no digest.
-            load(args.model, device="cpu").save(folder / "given.safetensors", half_precision=True)
+            load(args.model, device="cpu").save(folder / "given.safetensors", weights="float16")
             models[args.model] = (folder / "given.safetensors").read_bytes()
         for name, content in models.items():
             counts: Counter[str] = Counter()

@@ -87,5 +87,5 @@ if args.write:
     path = Path(args.model)
     if not path.is_file():
         path = Path(load_pretrained.__code__.co_filename).parent / f"{args.model}.safetensors"
-    separator.save(path, half_precision=True)
+    separator.save(path, weights="float16")
     print(path)

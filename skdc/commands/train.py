@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
             )
         if args.start is not None:
             _keep_what_it_knew(args, separator, X_val, y_val)
-        separator.save(args.output, half_precision=True)
+        separator.save(args.output, weights="float16")
         _print_summary(separator, args.output)
         if interrupts:
             raise KeyboardInterrupt

@@ -38,16 +38,16 @@ def run(args: argparse.Namespace) -> int:
     model = load_pretrained(args.model, device=args.device)
 
     from skdc.datasets.corpora import open_corpus
+    from skdc.persistence import narrowest_weights
 
     rate = model.input_rate or model.sample_rate
     recordings, speakers = open_corpus(args.data, args.subset, sample_rate=rate)
-    weights = model.network_.state_dict().values()
-    is_half = all(bool((weight.half() == weight).all()) for weight in weights)
+    weights = narrowest_weights(model.network_.state_dict())
     print(
         f"Training a voice head on {len(recordings)} recordings of {len(set(speakers))} speakers"
     )
     model.set_params(verbose=1).fit_voices(recordings, speakers)
     # The weights that were there come out as they went in.
-    model.set_params(verbose=0).save(args.output, half_precision=is_half)
+    model.set_params(verbose=0).save(args.output, weights=weights)
     print(f"{args.output}: knows who is who in long recordings")
     return 0
