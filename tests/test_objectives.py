@@ -80,7 +80,7 @@ def naive_deep_lda(outputs, targets):
     return (within / weights.sum() + 1e-5) / (around_mean / weights.sum() + 1e-5)
 
 
-def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute"):
+def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute", n_iter=0):
     V, (labels, weights, mixture, sources) = unit(outputs.embeddings), targets
     loss, total = 0.0, (weights * mixture).sum()
     powers = np.zeros(labels.shape[1])
@@ -89,6 +89,15 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute"):
         share = weights * mixture * labels[:, c]
         if share.sum() > 0:
             attractors[c] = (share[:, None] * V).sum(0) / share.sum()
+    for _ in range(n_iter if attractors else 0):
+        members = {c: [] for c in attractors}
+        for i, v in enumerate(V):
+            members[min(attractors, key=lambda c: np.square(v - attractors[c]).sum())].append(i)
+        attractors = {
+            c: np.average(V[own], axis=0, weights=(weights * mixture)[own])
+            for c, own in members.items()
+            if (weights * mixture)[own].sum() > 0
+        }
     for i, v in enumerate(V):
         near = {c: math.exp(-sharpness * np.square(v - a).sum()) for c, a in attractors.items()}
         for c in range(labels.shape[1]):
@@ -132,6 +141,10 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "attractor_masks": naive_attractor_masks,
     "attractor_masks(sharpness=10)": partial(naive_attractor_masks, sharpness=10),
     "attractor_masks(error='distortion')": partial(naive_attractor_masks, error="distortion"),
+    "attractor_masks(n_iter=3)": partial(naive_attractor_masks, n_iter=3),
+    "attractor_masks(error='distortion', n_iter=1)": partial(
+        naive_attractor_masks, error="distortion", n_iter=1
+    ),
     "mask_inference": naive_mask_inference,
     "mask_inference(error='distortion')": partial(naive_mask_inference, error="distortion"),
     SUM: lambda *both: (
