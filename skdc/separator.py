@@ -420,7 +420,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             )
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
-        how = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
+        how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
+        how["progress"] = self.verbose > 0
         voices = train_voice_head(self.pipeline(), checked, speakers, **how)
         count = train_count_head(self.pipeline(), checked, speakers, **how)
         self.network_.set_voice_head(voices)
