@@ -31,8 +31,8 @@ from skdc.pretrained import list_pretrained
 
 REFERENCES = Path(__file__).parent / "references"
 FIRST_FORMAT = REFERENCES / "first_format"
-# Of the largest sample. Processors add in different orders, which moves clusters a little: between
-# SSE4, AVX2 and AVX-512 by up to 6e-5.
+# A share of the largest sample. Processors add in different orders, which moves clusters a little:
+# between SSE4, AVX2 and AVX-512 by up to 6e-5.
 TOLERANCE = 1e-3
 STRIDE = 50
 

@@ -21,7 +21,7 @@ __all__ = ["train_count_head"]
 _MOST = 4  # talkers
 _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
-# Of the mixtures, those in which each speaks for a part of the time only.
+# Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
 # How often each example is seen.
 _PASSES = 20
@@ -83,7 +83,7 @@ def train_count_head(
             energies.append(energy)
         bar.update(len(batch))
     bar.close()
-    # Of shapes (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
+    # The shapes are (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
     all_states, all_energies = torch.cat(states), torch.cat(energies)
     labels = torch.tensor(numbers, device=device) - 1
     n_steps = -(-_PASSES * n_examples // BATCH_SIZE)
