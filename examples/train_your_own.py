@@ -38,11 +38,10 @@ separator = DeepClusteringSeparator(
     hop_length=128,
     max_epochs=3,
     random_state=0,
-    checkpoint=folder / "run.safetensors",
 )
-separator.fit(*training, X_val=held_out[0], y_val=held_out[1])
-separator.set_params(max_epochs=6)
-separator.fit(*training, X_val=held_out[0], y_val=held_out[1])
+run = {"X_val": held_out[0], "y_val": held_out[1], "checkpoint": folder / "run.safetensors"}
+separator.fit(*training, **run)
+separator.set_params(max_epochs=6).fit(*training, **run)
 
 # %%
 # The file of the model holds numbers and settings, no code.

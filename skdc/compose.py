@@ -72,7 +72,13 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         self.transformer = transformer
 
     def fit(
-        self, X: Waveforms, y: Any, *, X_val: Waveforms | None = None, y_val: Any = None
+        self,
+        X: Waveforms,
+        y: Any,
+        *,
+        X_val: Waveforms | None = None,
+        y_val: Any = None,
+        **fit_params: Any,
     ) -> Self:
         """Train the separator on transformed mixtures and sources.
 
@@ -84,6 +90,8 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
             Reference sources. Label maps need no wrapper: fit a Pipeline with them.
         X_val, y_val : optional
             Mixtures and references for the separator's own `X_val` and `y_val`.
+        **fit_params
+            Other keywords of the separator's `fit`, such as `checkpoint` and `time_limit`.
 
         Returns
         -------
@@ -96,12 +104,12 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
             along, or the separator gives no sources.
         """
         separator = clone(self._checked(self.separator))
-        held_out = {}
         if X_val is not None or y_val is not None:
             stages = self._stages(X_val)
-            held_out = {"X_val": stages[-1], "y_val": self._transform_sources(y_val, stages)}
+            fit_params |= {"X_val": stages[-1], "y_val": self._transform_sources(y_val, stages)}
         stages = self._stages(X)
-        self.separator_ = separator.fit(stages[-1], self._transform_sources(y, stages), **held_out)
+        sources = self._transform_sources(y, stages)
+        self.separator_ = separator.fit(stages[-1], sources, **fit_params)
         return self
 
     def predict(self, X: Waveforms) -> Any:

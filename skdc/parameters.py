@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -29,13 +30,16 @@ __all__ = [
     "call_parameters",
     "check_parameters",
     "check_resumable",
+    "check_run",
     "check_segment_frames",
     "network_config",
     "resolve_device",
     "resolve_precision",
     "restored_parameters",
     "stored_parameters",
+    "tells_what_moved",
     "training_config",
+    "without_moved",
 ]
 
 MOST_SOURCES = 100
@@ -62,7 +66,6 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "batch_size": [_COUNT],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "max_epochs": [_COUNT],
-    "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "n_iter_no_change": [_COUNT, None],
     "remix": ["boolean", DynamicMixing],
     "clusterer": [StrOptions({"kmeans"}), HasMethods(["fit_predict", "get_params"])],
@@ -73,9 +76,107 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
     "random_state": ["random_state"],
     "verbose": ["verbose"],
     "warm_start": ["boolean"],
-    "checkpoint": [str, os.PathLike, None],
 }
 """What each parameter of the separator may be, in the form of scikit-learn's own estimators."""
+
+# What were parameters once, and what to write instead.
+_MOVED = {
+    "checkpoint": "fit(X, y, checkpoint=...)",
+    "time_limit": "fit(X, y, time_limit=...)",
+    "early_stopping": "n_iter_no_change=10, or None for training that does not stop early",
+    "dropout": "trunk=BLSTM(dropout=...), with BLSTM from skdc.network",
+}
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def tells_what_moved(method: Method) -> Method:
+    """Have a method that takes parameters say what to write instead of one that has moved.
+
+    Parameters
+    ----------
+    method : callable
+        ``__init__`` or ``set_params``. Its signature stays as it is.
+
+    Returns
+    -------
+    callable
+        Raises a TypeError for what is no parameter any more.
+
+    Examples
+    --------
+    >>> from skdc import DeepClusteringSeparator
+    >>> DeepClusteringSeparator(time_limit=60)
+    Traceback (most recent call last):
+        ...
+    TypeError: time_limit is no longer a parameter; write fit(X, y, time_limit=...)
+    """
+
+    @wraps(method)
+    def telling(self: BaseEstimator, *args: Any, **parameters: Any) -> Any:
+        for name in parameters:
+            if name in _MOVED:
+                raise TypeError(f"{name} is no longer a parameter; write {_MOVED[name]}")
+        return method(self, *args, **parameters)
+
+    return cast(Method, telling)
+
+
+def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the state of a pickle without what were parameters when it was written.
+
+    Parameters
+    ----------
+    state : mapping
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> from skdc.parameters import without_moved
+    >>> without_moved({"n_sources": 2, "checkpoint": None})
+    {'n_sources': 2}
+    """
+    return {name: value for name, value in state.items() if name not in _MOVED}
+
+
+def check_run(
+    checkpoint: str | os.PathLike[str] | None, time_limit: float | None, *, caller: str = "fit"
+) -> dict[str, Any]:
+    """Check the keywords of `fit` that belong to one run of training.
+
+    Parameters
+    ----------
+    checkpoint : path-like or None
+    time_limit : float or None
+    caller : str, default="fit"
+        Method that the error names.
+
+    Returns
+    -------
+    dict of str to object
+        Both, by name.
+
+    Raises
+    ------
+    ValueError
+        If `checkpoint` is no path or `time_limit` no positive number.
+
+    Examples
+    --------
+    >>> from skdc.parameters import check_run
+    >>> check_run("run.safetensors", 3600)
+    {'checkpoint': 'run.safetensors', 'time_limit': 3600}
+    """
+    allowed = {
+        "checkpoint": [str, os.PathLike, None],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
+    }
+    keywords: dict[str, Any] = {"checkpoint": checkpoint, "time_limit": time_limit}
+    validate_parameter_constraints(allowed, keywords, caller_name=caller)
+    return keywords
 
 
 def check_parameters(estimator: BaseEstimator) -> None:
@@ -202,7 +303,11 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
 
 
 def training_config(
-    parameters: Mapping[str, Any], *, seed: int, device: torch.device
+    parameters: Mapping[str, Any],
+    *,
+    seed: int,
+    device: torch.device,
+    time_limit: float | None = None,
 ) -> TrainingConfig:
     """Give the training run that the parameters ask for.
 
@@ -213,6 +318,8 @@ def training_config(
     seed : int
     device : torch.device
         Where to train.
+    time_limit : float or None, default=None
+        Seconds after which training stops.
 
     Returns
     -------
@@ -220,13 +327,14 @@ def training_config(
         Where there is only one epoch, its learning rate does not fall: `partial_fit` and
         `warm_start` go on.
     """
-    names = ("batch_size", "learning_rate", "max_epochs", "time_limit", "n_iter_no_change")
+    names = ("batch_size", "learning_rate", "max_epochs", "n_iter_no_change")
     return TrainingConfig(
         **{name: _plain(parameters[name]) for name in names},
         objective=resolve_objective(parameters["objective"]),
         segment_frames=check_segment_frames(parameters["segment_frames"]),
         decay_fraction=0.0 if parameters["max_epochs"] == 1 else 0.3,
         precision=resolve_precision(parameters["precision"], device),
+        time_limit=_plain(time_limit),
         seed=seed,
     )
 
@@ -237,7 +345,7 @@ def _plain(value: Any) -> Any:
 
 
 # Parameters that a model file does not hold: they belong to the machine where it is loaded.
-LOCAL_PARAMETERS = ("device", "checkpoint", "verbose", "random_state", "input_rate")
+LOCAL_PARAMETERS = ("device", "verbose", "random_state", "input_rate")
 
 
 def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
@@ -300,6 +408,8 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
         parameters["n_iter_no_change"] = None
     # Version 0.1 had the dropout of its one trunk among the parameters.
     dropout = parameters.pop("dropout", 0.0)
+    # It was one, too, before it became a keyword of `fit`.
+    parameters.pop("time_limit", None)
     if dropout:
         parameters["trunk"] = {"name": "blstm", "dropout": dropout}
     if isinstance(trunk := parameters.get("trunk"), Mapping):

@@ -23,6 +23,7 @@ from skdc.parameters import (
     resolve_device,
     restored_parameters,
     stored_parameters,
+    without_moved,
 )
 from skdc.separation import QualityModel
 from skdc.training.checkpoint import history_from_json, history_to_json
@@ -185,7 +186,7 @@ class PersistenceMixin(BaseEstimator):
                 f"expected a separator of format {_FORMAT}"
             )
         parameters = restored_parameters(header["parameters"])
-        # A file must not set what belongs to a place, such as the checkpoint to write to.
+        # A file must not set what belongs to a place, such as the device.
         known = {k: v for k, v in self.get_params(deep=False).items() if k not in LOCAL_PARAMETERS}
         if unknown := [name for name in parameters if name not in known]:
             raise ValueError(f"it has the unknown parameters {', '.join(unknown)}")
@@ -213,7 +214,7 @@ class PersistenceMixin(BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(without_moved(state))
         if "network_" not in state:
             return
         config, arrays = state["network_"]

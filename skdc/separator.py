@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from skdc.datasets.mixtures import make_mixtures
+from skdc.datasets.mixtures import hold_out_mixtures
 from skdc.display.listening import ListeningMixin
 from skdc.inputs import (
     AudioFormat,
@@ -32,7 +32,6 @@ from skdc.inputs import (
     collect,
     full_band_sources,
     hold_out,
-    hold_out_speakers,
     is_lazy,
     mixture_labels,
     mixture_masks,
@@ -47,9 +46,11 @@ from skdc.parameters import (
     call_parameters,
     check_parameters,
     check_resumable,
+    check_run,
     network_config,
     resolve_device,
     resolve_precision,
+    tells_what_moved,
     training_config,
 )
 from skdc.persistence import PersistenceMixin, continue_history
@@ -64,10 +65,6 @@ from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
 __all__ = ["DeepClusteringSeparator"]
-
-# So many that their mean score differs little from that of many more.
-_N_HELD_OUT_MIXTURES = 50
-_MOST_COUNTED = 4  # talkers that a count head can tell
 
 Item = TypeVar("Item")
 Work = Callable[[Separator, Mixtures, AudioFormat, int | None], Iterator[NDArray[Any]]]
@@ -134,8 +131,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         Too large a value lets the loss jump, too small a value needs more epochs.
     max_epochs : int, default=100
         Passes over as much audio as `fit` is given. Training time is proportional to it.
-    time_limit : float or None, default=None
-        Seconds after which training stops, whatever `max_epochs` says. None sets no limit.
     n_iter_no_change : int or None, default=None
         Early stopping: training ends when the validation score has not risen for so many epochs,
         and the weights of the best epoch are kept. Without `X_val`, `fit` sets a tenth of the
@@ -170,8 +165,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
-    checkpoint : path-like or None, default=None
-        File that keeps the state of training, every two minutes: `fit` goes on from it.
 
     Attributes
     ----------
@@ -216,6 +209,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
 
     _parameter_constraints = PARAMETER_CONSTRAINTS
 
+    @tells_what_moved
     def __init__(
         self,
         n_sources: int | None = 2,
@@ -235,7 +229,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         batch_size: int = 16,
         learning_rate: float = 1e-3,
         max_epochs: int = 100,
-        time_limit: float | None = None,
         n_iter_no_change: int | None = None,
         remix: bool | DynamicMixing = True,
         clusterer: Any = "kmeans",
@@ -246,7 +239,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         warm_start: bool = False,
-        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.n_sources = n_sources
         self.embedding_dim = embedding_dim
@@ -264,7 +256,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_epochs = max_epochs
-        self.time_limit = time_limit
         self.n_iter_no_change = n_iter_no_change
         self.remix = remix
         self.clusterer = clusterer
@@ -275,10 +266,18 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
-        self.checkpoint = checkpoint
+
+    set_params = tells_what_moved(BaseEstimator.set_params)
 
     def fit(
-        self, X: Waveforms, y: Any, *, X_val: Waveforms | None = None, y_val: Any = None
+        self,
+        X: Waveforms,
+        y: Any,
+        *,
+        X_val: Waveforms | None = None,
+        y_val: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        time_limit: float | None = None,
     ) -> Self:
         """Train on mixtures whose sources are known.
 
@@ -294,6 +293,11 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         X_val, y_val : optional
             Mixtures and references to measure with after every epoch; the weights of the best
             epoch are kept.
+        checkpoint : path-like, optional
+            File that keeps the state of training, every two minutes. Where it is there already,
+            `fit` goes on from it, to the weights of a run that was never stopped.
+        time_limit : float, optional
+            Seconds after which training stops, whatever `max_epochs` says.
 
         Returns
         -------
@@ -302,18 +306,20 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         Raises
         ------
         ValueError
-            If `X` or `y` is unusable; the message names the item.
+            If `X` or `y` is unusable, naming the item; or if `checkpoint` is the file of another
+            run, with other data, settings or seed.
         """
         check_parameters(self)
+        run = check_run(checkpoint, time_limit)
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         held_out = self._check_held_out(X_val, y_val)
-        seed = self._draw_seed(self.checkpoint)
+        seed = self._draw_seed(checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
         options = self._bank_options(pairs.on_disk)
         bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
         del pairs  # the bank has what it needs
-        return self._fit(bank, held_out, seed, resume=self.warm_start)
+        return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
     def fit_recordings(
         self,
@@ -322,6 +328,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         *,
         X_val: Waveforms | None = None,
         y_val: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        time_limit: float | None = None,
     ) -> Self:
         """Train on recordings of single speakers, mixed anew for every step.
 
@@ -336,6 +344,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         X_val, y_val : optional
             As for `fit`. With `n_iter_no_change` and without these, a tenth of the speakers is set
             aside, and mixtures of them take their place.
+        checkpoint, time_limit : optional
+            As for `fit`.
 
         Returns
         -------
@@ -347,22 +357,14 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             If a recording is unusable, or there are too few speakers for mixtures of `n_sources`.
         """
         check_parameters(self)
+        run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked = check_recordings(recordings, speakers, self._audio)
         held_out, n_sources = self._check_held_out(X_val, y_val), self.n_sources or 2
-        seed = self._draw_seed(self.checkpoint)
+        seed = self._draw_seed(checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
-            checked, speakers, others, names = hold_out_speakers(
-                checked, speakers, n_sources, np.random.RandomState(seed)
+            checked, speakers, held_out = hold_out_mixtures(
+                checked, speakers, n_sources, self._audio, seed
             )
-            X_val, y_val = make_mixtures(
-                others,
-                names,
-                n_mixtures=_N_HELD_OUT_MIXTURES,
-                n_sources=n_sources,
-                sample_rate=self.sample_rate,
-                random_state=seed,
-            )
-            held_out = check_pairs(X_val, y_val, replace(self._audio, input_rate=None))
         bank = SourceBank(
             checked,
             speakers,
@@ -374,7 +376,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             on_disk=is_lazy(recordings),
         )
         del checked, recordings  # the bank has what it needs
-        return self._fit(bank, held_out, seed, resume=self.warm_start)
+        return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
     def fit_voices(
         self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 2800
@@ -420,11 +422,10 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             raise ValueError(f"n_examples={n_examples} must be at least 1")
         how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
         how["progress"] = self.verbose > 0
-        most = min(_MOST_COUNTED, len(set(speakers)))
-        head = train_voice_head(self.pipeline(), checked, speakers, **how)
-        counting = train_count_head(self.pipeline(), checked, speakers, most=most, **how)
-        self.network_.set_voice_head(head)
-        self.network_.set_count_head(counting)
+        voices = train_voice_head(self.pipeline(), checked, speakers, **how)
+        count = train_count_head(self.pipeline(), checked, speakers, **how)
+        self.network_.set_voice_head(voices)
+        self.network_.set_count_head(count)
         return self
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:
@@ -443,8 +444,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         options = self._bank_options(pairs.on_disk)
         bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
-        seed = self._draw_seed(None)
-        return self._fit(bank, None, seed, resume=True, max_epochs=1, checkpoint=None)
+        return self._fit(bank, None, self._draw_seed(None), resume=True, max_epochs=1)
 
     def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""
@@ -462,6 +462,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         seed: int,
         *,
         resume: bool,
+        checkpoint: str | os.PathLike[str] | None = None,
+        time_limit: float | None = None,
         **changes: Any,
     ) -> Self:
         survive_forks()
@@ -480,7 +482,9 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             network.take_weights(self.network_)
             earlier = self.history_
         # Each call that trains on draws other batches than those before it.
-        config = training_config(parameters, seed=seed + len(earlier), device=device)
+        config = training_config(
+            parameters, seed=seed + len(earlier), device=device, time_limit=time_limit
+        )
         history = train(
             network,
             bank,
@@ -489,7 +493,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             validate=held_out
             and partial(validate, pairs=held_out, framing=self._framing, config=config),
             warm_start=resume,
-            checkpoint=parameters["checkpoint"],
+            checkpoint=checkpoint,
             progress=self.verbose > 0,
             ends_when_interrupted=True,
         )

@@ -92,6 +92,7 @@ class ArrayStore:
             return self._arrays
         sizes = [int(np.prod(shape)) for shape in self._shapes]
         parts = np.split(self.flat(), np.cumsum(sizes)[:-1])
+        # (n_numbers,) -> the shape that each was given with (...)
         return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def __enter__(self) -> Self:

@@ -31,7 +31,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     separator = DeepClusteringSeparator(**settings, max_epochs=2, random_state=0)
     recordings = [voice(speaker, 4000) for speaker in SPEAKERS]
     sources = np.stack(recordings[:2])
-    held_out = {"X_val": [sources.sum(axis=0)], "y_val": [sources]}
+    held_out: dict[str, Any] = {"X_val": [sources.sum(axis=0)], "y_val": [sources]}
     separator.fit_recordings(recordings, SPEAKERS, **held_out)
     separator.save("tiny.safetensors", weights="float16")
     plant(Path("speech"), "speech")

@@ -363,6 +363,9 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
         (["--set", "hidden_size"], "--set hidden_size: expected NAME=VALUE"),
         (["--set", "hidden_size=many"], "The 'hidden_size' parameter"),
         (["--set", "win_length=511"], "win_length=511"),
+        (["--set", "time_limit=60"], "time_limit belongs to one run, not to the separator; give"),
+        (["--config", "run.toml"], "not to the separator; give --checkpoint"),
+        (["--time-limit", "-1"], "The 'time_limit' parameter of fit_recordings must be"),
         (["--config", "none"], "'none' is neither a configuration file nor one that comes with"),
         (["--config", "bad.toml"], "'bad.toml' is not a TOML file"),
         (["--config", "tables.toml"], "'tables.toml' has the table [network]"),
@@ -383,6 +386,7 @@ def test_train_errors(
     corpus: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bad.toml").write_text("hidden_size = = 3")
+    Path("run.toml").write_text('checkpoint = "run.safetensors"')
     Path("tables.toml").write_text("[network]\nhidden_size = 3")
     Path("empty.csv").write_text("mixture_id,n_samples,source_1,gain_1\n")
     assert message in error_of(["train", "--data", str(corpus), *arguments], capsys)

@@ -125,7 +125,7 @@ def test_the_head_learns_to_count() -> None:
     time_s = np.arange(4000) / 800
     tones = [np.sin(2 * np.pi * hz * time_s).astype(np.float32) for hz in (50, 150, 250, 350)]
     separator: Any = Bands()
-    head = train_count_head(separator, tones, list("abcd"), most=4, n_examples=600, seed=0)
+    head = train_count_head(separator, tones, list("abcd"), n_examples=600, seed=0)
     for count in (1, 2, 3, 4):
         mixture = torch.from_numpy(np.sum(tones[:count], axis=0))
         ((states, energy),) = separator.states([mixture])

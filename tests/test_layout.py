@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import grimp
@@ -54,6 +55,42 @@ def test_no_file_is_too_long(folder: str) -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     assert {path: n for path, n in lengths.items() if n > MAX_LINES} == {}
+
+
+# What changes the axes of an array; without arguments, `flatten` says all that there is to say.
+_CHANGES_SHAPE = re.compile(
+    r"\.(reshape|view|permute|movedim|transpose|unflatten|swapaxes|moveaxis|unfold|flatten)"
+    r"\((?!\)|torch\.|np\.)"
+)
+_SHAPE = re.compile(r"#.*(\(.*[,.].*\)|->)")
+
+
+def test_shapes_stand_beside_what_changes_them() -> None:
+    lacking = []
+    for path in sorted((ROOT / "skdc").rglob("*.py")):
+        lines = path.read_text("utf-8").splitlines()
+        for number, line in enumerate(lines):
+            is_text = ">>>" in line or "``" in line
+            near = lines[max(0, number - 6) : number + 1]
+            if not is_text and _CHANGES_SHAPE.search(line) and not any(map(_SHAPE.search, near)):
+                lacking.append(f"{path.relative_to(ROOT)}:{number + 1}: {line.strip()}")
+    assert lacking == []
+
+
+# Beginnings of fragments, and words that are not the standard terms.
+_UNCLEAR = re.compile(
+    r"(^\s*|[.!?] |# |\"\"\")Of (?!course)|running (mean|average)|dynamic remixing|time.flipped"
+)
+
+
+def test_language_is_plain() -> None:
+    found = []
+    for folder in ("skdc", "tests", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+                if _UNCLEAR.search(line) and "_UNCLEAR" not in line and path != Path(__file__):
+                    found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []
 
 
 def test_every_test_file_is_collected() -> None:

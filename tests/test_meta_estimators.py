@@ -27,10 +27,14 @@ from sklearn.model_selection import (
     validation_curve,
 )
 from sklearn.multioutput import MultiOutputRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from test_sklearn_contract import make_array, make_ragged, small
 
 from skdc import make_mixtures
+from skdc.compose import TransformedSourcesSeparator
 from skdc.datasets import load_sample_clips
+from skdc.training.checkpoint import RunFile
 
 Pairs = tuple[Any, Any]
 
@@ -117,6 +121,20 @@ def test_joblib(pairs: Pairs, tmp_path: Path) -> None:
     parts = joblib.Parallel(n_jobs=2)(joblib.delayed(loaded.predict)(x) for x in X[:4])
     for found, expected in zip(parts, separator.predict(X)[:4], strict=True):
         assert_allclose(found, expected, atol=1e-4)
+
+
+def test_keywords_of_fit_go_through(tmp_path: Path) -> None:
+    X, y = make_array()
+    path = tmp_path / "run.safetensors"
+    pipeline = Pipeline([("level", FunctionTransformer()), ("separator", small(max_epochs=9))])
+    run = {"separator__checkpoint": path, "separator__time_limit": 1e-9}
+    assert pipeline.fit(X, y, **run).named_steps["separator"].n_iter_ == 1
+    assert RunFile.read(path).counters["step"] == 1
+    wrapped = TransformedSourcesSeparator(small(max_epochs=9))
+    wrapped.fit(X, y, X_val=X[:2], y_val=y[:2], time_limit=1e-9)
+    assert wrapped.separator_.n_iter_ == 1
+    search = GridSearchCV(small(max_epochs=99), {"embedding_dim": [2, 3]}, cv=2)
+    assert search.fit(X, y, time_limit=1e-9).best_estimator_.n_iter_ == 1
 
 
 # What the page lists as not working, with the reason.

@@ -46,7 +46,7 @@ def masks() -> Tensor:
 
 
 def naive_covariance(sounds: Complex, weights: NDArray[np.float64]) -> Complex:
-    """Of one source in one bin; sounds are ``(n_channels, n_frames)``."""
+    """That of one source in one bin; sounds are ``(n_channels, n_frames)``."""
     total = np.zeros((N_CHANNELS, N_CHANNELS), complex)
     for frame, weight in enumerate(weights):
         total += weight * np.outer(sounds[:, frame], sounds[:, frame].conj())

@@ -20,6 +20,7 @@ from skdc.datasets import load_sample_mixture
 from skdc.evaluation import calibrate
 from skdc.exceptions import AudioWarning
 from skdc.model_file import read_tensors, write_tensors
+from skdc.network.count import CountHead
 from skdc.separation import QualityModel, Separability
 from skdc.separation.evidence import Stretch
 from skdc.signal import Framing
@@ -116,7 +117,45 @@ def test_silence_and_one_source() -> None:
     alone = watched(stretch(torch.ones(1, 3, 129), torch.eye(1)))
     for found in (Separability(), silent, alone):
         assert a_model().predict(found) is None
-        assert not a_model(smallest_spread=2.0).is_one_talker(found)
+        assert not found.is_one_talker(2.0)
+
+
+class Hears(CountHead):
+    """A count head that hears as many talkers as the first state of a stretch says."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def forward(self, states: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
+        return 9.0 * torch.nn.functional.one_hot(states[:, 0, 0, 0].long() - 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("heard", "spread_of_one", "is_one"),
+    [
+        # Without a count head, and in recordings of several stretches, the spread decides.
+        ([], 0.6, True),
+        ([], 0.4, False),
+        ([1], 0.4, True),
+        ([2], 0.6, False),
+        ([1, 1, 2], 0.6, True),
+        ([1, 1, 2], 0.4, False),
+        ([2, 1, 2], 0.6, False),
+    ],
+)
+def test_one_talker_is_what_counting_finds(
+    heard: list[int], spread_of_one: float, is_one: bool
+) -> None:
+    labels = torch.arange(129).remainder(2).expand(7, 129)
+    ideal = torch.stack([labels == 0, labels == 1]).float()
+    parts = [
+        stretch(ideal, torch.eye(2))._replace(states=torch.full((1, 7, 1, 1), float(number)))
+        for number in heard or [0]
+    ]
+    found = Separability()
+    list(found.watch(parts, FRAMING, Hears() if heard else None))
+    assert found.spread == pytest.approx(0.5, abs=0.05)
+    assert found.is_one_talker(spread_of_one) == is_one
 
 
 # -- decibels -------------------------------------------------------------------------------------
@@ -226,6 +265,24 @@ def test_one_talker(separator: DeepClusteringSeparator) -> None:
     assert skdc.separate(noise(4000), rate=8000, model=separator, n_sources="auto").notes == ()
     separator.set_params(n_sources=None)
     assert skdc.separate(noise(4000), rate=8000, model=separator).notes == ()
+
+
+@pytest.mark.parametrize("favourite", [1, 2])
+def test_a_note_and_the_count_are_one_answer(model: Path, favourite: int) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.quality_ = a_model(9.0, smallest_spread=1.0 if favourite == 2 else 0.0)
+    counting = separator.network_.count_head
+    assert counting is not None
+    with torch.no_grad():
+        counting.out.bias[favourite - 1] += 100
+    recording = noise(4000)
+    counted = skdc.separate(recording, rate=8000, model=separator, n_sources="auto")
+    assert len(counted.sources) == favourite
+    if favourite == 2:
+        assert skdc.separate(recording, rate=8000, model=separator, n_sources=2).notes == ()
+    else:
+        with pytest.warns(AudioWarning, match="^one person seems to be speaking"):
+            skdc.separate(recording, rate=8000, model=separator, n_sources=2)
 
 
 def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_path: Path) -> None:

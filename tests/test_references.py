@@ -31,8 +31,8 @@ from skdc.pretrained import list_pretrained
 
 REFERENCES = Path(__file__).parent / "references"
 FIRST_FORMAT = REFERENCES / "first_format"
-# Of the largest sample. Processors add in different orders, which moves clusters a little: between
-# SSE4, AVX2 and AVX-512 by up to 6e-5.
+# A share of the largest sample. Processors add in different orders, which moves clusters a little:
+# between SSE4, AVX2 and AVX-512 by up to 6e-5.
 TOLERANCE = 1e-3
 STRIDE = 50
 
@@ -114,13 +114,13 @@ def test_runs_of_the_first_format_go_on(tmp_path: Path) -> None:
     assert (header["step"], header["epoch"], header["epoch_step"]) == (11, 1, 2)
     sources = make_sources()
     mixtures = sources.sum(axis=1)
-    separator = DeepClusteringSeparator(**SETTINGS, checkpoint=path).fit(mixtures, sources)
+    separator = DeepClusteringSeparator(**SETTINGS).fit(mixtures, sources, checkpoint=path)
     assert separator.history_[:1] == header["history"]
     assert [row["epoch"] for row in separator.history_] == [1, 2, 3, 4]
     assert [row["steps"] for row in separator.history_] == [9, 18, 27, 36]
     assert separator.history_[-1]["loss"] < separator.history_[0]["loss"]
     # The run is finished now: there is nothing to train, and its weights come back.
-    again = DeepClusteringSeparator(**SETTINGS, checkpoint=path).fit(mixtures, sources)
+    again = DeepClusteringSeparator(**SETTINGS).fit(mixtures, sources, checkpoint=path)
     assert again.history_ == separator.history_
     assert_array_equal(again.transform(mixtures), separator.transform(mixtures))
 

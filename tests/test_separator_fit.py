@@ -138,8 +138,9 @@ def test_a_source_may_be_silent_also_where_it_is_validated() -> None:
 def test_numpy_numbers_are_parameters(tmp_path: Path) -> None:
     separator = make_separator(
         embedding_dim=np.int64(3), max_epochs=np.int32(1), learning_rate=np.float32(1e-3)
-    ).set_params(checkpoint=tmp_path / "run", segment_frames=np.arange(20, 22).tolist())
-    separator.fit(MIXTURES, SOURCES).save(tmp_path / "model.safetensors")
+    ).set_params(segment_frames=np.arange(20, 22).tolist())
+    run = {"checkpoint": tmp_path / "run", "time_limit": np.float32(60)}
+    separator.fit(MIXTURES, SOURCES, **run).save(tmp_path / "model.safetensors")
     loaded = DeepClusteringSeparator.load(tmp_path / "model.safetensors", device="cpu")
     assert_array_equal(loaded.predict(MIXTURES), separator.predict(MIXTURES))
 
@@ -174,7 +175,9 @@ def test_early_stopping_ends_training() -> None:
 
 
 def test_time_limit_ends_training() -> None:
-    assert make_separator(max_epochs=100_000, time_limit=0.2).fit(MIXTURES, SOURCES).n_iter_ < 1000
+    separator = make_separator(max_epochs=100_000)
+    assert separator.fit(MIXTURES, SOURCES, time_limit=0.2).n_iter_ < 1000
+    assert separator.fit_recordings(SOURCES.reshape(8, -1), time_limit=0.2).n_iter_ < 1000
 
 
 def test_partial_fit_goes_on_from_the_present_weights() -> None:
@@ -221,7 +224,7 @@ def test_a_network_without_history_is_trained_on() -> None:
 
 def test_fit_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     whole = make_separator(max_epochs=3).fit(MIXTURES, SOURCES)
-    separator = make_separator(max_epochs=3, checkpoint=tmp_path / "run.safetensors")
+    separator, path = make_separator(max_epochs=3), tmp_path / "run.safetensors"
     n_steps = int(whole.history_[-1]["steps"])
     calls = iter(range(n_steps))
 
@@ -233,10 +236,10 @@ def test_fit_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skdc.training.trainer.batch_loss", break_off)
         with pytest.warns(InterruptedWarning, match=f"after {n_steps // 2} steps"):
-            separator.fit(MIXTURES, SOURCES)
+            separator.fit(MIXTURES, SOURCES, checkpoint=path)
     # Fitted with what there was, and ready to go on.
     assert separator.predict(MIXTURES[0]).shape == SOURCES[0].shape
-    separator.fit(MIXTURES, SOURCES)
+    separator.fit(MIXTURES, SOURCES, checkpoint=path)
     assert separator.n_iter_ == 3
     assert_array_equal(weights(separator), weights(whole))
 

@@ -203,7 +203,7 @@ def test_train_test_split(pairs: Pairs) -> None:
 
 
 def test_clone_keeps_parameters_and_forgets_the_fit() -> None:
-    separator = small(clusterer=KMeans(2), checkpoint=None).fit(*make_array(2))
+    separator = small(clusterer=KMeans(2)).fit(*make_array(2))
     copied = clone(separator)
     assert not hasattr(copied, "network_")
     assert repr(copied.get_params()) == repr(separator.get_params())

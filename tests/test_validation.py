@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,12 @@ from sklearn.exceptions import NotFittedError
 from skdc import DeepClusteringSeparator
 from skdc.exceptions import AudioWarning
 from skdc.inputs import AudioFormat, check_mixtures, check_pairs, collect, hold_out
-from skdc.parameters import check_segment_frames, resolve_device, resolve_precision
+from skdc.parameters import (
+    PARAMETER_CONSTRAINTS,
+    check_segment_frames,
+    resolve_device,
+    resolve_precision,
+)
 from skdc.signal import Framing
 
 Array = NDArray[Any]
@@ -274,7 +280,6 @@ BAD_PARAMETERS: list[tuple[str, Any]] = [
     ("batch_size", 0),
     ("learning_rate", 0.0),
     ("max_epochs", 0),
-    ("time_limit", 0),
     ("n_iter_no_change", 0),
     ("remix", 2),
     ("clusterer", "dbscan"),
@@ -289,7 +294,6 @@ BAD_PARAMETERS: list[tuple[str, Any]] = [
     ("random_state", "zero"),
     ("verbose", -1),
     ("warm_start", "no"),
-    ("checkpoint", 3),
 ]
 
 
@@ -315,6 +319,40 @@ def test_bad_parameters(fitted: DeepClusteringSeparator, name: str, value: Any) 
             fitted.score(MIXTURES, SOURCES)
     finally:
         fitted.set_params(**{name: before})
+
+
+@pytest.mark.parametrize("run", [{"time_limit": 0}, {"time_limit": "1 h"}, {"checkpoint": 3}])
+@pytest.mark.usefixtures("nothing_computed")
+def test_bad_keywords_of_a_run(run: dict[str, Any]) -> None:
+    ((name, value),) = run.items()
+    with pytest.raises(ValueError, match=f"'{name}' parameter of fit must be .* Got {value!r}"):
+        make_separator().fit(MIXTURES, SOURCES, **run)
+    with pytest.raises(ValueError, match=f"'{name}' parameter of fit_recordings must be"):
+        make_separator().fit_recordings(SOURCES.reshape(8, -1), **run)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("checkpoint", r"fit\(X, y, checkpoint="),
+        ("time_limit", r"fit\(X, y, time_limit="),
+        ("early_stopping", "n_iter_no_change="),
+        ("dropout", r"trunk=BLSTM\(dropout="),
+    ],
+)
+def test_parameters_that_have_moved_say_where(name: str, instead: str) -> None:
+    message = f"{name} is no longer a parameter; write {instead}"
+    value: dict[str, Any] = {name: None}
+    for take in (DeepClusteringSeparator, DeepClusteringSeparator().set_params):
+        with pytest.raises(TypeError, match=message):
+            take(**value)
+    assert name not in signature(DeepClusteringSeparator).parameters
+
+
+def test_there_are_no_more_parameters_than_one_can_know() -> None:
+    names = signature(DeepClusteringSeparator).parameters
+    assert len(names) <= 26
+    assert list(names) == list(PARAMETER_CONSTRAINTS)
 
 
 def test_clusterer_must_be_an_object_not_a_class() -> None:

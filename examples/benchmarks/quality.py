@@ -62,8 +62,9 @@ for name, (items, gains) in lists.items():
         f"{(is_said & is_low).sum()}"
     )
 for path in [*args.fit, *args.check]:
-    one = np.mean([quality.is_one_talker(item) for item in lists[Path(path).stem][0]])
-    alone = np.mean([quality.is_one_talker(item) for item in measure_alone(path)])
+    least = quality.smallest_spread
+    one = np.mean([item.is_one_talker(least) for item in lists[Path(path).stem][0]])
+    alone = np.mean([item.is_one_talker(least) for item in measure_alone(path)])
     print(f"{Path(path).stem}: taken for one talker: {one:.3f}; of single talkers: {alone:.3f}")
 
 if args.plot is not None:

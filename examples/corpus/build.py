@@ -32,7 +32,7 @@ from skdc.signal import active_level
 
 RATE_HZ = 8000
 SHORTEST_S = 1.0
-# Of each speaker: to train on at most this, and of speakers of the closed set, to test with.
+# At most this of each speaker to train on, and of speakers of the closed set to test with.
 MOST_TRAINING_S = 14 * 60.0
 MOST_TEST_S = 60.0
 # Shares of the speakers of corpora that have no parts of their own for this.

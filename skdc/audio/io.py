@@ -68,7 +68,7 @@ def read_audio(
     Returns
     -------
     waveform : float32 array of shape (n_samples,)
-        Within +-1 where the file holds integers. Of shape ``(n_channels, n_samples)`` with
+        Within +-1 where the file holds integers. The shape is ``(n_channels, n_samples)`` with
         ``mono=False``, also for a single channel.
     sample_rate : int
         Rate of `waveform`, Hz.

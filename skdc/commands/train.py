@@ -117,13 +117,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from skdc.parameters import check_run
+
     _check_output(args)
     config = args.config or ("best" if args.start is None else "fine-tune")
     parameters = _protocol_parameters(args) | read_config(config)
     parameters |= parse_settings(args.set) | {"device": args.device}
     for name in ("checkpoint", "time_limit"):
-        if (value := getattr(args, name)) is not None:
-            parameters[name] = value
+        if name in parameters:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{name} belongs to one run, not to the separator; give {flag}")
+    check_run(args.checkpoint, args.time_limit, caller="fit_recordings")
     separator = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
@@ -137,8 +141,8 @@ def run(args: argparse.Namespace) -> int:
         f"{n_samples / rate / 3600:.2f} hours"
         + (f", {size_gb:.3g} GB in a temporary file" if is_streamed else "")
     )
-    checkpoint = separator.checkpoint
-    if checkpoint is not None and Path(checkpoint).is_file():
+    checkpoint = args.checkpoint
+    if checkpoint is not None and checkpoint.is_file():
         print(f"Resuming from {checkpoint}")
     try:
         with _log_to_stderr(), _collecting_interrupts() as interrupts:
@@ -149,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
                 speakers,
                 X_val=X_val,
                 y_val=y_val,
+                checkpoint=checkpoint,
+                time_limit=args.time_limit,
             )
         if args.start is not None:
             _keep_what_it_knew(args, separator, X_val, y_val)

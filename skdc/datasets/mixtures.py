@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, overload
 
@@ -10,10 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skdc.inputs import AudioFormat, check_recordings
+from skdc.inputs import (
+    AudioFormat,
+    CheckedPairs,
+    CheckedRecordings,
+    check_pairs,
+    check_recordings,
+    hold_out_speakers,
+)
 from skdc.signal import active_level
 
-__all__ = ["check_count", "make_mixtures", "mix_sources"]
+__all__ = ["check_count", "hold_out_mixtures", "make_mixtures", "mix_sources"]
 
 FloatArray = NDArray[np.float32]
 
@@ -21,6 +29,8 @@ _PEAK = 0.9
 # A stretch of a recording that is this far below the level of the recording is a pause.
 _PAUSE_DB = 30.0
 _MAX_DRAWS = 100
+# So many that their mean score differs little from that of many more.
+_N_HELD_OUT_MIXTURES = 50
 
 
 def mix_sources(
@@ -251,3 +261,49 @@ def _is_silent(waveform: NDArray[np.floating]) -> bool:
 
 def _is_heard(cut: FloatArray, sample_rate: int) -> bool:
     return not _is_silent(cut) and active_level(cut, sample_rate) >= 10 ** (-_PAUSE_DB / 20)
+
+
+def hold_out_mixtures(
+    recordings: CheckedRecordings,
+    speakers: Sequence[Hashable] | None,
+    n_sources: int,
+    audio: AudioFormat,
+    seed: int,
+) -> tuple[CheckedRecordings, list[Hashable], CheckedPairs]:
+    """Set a tenth of the speakers aside, and mix their recordings.
+
+    Parameters
+    ----------
+    recordings : CheckedRecordings
+    speakers : sequence of hashables or None
+        One a recording; None makes every recording a speaker.
+    n_sources : int
+        Speakers of a mixture.
+    audio : AudioFormat
+    seed : int
+
+    Returns
+    -------
+    kept : CheckedRecordings
+        Recordings of the other speakers.
+    kept_speakers : list of hashables
+    held_out : CheckedPairs
+        Mixtures of those set aside, at the rate of the network, and their sources.
+
+    Raises
+    ------
+    ValueError
+        If there are too few speakers for mixtures of both parts.
+    """
+    kept, kept_speakers, others, names = hold_out_speakers(
+        recordings, speakers, n_sources, np.random.RandomState(seed)
+    )
+    X, y = make_mixtures(
+        others,
+        names,
+        n_mixtures=_N_HELD_OUT_MIXTURES,
+        n_sources=n_sources,
+        sample_rate=audio.rate,
+        random_state=seed,
+    )
+    return kept, kept_speakers, check_pairs(X, y, replace(audio, input_rate=None))

@@ -175,6 +175,7 @@ def _data(
     signals = [("Recording", "", mixture)]
     figures = [""] * len(sources)
     if references is not None:
+        # (sources, channels, samples) -> (sources, channels * samples), where there are channels
         flat = [part.reshape(len(part), -1) for part in (references, sources)]
         count = min(len(flat[0]), len(flat[1]))
         gains = si_sdr_improvement(flat[0][:count], flat[1][:count], mixture.reshape(-1))

@@ -12,7 +12,7 @@ _SHORTEST_S = 1.0
 _LONGEST_S = 60.0
 # Frames weaker than the strongest by more than this, as a part of its power, are pauses.
 _PAUSE = 1e-3
-# Of 2,357 recordings and mixtures of speech at 8 kHz, none has both figures below these; of the
+# None of 2,357 recordings and mixtures of speech at 8 kHz has both figures below these; of the
 # same, and of 2,547 other words at 44.1 kHz, read as if they were at 8 kHz, 84 to 97 % have.
 _LOWEST_MEDIAN_HZ = 150.0
 _LOWEST_CENTRE_HZ = 130.0

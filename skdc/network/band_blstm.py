@@ -225,7 +225,7 @@ class _Block(nn.Module):
         vectors, after = self.along_steps(vectors.transpose(1, 2), before)
         if self.attention is not None:
             vectors = self.attention(vectors)
-        return vectors.transpose(1, 2), after
+        return vectors.transpose(1, 2), after  # (mixtures, steps, bands, size)
 
 
 class _AddedLSTM(nn.Module):

@@ -52,7 +52,7 @@ class CountHead(nn.Module):
         ----------
         states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
         energy : Tensor of shape (n_mixtures, n_frames)
-            Of the mixture's frames; the level does not matter.
+            Energy of the mixture's frames; the level does not matter.
 
         Returns
         -------

@@ -17,7 +17,7 @@ def attentive_statistics(hidden: Tensor, scores: Tensor, energy: Tensor) -> Tens
     scores : float32 Tensor of shape (n_items, n_frames)
         Logits of the attention.
     energy : float32 Tensor of shape (n_items, n_frames)
-        Of the frames: loud ones count more. The level does not matter.
+        Energy of the frames: loud ones count more. The level does not matter.
 
     Returns
     -------

@@ -54,7 +54,7 @@ class VoiceHead(nn.Module):
         Parameters
         ----------
         states : Tensor of shape (n_sources, n_frames, n_bands, width)
-            Of the mixture of each source.
+            States of the mixture of each source.
         shares : Tensor of shape (n_sources, n_frames, n_bins)
             Magnitude times mask of each source; its level does not matter.
 

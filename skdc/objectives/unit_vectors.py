@@ -113,6 +113,7 @@ def on_unit_vectors(
         found = [
             losses(own, _map(targets, part.take)) for own, part in zip(vectors, parts, strict=True)
         ]
+        # (n_mixtures,) -> the leading axes (...)
         return (found[0] if len(found) == 1 else torch.cat(found)).reshape(leading)
 
 

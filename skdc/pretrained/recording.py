@@ -52,7 +52,7 @@ class Separation:
     rate : int
         Hz.
     name : str
-        Of the file, without its suffix; "recording" for an array.
+        Name of the file, without its suffix; "recording" for an array.
     band : {"full", "network"}
         Whether the sources have all frequencies of the recording, and so sum to it, or those that
         the network hears.
@@ -294,7 +294,7 @@ def _notes_of_quality(
 ) -> Iterator[str]:
     if model.quality_ is None or expected is None:
         return
-    if not is_counted and model.quality_.is_one_talker(found):
+    if not is_counted and found.is_one_talker(model.quality_.smallest_spread):
         yield (
             f"one person seems to be speaking; the {found.n_sources} sources are then parts of "
             "one voice"

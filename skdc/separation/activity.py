@@ -24,7 +24,7 @@ def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor
     ----------
     masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
     spectrogram : Tensor of shape (n_frames, n_bins)
-        Of the mixture; complex, or its magnitude.
+        Spectrogram of the mixture; complex, or its magnitude.
     n_smoothed : int
         Frames over which energy is averaged.
 

@@ -56,9 +56,9 @@ class Stretch(NamedTuple):
     overlap : int
         Frames that the stretch before it covers too.
     spectrogram : complex64 Tensor of shape (n_frames, n_bins)
-        Of the mixture.
+        Spectrogram of the mixture.
     states : Tensor of shape (1, n_frames, n_bands, width)
-        Of the trunk.
+        States of the trunk.
     masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
     centroids : float32 Tensor of shape (n_clusters, embedding_dim)
     """
@@ -69,6 +69,11 @@ class Stretch(NamedTuple):
     states: Tensor
     masks: Tensor
     centroids: Tensor
+
+
+def frame_energy(spectrogram: Tensor) -> Tensor:
+    """Give the energy of each frame of a mixture, (1, n_frames), as the count head takes it."""
+    return spectrogram.abs().square().sum(-1)[None]
 
 
 class Clue(NamedTuple):
@@ -202,6 +207,7 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
         vectors = vectors - (mass * vectors).sum((0, 1)) / mass.sum((0, 1))
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
     common = _common(vectors, seconds) if has_head else 0.0
+    # (stretches, clusters, dim) with itself -> (stretches, clusters, clusters)
     cosines = (vectors @ vectors.swapaxes(1, 2) - common) / (1 - common)
     constant, by_voice, by_centroid = _ALIKE if has_head else _ALIKE_WITHOUT_HEAD
     alike = constant + by_voice * cosines + by_centroid * nearness

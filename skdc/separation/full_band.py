@@ -116,6 +116,7 @@ def stretch_masks(masks: Tensor, frames: Tensor, bins: Tensor) -> Tensor:
         above = (below + 1).clamp(max=last)
         shape = [1, 1, 1]
         shape[axis] = len(positions)
+        # (n_positions,) -> (1, n_positions, 1) or (1, 1, n_positions)
         part = (positions - below).to(masks.dtype).view(shape)
         masks = torch.lerp(masks.index_select(axis, below), masks.index_select(axis, above), part)
     return masks

@@ -194,7 +194,7 @@ def wiener_filter(spectrograms: Tensor, masks: Tensor, reference: int = 0) -> Te
     Returns
     -------
     complex Tensor of shape (n_sources, n_frames, n_bins)
-        Sums to the spectrogram of the microphone. Of a single microphone, what the masks give.
+        Sums to the spectrogram of the microphone. With a single microphone, what the masks give.
 
     References
     ----------

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.network import EmbeddingNetwork
+from skdc.network.count import CountHead
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
-from skdc.separation.evidence import Clue, Stretch, identify, take_clue
+from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
 from skdc.separation.full_band import Recording, full_band_masks, full_band_pieces
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import Piece, crossfade, spans, stitch
@@ -46,11 +47,6 @@ class Projection(NamedTuple):
     states: Tensor  # (1, frames, bands, width)
     vectors: Tensor  # (frames, bins, dim), along each bin's embedding
     masks: Tensor | None  # (masks, frames, bins), of the mask head
-
-    @property
-    def energy(self) -> Tensor:
-        """Energy of each frame of the mixture, (1, frames)."""
-        return self.spectrogram.abs().square().sum(-1)[None]
 
 
 @dataclass(frozen=True)
@@ -130,10 +126,10 @@ class Separator:
         ------
         states : Tensor of shape (1, n_frames, n_bands, width)
         energy : Tensor of shape (1, n_frames)
-            Of each frame of the mixture.
+            Energy of each frame of the mixture.
         """
-        for part in self._projections(mixtures):
-            yield part.states, part.energy
+        for spectrogram, states in self._states(mixtures):
+            yield states, frame_energy(spectrogram)
 
     def labels(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -248,7 +244,7 @@ class Separator:
             yield from all_parts
             return
         for parts, item in zip(all_parts, found, strict=True):
-            yield item.watch(parts, self.framing)
+            yield item.watch(parts, self.framing, self._own_count_head())
 
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
         masked = signal.apply_masks(masks, stretch.spectrogram)
@@ -360,15 +356,19 @@ class Separator:
             return _loudest_first(part.spectrogram, part.vectors, heard)
         return self.cluster_masks(part.vectors, centroids), centroids
 
+    def _own_count_head(self) -> CountHead | None:
+        """Give the count head; None where a clusterer of the caller's own says how many talk."""
+        return None if self.clusterer is not None else self.network.count_head
+
     def _heard_count(self, part: Projection) -> int | None:
         """Give the number of sources that the count head hears; None without such a head."""
-        head = self.network.count_head
-        if head is None or self.clusterer is not None:
+        if (head := self._own_count_head()) is None:
             return None
-        if not bool(part.energy.any()):
+        energy = frame_energy(part.spectrogram)
+        if not bool(energy.any()):
             return 1  # silence
         with torch.no_grad():
-            return 1 + int(head(part.states, part.energy).argmax())
+            return 1 + int(head(part.states, energy).argmax())
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -387,10 +387,20 @@ class Separator:
         """Give the spectrogram of each segment, and what the network gives for it.
 
         Masks are None where those of the mask head are not asked for.
+        """
+        for spectrogram, states in self._states(segments):
+            with self.autocast():
+                vectors = self.network.embed(states).squeeze(0)
+                masks = self._head_masks(states) if self.mask == "head" else None
+            yield Projection(spectrogram, states, vectors, masks)
+
+    @torch.no_grad()
+    def _states(self, segments: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the spectrogram of each segment, and the states of the trunk.
 
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
         each gets what it would get alone. The layer after it would round differently for all of
-        them together, so it has them one by one, laid out as if alone.
+        them together, so each has states of its own, laid out as if alone.
         """
         device = self.network.input_mean.device
         for n_frames, group in groupby(segments, lambda x: self.framing.frame_count(len(x))):
@@ -399,11 +409,7 @@ class Separator:
                 with self.autocast():
                     states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
-                    own_states = own_states.contiguous()
-                    with self.autocast():
-                        vectors = self.network.embed(own_states).squeeze(0)
-                        masks = self._head_masks(own_states) if self.mask == "head" else None
-                    yield Projection(spectrogram, own_states, vectors, masks)
+                    yield spectrogram, own_states.contiguous()
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skdc.separation.evidence import Stretch
+from skdc.network.count import CountHead
+from skdc.separation.evidence import Stretch, frame_energy
 from skdc.signal import Framing
 
 __all__ = ["QualityModel", "Separability"]
@@ -24,8 +25,8 @@ __all__ = ["QualityModel", "Separability"]
 _N_FIGURES = 2
 # Mixtures of a number of sources that a line through their figures needs.
 _FEWEST = 20
-# Of the mixtures that a model is fitted to, the spread of all but this part is larger than the
-# smallest that is kept; one recording that went wrong does not move it.
+# The smallest spread that is kept is smaller than that of all but this part of the mixtures that a
+# model is fitted to; one recording that went wrong does not move it.
 _OUTLIERS = 0.005
 
 
@@ -36,7 +37,7 @@ class Separability:
     Attributes
     ----------
     n_sources : int
-        Of the masks; 0 before the first stretch.
+        Number of masks; 0 before the first stretch.
     certainty : float
         How far the largest share of a bin is above an equal one, 0...1: mean over the bins that
         count, weighted by their power.
@@ -52,8 +53,12 @@ class Separability:
     _magnitude: float = 0.0
     _concentration: float = 0.0  # magnitude times the squared length of the source's centroid
     _centre: Tensor | None = None  # magnitude times the mean of the embeddings
+    _n_stretches: int = 0
+    _odds: Tensor | None = None  # log-probability of each number of talkers, summed over stretches
 
-    def watch(self, stretches: Iterable[Stretch], framing: Framing) -> Iterator[Stretch]:
+    def watch(
+        self, stretches: Iterable[Stretch], framing: Framing, count_head: CountHead | None = None
+    ) -> Iterator[Stretch]:
         """Give stretches on, and count what they hold.
 
         Parameters
@@ -62,6 +67,8 @@ class Separability:
             In order.
         framing : Framing
             Tells which bins count.
+        count_head : CountHead, optional
+            What counts the talkers of a stretch.
 
         Yields
         ------
@@ -72,10 +79,16 @@ class Separability:
             masks = stretch.masks[:, stretch.overlap :]
             spectrogram = stretch.spectrogram[stretch.overlap :]
             self._add(masks, spectrogram.abs() * framing.activity(spectrogram), stretch.centroids)
+            energy = frame_energy(stretch.spectrogram)
+            if count_head is not None and bool(energy.any()):
+                with torch.no_grad():
+                    odds = count_head(stretch.states, energy)[0].log_softmax(0).cpu()
+                self._odds = odds if self._odds is None else self._odds + odds
             yield stretch
 
     def _add(self, masks: Tensor, magnitude: Tensor, centroids: Tensor) -> None:
         self.n_sources = len(masks)
+        self._n_stretches += 1
         # Embeddings are unit vectors, so that a centroid, their mean, is the shorter the more they
         # differ: 1 - |c|^2 is their mean squared distance to it.
         shares = (masks * magnitude).sum((1, 2))  # (n_sources,)
@@ -110,6 +123,25 @@ class Separability:
             return 0.0
         return 1 - float(self._centre.square().sum()) / self._magnitude**2
 
+    def is_one_talker(self, spread_of_one: float) -> bool:
+        """Whether one person alone seems to speak, as ``n_sources=None`` tells it.
+
+        Parameters
+        ----------
+        spread_of_one : float
+            How far the embeddings of a single talker spread, at most. This decides where there is
+            no count head, and in recordings of several stretches, in each of which a count head
+            hears one talker, tells whether it is always the same one.
+
+        Returns
+        -------
+        bool
+        """
+        if self.is_empty or (self._odds is not None and int(self._odds.argmax()) > 0):
+            return False
+        is_counted = self._odds is not None and self._n_stretches == 1
+        return is_counted or self.spread < spread_of_one
+
 
 @dataclass(frozen=True)
 class QualityModel:
@@ -122,7 +154,8 @@ class QualityModel:
     errors_db : mapping of int to float
         By number of sources: root mean square error over what it was fitted to, dB.
     smallest_spread : float
-        Of mixtures of two or more; a recording whose embeddings spread less has one talker.
+        Spread of the embeddings of mixtures of two or more, at least; a recording of less has one
+        talker.
 
     Examples
     --------
@@ -206,10 +239,6 @@ class QualityModel:
         count = min(self.coefficients, key=lambda n: (abs(n - item.n_sources), n))
         gain = float(_figures(item) @ np.asarray(self.coefficients[count]))
         return gain, self.errors_db[count]
-
-    def is_one_talker(self, item: Separability) -> bool:
-        """Whether one person alone seems to speak in a recording that was separated."""
-        return not item.is_empty and item.spread < self.smallest_spread
 
     def as_dict(self) -> dict[str, Any]:
         """Give what `from_dict` takes; JSON holds it."""

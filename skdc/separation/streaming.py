@@ -72,7 +72,7 @@ class StreamingSeparator:
     ----------
     n_sources : int
     sample_rate : int
-        Of what goes in and comes out, Hz: that of the network.
+        Rate of what goes in and comes out, Hz: that of the network.
     latency_ms : float
         From a sample's coming in until its sources come out, at most, without the time that
         computing takes: window, block and look-ahead together, less one hop.
@@ -293,6 +293,7 @@ class StreamingSeparator:
     def _head_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames by the network's mask head, as `_cluster_masks` gives them."""
         n_before = 0 if self._is_causal else min(self._n_done, self._n_context)
+        # (frames, sources, bins) -> (sources, frames, bins)
         masks = self._heard.last(n_before + n_shown).transpose(0, 1)
         if self._is_causal and self._places is not None:
             # The state of the network goes on from block to block, and so does its order.

@@ -118,6 +118,7 @@ def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[
 
 def _draw_voices(evidence: Evidence, n_voices: int, rng: np.random.Generator) -> FloatArray:
     """Draw vectors of clusters, far from each other: the start of k-means++."""
+    # (stretches, clusters, dim) -> (stretches * clusters, dim)
     vectors = evidence.vectors.reshape(-1, evidence.vectors.shape[-1])
     weights = evidence.weights.flatten() + 1e-12
     nearest = np.ones(len(vectors))
@@ -142,7 +143,7 @@ def _map_odds(evidence: Evidence, maps: IntArray, directions: FloatArray) -> Flo
 def _link_odds(maps: IntArray, shared: FloatArray) -> FloatArray:
     """Give what each map has for it after each map of the stretch before.
 
-    Of shape (n_stretches, n_maps before, n_maps now).
+    The result has the shape (n_stretches, n_maps before, n_maps now).
     """
     same = maps[:, None, :, None] == maps[None, :, None, :]  # (before, now, clusters, clusters)
     return np.tensordot(shared, same, axes=([1, 2], [2, 3]))

@@ -80,7 +80,7 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     turns = []
     for source, heard in enumerate(is_heard):
         edges = np.flatnonzero(np.diff(_without_short(heard), prepend=False, append=False))
-        for start, stop in edges.reshape(-1, 2).tolist():
+        for start, stop in edges.reshape(-1, 2).tolist():  # (2 * n_turns,) -> (n_turns, 2)
             end = min(stop * hop, signals.shape[-1])
             turns.append(Turn(source, round(start * hop / rate, 3), round(end / rate, 3)))
     return sorted(turns, key=lambda turn: (turn.start_s, turn.source))
@@ -93,7 +93,7 @@ def to_rttm(turns: Sequence[Turn], name: str) -> str:
     ----------
     turns : sequence of Turn
     name : str
-        Of the recording; spaces become ``_``.
+        Name of the recording; spaces become ``_``.
 
     Returns
     -------

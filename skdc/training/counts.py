@@ -18,9 +18,10 @@ from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["train_count_head"]
 
+_MOST = 4  # talkers
 _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
-# Of the mixtures, those in which each speaks for a part of the time only.
+# Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
 # How often each example is seen.
 _PASSES = 20
@@ -31,15 +32,14 @@ def train_count_head(
     recordings: Sequence[NDArray[np.float32]],
     speakers: Sequence[Hashable],
     *,
-    most: int,
     n_examples: int,
     seed: int,
     progress: bool = False,
 ) -> CountHead:
     """Train a count head to tell how many talk.
 
-    Examples are mixtures of 1 to `most` different speakers, up to 5 dB apart. In a fifth of
-    them each speaks for a part of the time only, as in conversations.
+    Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations.
 
     Parameters
     ----------
@@ -49,8 +49,6 @@ def train_count_head(
         One speaker each, at the network's rate.
     speakers : sequence of hashables
         Who speaks in each recording.
-    most : int
-        The largest number of talkers.
     n_examples : int
         Examples of 5 s, as many of each number. Each takes 0.2 MB with the network of the bundled
         model.
@@ -69,6 +67,7 @@ def train_count_head(
     device = network.input_mean.device
     n_samples = round(SECONDS * separator.sample_rate)
     voices = Voices(recordings, speakers, n_samples, seed)
+    most = min(_MOST, len(voices.names))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         head = CountHead(network.trunk.bands, network.trunk.width, most).to(device)
@@ -84,7 +83,7 @@ def train_count_head(
             energies.append(energy)
         bar.update(len(batch))
     bar.close()
-    # Of shapes (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
+    # The shapes are (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
     all_states, all_energies = torch.cat(states), torch.cat(energies)
     labels = torch.tensor(numbers, device=device) - 1
     n_steps = -(-_PASSES * n_examples // BATCH_SIZE)

@@ -42,7 +42,7 @@ def check_agreement(batch_size: int, seed: int, device: torch.device) -> None:
     Parameters
     ----------
     batch_size, seed : int
-        Of the run, as this process has them.
+        What this process takes for those of the run.
     device : torch.device
         That of the training, which the messages go between.
     """
@@ -97,7 +97,7 @@ def average(tensors: Sequence[Tensor]) -> None:
     Parameters
     ----------
     tensors : sequence of Tensor
-        Of the same shapes and dtype in all processes; changed in place.
+        They have the same shapes and dtypes in all processes, and are changed in place.
     """
     n_processes = _n_processes()
     if n_processes == 1:

@@ -43,7 +43,7 @@ def fit_head(
         Gives the loss of a new batch; gets how much of the training is done, 0...1.
     n_steps : int
     name : str
-        Of the progress bar.
+        What the progress bar is called.
     progress : bool
         Whether to show it.
     """
@@ -62,7 +62,7 @@ def draw_cut(n_frames: int, shortest: int, of_cpu: dict[str, Any]) -> slice:
     Parameters
     ----------
     n_frames : int
-        Of the example.
+        Frames of the example.
     shortest : int
         Frames of the shortest stretch; at least one.
     of_cpu : dict

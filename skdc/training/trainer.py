@@ -84,7 +84,7 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
             None if embed is None else embed(states).flatten(1, 2),
             None if mask_head is None else mask_head(states).flatten(1, 2),
         )
-        targets = Targets(
+        targets = Targets(  # all of shape (mixtures, frames * bins, ...)
             labels.flatten(1, 2),
             batch.weights.flatten(1, 2),
             None if batch.mixture is None else batch.mixture.flatten(1, 2),

@@ -56,7 +56,9 @@ def write(folder: Path) -> None:
         step(run)
 
     trainer.train_step = stopping_step
-    run = DeepClusteringSeparator(**SETTINGS, checkpoint=folder / "run.safetensors")
+    # This was a parameter then.
+    own: dict[str, Any] = {"checkpoint": folder / "run.safetensors"}
+    run = DeepClusteringSeparator(**SETTINGS, **own)
     with contextlib.suppress(KeyboardInterrupt):
         run.fit(mixtures, sources)
     trainer.train_step = step

@@ -40,7 +40,7 @@ def objective(options, precision="float32"):
 
 
 def training_step(options, precision="float32", device=CPU):
-    """Mixing, features, network, objective, clipping, Adam and the running average of weights."""
+    """Mixing, features, network, objective, clipping, Adam and the moving average of weights."""
     network = EmbeddingNetwork(NetworkConfig(N_BINS, options["dim"], options["hidden"], 2))
     network.to(device)
     config = TrainingConfig(

@@ -156,6 +156,7 @@ class _Layer(torch.autograd.Function):
             rows = by_gates[d, :-1].flatten(0, 1)
             if ctx.needs_input_grad[0]:
                 by_inputs.append((rows @ of_inputs[d]).unflatten(0, (n_frames, n_mixtures)))
+            # These have the rows of (frames * mixtures, ...), too.
             factors = (x.flatten(0, 1), hidden[:-1, d].flatten(0, 1))
             # In half precision a product with ones is several times faster than `sum`.
             by_bias = (rows.new_ones(1, len(rows)) @ rows).squeeze(0)

@@ -94,7 +94,7 @@ class _ActiveProjection(torch.autograd.Function):
             frames = chosen[:, bins].any(1).nonzero().squeeze(1)
             n_own = bins.stop - bins.start
             own = n_vectors + torch.arange(frames.numel() * n_own, device=place.device)
-            own = own.view(-1, n_own)
+            own = own.view(-1, n_own)  # (n_frames * n_own,) -> (n_frames, n_own)
             place[:, bins].index_copy_(0, frames, own)
             # Frame 0 fills up the rounded number of frames; these vectors are never used.
             frames = functional.pad(frames, (0, -len(frames) % step))
@@ -104,6 +104,8 @@ class _ActiveProjection(torch.autograd.Function):
         vectors = states.new_empty(n_vectors, dim)
         taken = _like_rows(rows, groups)
         for index, bins, frames, part in groups:
+            # (n_own, dim, width) -> (width, n_own * dim), and the same memory of the vectors as
+            # (n_frames * n_own, dim) and as (n_frames, n_own * dim)
             torch.addmm(
                 biases[bins].flatten(),
                 torch.index_select(rows[index], 0, frames, out=taken[: len(frames)]),
@@ -134,8 +136,10 @@ class _ActiveProjection(torch.autograd.Function):
         by_bias = torch.empty_like(of_bins[..., 0], dtype=bias_dtype)
         taken, exact = _like_rows(rows, ctx.groups), _like_rows(by_rows, ctx.groups)
         for index, bins, frames, part in ctx.groups:
+            # (n_frames * n_own, dim) -> (n_frames, n_own * dim)
             own = by_vectors[part].view(len(frames), by_bias[bins].numel())
             some, some_exact = taken[: len(frames)], exact[: len(frames)]
+            # (n_own, dim, width) -> (n_own * dim, width)
             torch.mm(own, of_bins[bins].flatten(0, 1), out=some)
             by_rows[index].index_add_(0, frames, some_exact.copy_(some))
             torch.index_select(rows[index], 0, frames, out=some)
@@ -146,7 +150,7 @@ class _ActiveProjection(torch.autograd.Function):
             by_bias[bins].view(1, -1).copy_(own.new_ones(1, len(own)) @ own)
         return (
             by_states.to(states.dtype),
-            by_weight.flatten(0, 1),
+            by_weight.flatten(0, 1),  # (n_bins, dim, width) -> (n_bins * dim, width)
             by_bias.flatten(),
             None,
             None,
@@ -154,7 +158,8 @@ class _ActiveProjection(torch.autograd.Function):
 
 
 def _rows(states: Tensor) -> Tensor:
-    """Give the frames of all mixtures by band: (n_bands, n_mixtures * n_frames, width)."""
+    """Give the frames of all mixtures by band."""
+    # (mixtures, frames, bands, width) -> (bands, mixtures * frames, width)
     return states.flatten(0, 1).transpose(0, 1)
 
 
