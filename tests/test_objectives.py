@@ -90,7 +90,7 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute", n_i
         if share.sum() > 0:
             attractors[c] = (share[:, None] * V).sum(0) / share.sum()
     for _ in range(n_iter if attractors else 0):
-        members = {c: [] for c in attractors}
+        members: dict[int, list[int]] = {c: [] for c in attractors}
         for i, v in enumerate(V):
             members[min(attractors, key=lambda c: np.square(v - attractors[c]).sum())].append(i)
         attractors = {
