@@ -21,6 +21,7 @@ from torch.nn import functional
 from skdc import signal
 from skdc.signal import Framing, active_level
 from skdc.storage import ArrayStore
+from skdc.training.acoustics import add_noise, add_rooms
 
 __all__ = [
     "Batch",
@@ -103,6 +104,12 @@ class DynamicMixing(BaseEstimator):
     n_sources : tuple of int or None, default=None
         Numbers of sources of a mixture, one drawn for each; ``(1, 2, 3)`` trains on one to three
         talkers. None takes those of the mixtures that `fit` was given.
+    noise_share : float, default=0.0
+        Share of the mixtures, 0...1, that have noise, 3 to 25 dB below the speech. The sources
+        stay clean: the network learns to look past the noise.
+    room_share : float, default=0.0
+        Share of the mixtures, 0...1, whose sources are heard in a room of 0.1 to 0.5 s
+        reverberation time. Each source then has its room with it.
 
     Examples
     --------
@@ -117,11 +124,15 @@ class DynamicMixing(BaseEstimator):
         speeds: Sequence[float] = (1.0,),
         similar_share: float = 0.0,
         n_sources: Sequence[int] | None = None,
+        noise_share: float = 0.0,
+        room_share: float = 0.0,
     ) -> None:
         self.level_range_db = level_range_db
         self.speeds = speeds
         self.similar_share = similar_share
         self.n_sources = n_sources
+        self.noise_share = noise_share
+        self.room_share = room_share
 
     def check(self) -> None:
         """Check the parameters.
@@ -134,8 +145,9 @@ class DynamicMixing(BaseEstimator):
         speeds = np.atleast_1d(np.asarray(self.speeds, dtype=float))
         if not speeds.size or not np.all((speeds >= 0.5) & (speeds <= 2.0)):
             raise ValueError(f"speeds={self.speeds!r} must be one or several numbers of 0.5 to 2")
-        if not 0 <= self.similar_share <= 1:
-            raise ValueError(f"similar_share={self.similar_share!r} must lie between 0 and 1")
+        for name in ("similar_share", "noise_share", "room_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"{name}={share!r} must lie between 0 and 1")
         if not 0 <= self.level_range_db < np.inf:
             raise ValueError(
                 f"level_range_db={self.level_range_db!r} must be finite and not negative"
@@ -243,7 +255,7 @@ class SourceBank:
     mixing : DynamicMixing, optional
         Levels, speeds and partners.
     sample_rate : int, default=8000
-        Hz; used for measuring levels only.
+        Hz; for measuring levels and for the times of rooms.
     framing : Framing, optional
     device : torch.device, optional
         Where the bank lives and batches are made; the CPU by default.
@@ -292,6 +304,7 @@ class SourceBank:
             n_sources = self.mixing.n_sources
         self._counts = torch.from_numpy(np.array(n_sources, ndmin=1))
         self._max_sources = int(self._counts.max())
+        self._sample_rate = sample_rate
         self._speeds = torch.from_numpy(np.array(self.mixing.speeds, dtype=float, ndmin=1))
         by_speaker: dict[Hashable, list[int]] = {}
         for index in range(len(sources)):
@@ -376,8 +389,8 @@ class SourceBank:
         Returns
         -------
         mixtures : Tensor of shape (n_mixtures, n_samples)
+            The sum of the sources, with noise where `mixing` adds it.
         sources : Tensor of shape (n_mixtures, n_sources, n_samples)
-            Sums to the mixtures.
         """
         shape = (n_mixtures, self._max_sources)
         speaker = self._draw_speakers(n_mixtures, generator)
@@ -405,7 +418,17 @@ class SourceBank:
                 read = self._stretches(start[own], length[own], offset[own], n_read)
                 stretches[own] = _played_faster(read, n_samples)
         sources = (stretches * gain).to(self._device)
-        return sources.sum(1), sources
+        if self.mixing.room_share > 0:
+            sources = add_rooms(
+                sources,
+                self.mixing.room_share,
+                sample_rate=self._sample_rate,
+                generator=generator,
+            )
+        mixtures = sources.sum(1)
+        if self.mixing.noise_share > 0:
+            mixtures = add_noise(mixtures, self.mixing.noise_share, generator=generator)
+        return mixtures, sources
 
     def _stretches(self, start: Tensor, length: Tensor, offset: Tensor, n_samples: int) -> Tensor:
         # A segment that reaches the end of a speaker's audio goes on at its beginning.

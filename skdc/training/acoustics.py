@@ -1,0 +1,154 @@
+"""Rooms and noise for training: what stands between the talkers and the microphone.
+
+Both are simple and random, so that a network meets many kinds and learns to look past all of
+them. Random numbers are drawn on the CPU: a seed gives the same sound on every device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["add_noise", "add_rooms"]
+
+_T60_S = (0.1, 0.5)
+_GAP_S = (0.002, 0.008)  # from the direct sound to the first reflection
+_DIRECT_TO_REVERBERANT_DB = (-3.0, 6.0)
+_SNR_DB = (3.0, 25.0)
+_TILT = (-2.0, 0.5)  # power over frequency as f ** tilt: from rumble to a little more than white
+_N_BUMPS = 12
+_BUMPS_DB = 4.0
+_N_SWELLS = 9
+_SWELLS_DB = 4.0
+
+
+def add_rooms(
+    sources: Tensor, share: float, *, sample_rate: int, generator: torch.Generator
+) -> Tensor:
+    """Put the sources of some mixtures into rooms.
+
+    A room has a reverberation time (T60) of 0.1 to 0.5 s, and each source of it a response of its
+    own: the direct sound, and after a gap of 2 to 8 ms noise that falls by 60 dB within T60, with
+    6 dB less to 3 dB more energy than the direct sound. The level of a source stays as it is.
+
+    Parameters
+    ----------
+    sources : Tensor of shape (n_mixtures, n_sources, n_samples)
+    share : float
+        Probability that a mixture is in a room, 0...1.
+    sample_rate : int
+        Hz.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor of shape (n_mixtures, n_sources, n_samples)
+        What the microphone hears of each source.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.training.acoustics import add_rooms
+    >>> click = torch.zeros(1, 1, 4000)
+    >>> click[0, 0, 0] = 1.0
+    >>> heard = add_rooms(click, 1.0, sample_rate=8000, generator=torch.Generator().manual_seed(0))
+    >>> bool(heard[0, 0, 1000].abs() > 0), round(float(heard.square().sum()), 4)
+    (True, 1.0)
+    """
+    n_mixtures, n_sources, n_samples = sources.shape
+    chosen = _chosen(n_mixtures, share, generator)
+    if not bool(chosen.any()):
+        return sources
+    own = sources[chosen.to(sources.device)]  # (n_chosen, n_sources, n_samples)
+    time = torch.arange(round(_T60_S[1] * sample_rate), device="cpu") / sample_rate
+    t60 = _uniform(_T60_S, (len(own), 1, 1), generator)
+    gap = _uniform(_GAP_S, (len(own), n_sources, 1), generator)
+    ratio_db = _uniform(_DIRECT_TO_REVERBERANT_DB, (len(own), n_sources, 1), generator)
+    tail = torch.randn(len(own), n_sources, len(time), generator=generator, device="cpu")
+    tail = tail * 10 ** (-3 * time / t60) * (time > gap)
+    tail /= torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
+    response = tail * 10 ** (-ratio_db / 20)
+    response[..., 0] = 1.0
+    response = response.to(own.device)
+    n_whole = n_samples + len(time) - 1
+    heard = torch.fft.irfft(
+        torch.fft.rfft(own, n_whole) * torch.fft.rfft(response, n_whole), n_whole
+    )[..., :n_samples]
+    heard *= _level(own) / _level(heard).clamp_min(1e-9)
+    result = sources.clone()
+    result[chosen.to(sources.device)] = heard.to(sources.dtype)
+    return result
+
+
+def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
+    """Add noise to some mixtures.
+
+    The noise lies 3 to 25 dB below the mixture. Its spectrum is a random tilt, from rumble to
+    hiss, with random bumps of some 4 dB; its level swells and falls by up to as much.
+
+    Parameters
+    ----------
+    mixtures : Tensor of shape (n_mixtures, n_samples)
+    share : float
+        Probability that a mixture has noise, 0...1.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor of shape (n_mixtures, n_samples)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.training.acoustics import add_noise
+    >>> tone = torch.sin(torch.arange(8000) * 0.3)[None]
+    >>> noisy = add_noise(tone, 1.0, generator=torch.Generator().manual_seed(0))
+    >>> snr_db = 10 * torch.log10(tone.square().mean() / (noisy - tone).square().mean())
+    >>> 3 <= float(snr_db) <= 25
+    True
+    """
+    n_mixtures, n_samples = mixtures.shape
+    chosen = _chosen(n_mixtures, share, generator)
+    n_chosen = int(chosen.sum())
+    if n_chosen == 0:
+        return mixtures
+    n_bins = n_samples // 2 + 1
+    frequency = torch.linspace(0, 1, n_bins, device="cpu")
+    gain = (frequency + 0.02) ** (_uniform(_TILT, (n_chosen, 1), generator) / 2)
+    bumps_db = _smooth(n_chosen, _N_BUMPS, n_bins, generator) * _BUMPS_DB
+    white = torch.randn(n_chosen, n_samples, generator=generator, device="cpu")
+    noise = torch.fft.irfft(torch.fft.rfft(white) * gain * 10 ** (bumps_db / 20), n_samples)
+    swells_db = _smooth(n_chosen, _N_SWELLS, n_samples, generator)
+    swells_db = swells_db * _uniform((0.0, _SWELLS_DB), (n_chosen, 1), generator)
+    noise = noise * 10 ** (swells_db / 20)
+    snr_db = _uniform(_SNR_DB, (n_chosen, 1), generator).to(mixtures.device)
+    noise = noise.to(mixtures)
+    where = chosen.to(mixtures.device)
+    noise *= _level(mixtures[where]) / _level(noise).clamp_min(1e-12) * 10 ** (-snr_db / 20)
+    result = mixtures.clone()
+    result[where] += noise
+    return result
+
+
+def _chosen(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(n_mixtures, generator=generator, device="cpu") < share
+
+
+def _uniform(
+    ends: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    low, high = ends
+    return low + (high - low) * torch.rand(shape, generator=generator, device="cpu")
+
+
+def _smooth(n_curves: int, n_knots: int, n_points: int, generator: torch.Generator) -> Tensor:
+    """Draw curves (n_curves, n_points) of straight lines between knots of unit variance."""
+    knots = torch.randn(n_curves, 1, n_knots, generator=generator, device="cpu")
+    return functional.interpolate(knots, size=n_points, mode="linear")[:, 0]
+
+
+def _level(waveforms: Tensor) -> Tensor:
+    return waveforms.square().mean(-1, keepdim=True).sqrt()

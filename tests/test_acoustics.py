@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import Tensor
+
+from skdc.training import DynamicMixing
+from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.banks import SourceBank
+
+RATE = 8000
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def clicks(n_mixtures: int, n_sources: int = 2) -> Tensor:
+    sources = torch.zeros(n_mixtures, n_sources, RATE)
+    sources[..., 0] = 1.0
+    return sources
+
+
+def in_rooms(sources: Tensor, share: float = 1.0, seed: int = 0) -> Tensor:
+    return add_rooms(sources, share, sample_rate=RATE, generator=generator(seed))
+
+
+def test_reverberation_falls_by_60_db_within_t60() -> None:
+    responses = in_rooms(clicks(60, 1))[:, 0].double().numpy()
+    # Schroeder's integral of the energy that is still to come, of the tail alone.
+    left = np.cumsum(responses[:, ::-1] ** 2, axis=1)[:, ::-1]
+    after = left[:, 80]
+    times = []
+    for energy, first in zip(left, after, strict=True):
+        t5, t25 = (np.argmax(energy < first * 10 ** (-db / 10)) for db in (5, 25))
+        times.append(3 * (t25 - t5) / RATE)
+    assert 0.09 < min(times) < 0.2
+    assert 0.4 < max(times) < 0.55
+
+
+def test_direct_sound_comes_first_and_the_tail_after_a_gap() -> None:
+    responses = in_rooms(clicks(60, 1))[:, 0]
+    direct, tail = responses[:, 0].square(), responses[:, 1:].square().sum(1)
+    assert float(responses[:, 1 : int(0.002 * RATE)].abs().max()) < 1e-6
+    assert (responses[:, int(0.008 * RATE) + 1 :].abs().amax(1) > 0).all()
+    ratio_db = 10 * torch.log10(direct / tail)
+    assert -3.01 < float(ratio_db.min()) < -1
+    assert 4 < float(ratio_db.max()) < 6.01
+
+
+def test_each_source_has_its_own_response_and_its_level() -> None:
+    sources = torch.randn(5, 3, RATE, generator=generator(1))
+    heard = in_rooms(sources)
+    assert_allclose(heard.square().mean(-1), sources.square().mean(-1), rtol=1e-4)
+    one, other = in_rooms(clicks(1))[0]
+    assert not torch.allclose(one, other, atol=1e-3)
+    # A source that does not speak stays silent.
+    assert (in_rooms(torch.zeros(1, 2, RATE)) == 0).all()
+
+
+def test_a_room_is_a_convolution() -> None:
+    sources = torch.randn(1, 2, 3000, generator=generator(1)).double()
+    response = in_rooms(torch.nn.functional.pad(torch.ones(1, 2, 1), (0, 6000)).double())
+    heard = in_rooms(sources)
+    for own, h, found in zip(sources[0], response[0], heard[0], strict=True):
+        naive = np.convolve(own, h)[:3000]
+        naive *= float(own.square().sum().sqrt()) / np.sqrt(np.square(naive).sum())
+        assert_allclose(found, naive, atol=1e-5)
+
+
+def test_noise_has_the_levels_it_states() -> None:
+    mixtures = torch.randn(200, RATE, generator=generator(1))
+    noise = add_noise(mixtures, 1.0, generator=generator()) - mixtures
+    snr_db = 10 * torch.log10(mixtures.square().mean(1) / noise.square().mean(1))
+    assert 2.9 < float(snr_db.min()) < 4
+    assert 24 < float(snr_db.max()) < 25.1
+    # From rumble to hiss: where half of the power lies, as a share of the band.
+    power = torch.fft.rfft(noise).abs().square().cumsum(1)
+    half = (power < power[:, -1:] / 2).sum(1) / power.shape[1]
+    assert float(half.min()) < 0.05
+    assert float(half.max()) > 0.5
+
+
+@pytest.mark.parametrize(
+    "add", [in_rooms, lambda x, s: add_noise(x[:, 0], s, generator=generator())]
+)
+def test_shares(add: Any) -> None:
+    sources = torch.randn(400, 1, 400, generator=generator(1))
+    changed = (add(sources, 0.25).flatten(1) != sources.flatten(1)).any(1)
+    assert 0.15 < float(changed.float().mean()) < 0.35
+    before = sources.clone()
+    assert torch.equal(add(sources, 0.0).flatten(1), sources.flatten(1))
+    add(sources, 1.0)
+    assert torch.equal(sources, before)
+
+
+def test_bank_adds_noise_that_is_in_no_source() -> None:
+    recordings = np.random.default_rng(0).standard_normal((4, RATE)).astype(np.float32)
+
+    def draw(**mixing: Any) -> tuple[Tensor, Tensor]:
+        bank = SourceBank(list(recordings), mixing=DynamicMixing(**mixing))
+        return bank.mixtures(40, 4000, generator(3))
+
+    mixtures, sources = draw()
+    assert torch.equal(mixtures, sources.sum(1))
+    noisy, same = draw(noise_share=0.5)
+    assert torch.equal(same, sources)
+    has_noise = (noisy != mixtures).any(1)
+    assert 5 < int(has_noise.sum()) < 35
+    reverberant, heard = draw(room_share=0.5)
+    assert torch.equal(reverberant, heard.sum(1))
+    assert 5 < int((heard != sources).any(2).any(1).sum()) < 35
+    assert all(
+        torch.equal(*pair) for pair in zip(draw(noise_share=0.5), (noisy, same), strict=True)
+    )
+
+
+def test_way_of_mixing_is_in_the_digest() -> None:
+    recordings = list(np.random.default_rng(0).standard_normal((4, RATE)).astype(np.float32))
+    ways = [DynamicMixing(), DynamicMixing(noise_share=0.3), DynamicMixing(room_share=0.3)]
+    assert len({SourceBank(recordings, mixing=way).digest for way in ways}) == 3
+
+
+@pytest.mark.parametrize("name", ["noise_share", "room_share"])
+def test_wrong_shares_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=1.5 must lie between 0 and 1"):
+        DynamicMixing(**{name: 1.5}).check()
