@@ -327,7 +327,7 @@ def _joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | No
     total: Tensor | None = None
     shared: Tensor | None = None
     for spectrogram in spectrograms:
-        vectors, heard, _ = pipeline.step(signal.log_magnitude(spectrogram))
+        vectors, heard, _ = pipeline.step(pipeline.framing.features(spectrogram))
         units = torch.nn.functional.normalize(vectors.float(), dim=-1)
         total = units if total is None else total + units
         if heard is not None:

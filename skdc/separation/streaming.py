@@ -175,6 +175,7 @@ class StreamingSeparator:
         self._masks = _Tail(self._n_remembered)
         self._heard = _Tail(self._n_remembered)
         self._state: Any = None
+        self._level: Tensor | None = None
         self._centroids: Tensor | None = None
         self._places: Tensor | None = None  # which mask of the head is which source
         self._n_clustered = 0
@@ -262,8 +263,12 @@ class StreamingSeparator:
         n_window = n_read if self._is_causal else n_context + n_shown
         if not n_window:
             return
-        level = signal.root_mean_square(self._spectrogram.rows)
-        features = signal.log_magnitude(self._spectrogram.last(n_window), level=level)
+        window = self._spectrogram.last(n_window)
+        if self._is_causal:
+            level, self._level = self._framing.level_so_far(window, self._level)
+        else:
+            level = signal.root_mean_square(self._spectrogram.rows)
+        features = signal.log_magnitude(window, level=level)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:
