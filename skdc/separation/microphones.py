@@ -16,7 +16,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 

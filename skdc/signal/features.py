@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["activity", "log_magnitude", "root_mean_square", "running_root_mean_square"]
 
 _FEATURE_FLOOR_DB = 40.0
-# Frames whose sums are scaled together: few enough that the scale stays within the range of floats.
+# Frames whose sums are scaled together: so few that the scale stays within the range of floats.
 _SCALED_TOGETHER = 256
 
 
