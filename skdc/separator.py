@@ -94,7 +94,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         LSTM layers, one after the other. More can separate better; time grows with their number.
     bidirectional : bool, default=True
         Whether the layers also read backwards in time. Without it training and separation take
-        about half as long, and what is heard later no longer helps to separate what came before.
+        about half as long, and nothing that is heard later helps to separate what came before;
+        even the level of the features is that so far. It serves streams of little latency.
     trunk : str or Trunk, default="blstm"
         The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
         which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an
@@ -649,7 +650,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         measured = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return Separator(
             self.network_,
-            self._framing,
+            # Features are those of training, whatever the parameter says by now.
+            replace(self._framing, is_causal=not self.network_.config.bidirectional),
             precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,
@@ -664,7 +666,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
 
     @property
     def _framing(self) -> Framing:
-        return Framing(self.win_length, self.hop_length, self.activity_threshold_db)
+        sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
+        return Framing(*sizes, is_causal=not self.bidirectional)
 
     @property
     def _audio(self) -> AudioFormat:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import runpy
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import make_separator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skdc import DeepClusteringSeparator, StreamingSeparator
+from skdc.audio import SampleDecoder
 from skdc.cli import main
 
 TIMES = ["--block=0.02", "--context=0.05", "--lookahead=0.03", "--warm-up=0.1"]
@@ -84,9 +91,105 @@ def test_three_channels_of_nothing(run: Run) -> None:
 
 
 def test_files_are_told_from_raw_samples(run: Run) -> None:
-    code, output, messages = run([b"RIFF" + bytes(100)])
+    code, output, messages = run([b"fLaC" + bytes(100)])
     assert (code, output) == (2, b"")
-    assert "error: the standard input is an audio file; give raw samples" in messages
+    assert "error: the standard input is an audio file; give a WAV file or raw" in messages
+
+
+def test_a_wav_file_is_separated_as_its_samples_are(run: Run) -> None:
+    samples = (3000 * np.random.default_rng(1).standard_normal(4000)).astype("<i2")
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV", subtype="PCM_16")
+    whole = file.getvalue()
+    _, expected, _ = run([samples.tobytes()], *TIMES)
+    code, output, messages = run([whole[:3], whole[3:50], whole[50:]], "-", *TIMES)
+    assert code == 0, messages
+    assert output == expected
+
+
+SUBTYPES = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
+
+
+@given(
+    subtype=st.sampled_from(SUBTYPES),
+    container=st.sampled_from(["WAV", "WAVEX"]),
+    n_channels=st.integers(1, 3),
+    cuts=st.lists(st.integers(0, 900), max_size=5),
+    is_endless=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_wav_files_in_any_pieces_are_what_soundfile_reads(
+    subtype: str, container: str, n_channels: int, cuts: list[int], is_endless: bool
+) -> None:
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (99, n_channels))
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format=container, subtype=subtype)
+    data = bytearray(file.getvalue())
+    expected, _ = soundfile.read(io.BytesIO(data), always_2d=True)
+    if is_endless:  # as recorders write it who cannot go back to the header
+        position = data.index(b"data")
+        data[position + 4 : position + 8] = b"\xff\xff\xff\xff"
+    else:
+        data += b"LIST" + bytes(20)
+        n_bytes = len(expected) * n_channels * (1 if subtype == "PCM_U8" else 2)
+        cuts = [cut for cut in cuts if cut < n_bytes]
+    decoder = SampleDecoder(8000)
+    edges = [0, *sorted(cuts), len(data)]
+    parts = [decoder.push(bytes(data[a:b])) for a, b in itertools.pairwise(edges)]
+    found = np.concatenate(parts)[: len(expected)]
+    np.testing.assert_allclose(found, expected.mean(axis=1), atol=1e-6)
+    if not is_endless:
+        assert sum(map(len, parts)) == len(expected)
+
+
+def test_wav_files_that_do_not_serve_are_refused() -> None:
+    def written(rate: int, subtype: str) -> bytes:
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(99), rate, format="WAV", subtype=subtype)
+        return file.getvalue()
+
+    with pytest.raises(ValueError, match="has 16000 Hz, but the model works at 8000; record"):
+        SampleDecoder(8000).push(written(16_000, "PCM_16"))
+    with pytest.raises(ValueError, match="1 channels, coding 7 and 8 bits; give PCM"):
+        SampleDecoder(8000).push(written(8000, "ULAW"))
+    with pytest.raises(ValueError, match="damaged WAV file: it has no format"):
+        SampleDecoder(8000).push(b"RIFF" + bytes(4) + b"WAVEdata" + bytes(100))
+    with pytest.raises(ValueError, match="damaged WAV file: it has no samples"):
+        SampleDecoder(8000).push(b"RIFF" + bytes(100_000))
+    with pytest.raises(ValueError, match="its format is cut off"):
+        SampleDecoder(8000).push(b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(100))
+
+
+def test_the_microphone_writes_what_the_command_reads(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    samples = (3000 * np.random.default_rng(1).standard_normal(1600)).astype("<i2")
+    blocks = iter(np.split(samples, 4))
+
+    class Microphone:
+        def __init__(self, **options: Any) -> None:
+            assert (options["samplerate"], options["channels"]) == (8000, 1)
+            assert options["dtype"] == "int16"
+
+        def __enter__(self) -> Microphone:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def read(self, n_samples: int) -> tuple[bytes, bool]:
+            block = next(blocks, None)
+            if block is None:
+                raise KeyboardInterrupt
+            return block.tobytes(), False
+
+    fake = SimpleNamespace(RawInputStream=Microphone)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    path = Path(__file__).parent.parent / "examples" / "pipes" / "microphone.py"
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    runpy.run_path(str(path), run_name="__main__")
+    found = SampleDecoder(8000).push(capfdbinary.readouterr().out)
+    np.testing.assert_array_equal(found, samples / np.float32(32768))
 
 
 def test_durations_are_checked(run: Run) -> None:

@@ -357,3 +357,20 @@ def test_order_of_clusters_is_the_only_freedom(bins):
     labels = assign(embeddings, find_centroids(embeddings, active, 3, seed=1))
     relabelled = [np.asarray(order)[truth] for order in permutations(range(3))]
     assert any(np.array_equal(labels, candidate) for candidate in relabelled)
+
+
+def test_centroids_are_followed_in_their_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.nn.functional.normalize(torch.randn(3, 8, generator=generator), dim=1)
+    points = centres.repeat(40, 1) + 0.1 * torch.randn(120, 8, generator=generator)
+    points = torch.nn.functional.normalize(points, dim=1)
+    starts = centres[[2, 0, 1]] + 0.2 * torch.randn(3, 8, generator=generator)
+    found = kmeans(points, 3, starts=starts)
+    assert found.labels.tolist() == [1, 2, 0] * 40
+    searched = kmeans(points, 3)
+    assert found.inertia == pytest.approx(searched.inertia, rel=1e-4)
+    active = torch.ones(12, 10, dtype=torch.bool)
+    followed = find_centroids(points.view(12, 10, 8), active, 3, starts=starts)
+    torch.testing.assert_close(followed, found.centroids)
+    # Where there is nothing to cluster, they stay where they were.
+    assert find_centroids(points.view(12, 10, 8), ~active, 3, starts=starts) is starts

@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skdc import DeepClusteringSeparator, StreamingSeparator
-from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator
-from skdc.signal import FrameReader, FrameWriter, Framing, log_magnitude, root_mean_square
+from skdc.signal import (
+    FrameReader,
+    FrameWriter,
+    Framing,
+    log_magnitude,
+    root_mean_square,
+    running_root_mean_square,
+)
+from skdc.training.banks import make_targets
 
 KINDS: dict[str, dict[str, Any]] = {
     "both directions": {},
@@ -103,6 +111,60 @@ def test_a_warm_up_of_the_whole_recording_gives_what_predict_gives(
     tolerance = 1e-2 if separator.precision == "bfloat16" else 1e-4
     peak = np.abs(mixture).max()
     np.testing.assert_allclose(found / peak, separator.predict(mixture) / peak, atol=tolerance)
+
+
+@pytest.mark.parametrize("trunk", [BLSTM(), BLSTM(residual=True)])
+@pytest.mark.parametrize("n_frames", [1, 3, 8, 9])
+def test_few_frames_give_what_many_give(trunk: BLSTM, n_frames: int) -> None:
+    config = NetworkConfig(
+        hidden_size=6, n_layers=4, embedding_dim=3, bidirectional=False, trunk=trunk
+    )
+    network = EmbeddingNetwork(config).eval()
+    with torch.no_grad():
+        for gate in getattr(network.trunk, "gates", []):
+            gate.fill_(0.7)
+        features = torch.randn(2, 36, 129)
+        whole, _ = network.step(features)
+        parts, state = [], None
+        for part in features.split(n_frames, dim=1):
+            states, state = network.step(part, state)
+            parts.append(states)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+
+
+def test_a_causal_separator_hears_nothing_of_what_comes() -> None:
+    sources = np.stack([noises(4000, seed) for seed in range(4)])
+    separator = make_separator(bidirectional=False).fit(sources.sum(axis=1), sources)
+    hop, win_length = separator.hop_length, separator.win_length
+    mixture = noises(16_000).sum(axis=0)
+    louder = mixture.copy()
+    louder[8000:] *= 50
+    n_same = (8000 - win_length // 2) // hop
+    embedded, changed = separator.transform(mixture), separator.transform(louder)
+    # Samples differ in their last digits by then.
+    np.testing.assert_allclose(embedded[:n_same], changed[:n_same], atol=1e-4)
+    assert not np.allclose(embedded[n_same + 2 :], changed[n_same + 2 :], atol=1e-3)
+    # Nor does the network learn from what would not be there in a stream.
+    framing = Framing(win_length, hop, is_causal=True)
+    features = [
+        make_targets(torch.from_numpy(x)[None], torch.from_numpy(noises(16_000))[None], framing)
+        for x in (mixture, louder)
+    ]
+    torch.testing.assert_close(
+        features[0].features[:, :n_same], features[1].features[:, :n_same], rtol=0, atol=0
+    )
+
+
+def test_a_stream_of_a_causal_network_embeds_what_the_whole_recording_embeds() -> None:
+    sources = np.stack([noises(4000, seed) for seed in range(4)])
+    separator = make_separator(bidirectional=False, precision="float32")
+    separator.fit(sources.sum(axis=1), sources)
+    mixture = noises(16_000).sum(axis=0)
+    stream = StreamingSeparator(separator, block=0, warm_up=0.1)
+    for part in np.array_split(mixture, 100):
+        stream.push(part)
+    found = torch.nn.functional.normalize(stream._vectors.rows, dim=-1).numpy()
+    np.testing.assert_allclose(found, separator.transform(mixture)[: len(found)], atol=1e-4)
 
 
 def test_steps_of_a_causal_network_go_on_from_each_other() -> None:
@@ -313,6 +375,37 @@ def test_frames_of_blocks_are_those_of_the_whole(data: st.DataObject) -> None:
 def test_nothing_to_finish() -> None:
     with pytest.raises(ValueError, match="no frames were added"):
         FrameWriter(Framing()).finish()
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_running_level_is_the_weighted_mean_of_what_came(data: st.DataObject) -> None:
+    n_frames = data.draw(st.integers(1, 700))
+    time_constant = data.draw(st.floats(1.0, 1000.0))
+    gain = data.draw(st.sampled_from([1e-30, 1.0, 1e30]))
+    generator = torch.Generator().manual_seed(n_frames)
+    spectrogram = gain * torch.randn(n_frames, 3, dtype=torch.complex64, generator=generator)
+    cuts = sorted(data.draw(st.lists(st.integers(1, max(1, n_frames - 1)), max_size=4)))
+    found, state = [], None
+    for part in torch.tensor_split(spectrogram, cuts):
+        if len(part):
+            level, state = running_root_mean_square(part, time_constant=time_constant, state=state)
+            found.append(level)
+    total = weight = 0.0
+    expected = []
+    for power in (np.abs(spectrogram.numpy().astype(complex)) ** 2).mean(axis=1):
+        total = total * np.exp(-1 / time_constant) + power
+        weight = weight * np.exp(-1 / time_constant) + 1
+        expected.append(np.sqrt(total / weight))
+    level = torch.cat(found)
+    assert level.shape == (n_frames, 1)
+    assert level.dtype == torch.float32
+    np.testing.assert_allclose(level[:, 0], expected, rtol=1e-5)
+
+
+def test_no_frames_have_no_level() -> None:
+    with pytest.raises(ValueError, match="spectrogram has no frames"):
+        running_root_mean_square(torch.zeros(0, 3), time_constant=10.0)
 
 
 @pytest.mark.parametrize("gain", [1e-30, 1.0, 1e30])

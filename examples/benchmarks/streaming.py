@@ -2,13 +2,16 @@
 
 ``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``. Each setting is four durations
 in seconds, ``BLOCK,LOOKAHEAD,WARM_UP,CONTEXT``. Mixtures are pushed in pieces of 20 ms. The time
-is that of the processor, with one thread.
+is that of the processor, with one thread. ``--csv`` keeps the scores of each mixture as they are
+known, and the same command goes on from there.
 
-Run: ``python examples/benchmarks/streaming.py SPEECH --limit 100 --plot curve.png``
+Run: ``python examples/benchmarks/streaming.py SPEECH --csv streaming.csv --plot curve.png``
 """
 
 import argparse
+import csv
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,6 +35,7 @@ parser.add_argument("--limit", type=int, help="mixtures (default: all)")
 parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
 parser.add_argument("--settings", nargs="+", default=SETTINGS, help="(default: %(default)s)")
 parser.add_argument("--minutes", type=float, default=600, help="after which it ends with fewer")
+parser.add_argument("--csv", metavar="FILE", type=Path, help="scores of each mixture, kept")
 parser.add_argument("--plot", metavar="FILE", help="picture of the curve")
 args = parser.parse_args()
 
@@ -52,29 +56,63 @@ def pushed(stream, mixture):
     return np.concatenate([*parts, stream.flush()], axis=1)
 
 
-scores = {name: [] for name in ("whole", *streams)}
-spent = dict.fromkeys(scores, 0.0)
-seconds = 0.0
+names = ["whole", *streams]
+COLUMNS = ["model", "subset", "mixture", "name", "sdr", "si_sdr", "audio_s", "processor_s"]
+rows = []
+if args.csv and args.csv.exists():
+    with args.csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+is_done = {(r["model"], r["subset"], r["mixture"], r["name"]) for r in rows}
 started = time.monotonic()
 for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]:
     if time.monotonic() - started > 60 * args.minutes:
         break
+    keys = [(args.model, args.subset, listed.mixture_id, name) for name in names]
+    left = [key for key in keys if key not in is_done]
+    if not left:
+        continue
     mixture, references = listed.load()
-    seconds += len(mixture) / model.sample_rate
-    for name in scores:
+    new = []
+    for key in left:
+        name = key[-1]
         start = time.process_time()
         sources = model.predict(mixture) if name == "whole" else pushed(streams[name], mixture)
-        spent[name] += time.process_time() - start
+        spent = time.process_time() - start
         found = evaluate_separation(references, sources, mixture)
-        scores[name].append([found["sdr_improvement"].mean(), found["si_sdr_improvement"].mean()])
+        sdrs = [found["sdr_improvement"].mean(), found["si_sdr_improvement"].mean()]
+        values = [*key, *sdrs, len(mixture) / model.sample_rate, spent]
+        new.append(dict(zip(COLUMNS, map(str, values), strict=True)))
+    rows += new
+    if args.csv:
+        is_new = not args.csv.exists()
+        with args.csv.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if is_new:
+                writer.writeheader()
+            writer.writerows(new)
 
-n_mixtures = len(scores["whole"])
+rows = [r for r in rows if (r["model"], r["subset"]) == (args.model, args.subset)]
+of_each = {name: {r["mixture"]: r for r in rows if r["name"] == name} for name in names}
+# Mixtures that every setting has, so that all means are of the same ones
+common = sorted(set.intersection(*(set(found) for found in of_each.values())))[: args.limit]
+
+
+def column(name, what):
+    """Give a column of the mixtures that every setting has."""
+    return np.array([float(of_each[name][mixture][what]) for mixture in common])
+
+
+means = {name: [column(name, what).mean() for what in ("sdr", "si_sdr")] for name in names}
+speeds = {
+    name: column(name, "audio_s").sum() / column(name, "processor_s").sum() for name in names
+}
+n_mixtures = len(common)
+seconds = column("whole", "audio_s").sum()
 print(f"{n_mixtures} mixtures of {args.subset}, {seconds / n_mixtures:.1f} s on average")
 print(
     "| block | look-ahead | warm-up | context | latency | SDR | SI-SDR | to whole | x real time |"
 )
 print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-means = {name: np.mean(rows, axis=0) for name, rows in scores.items()}
 for name, (sdr, si_sdr) in means.items():
     if name == "whole":
         first = "| whole recording |  |  |  |  "
@@ -84,7 +122,7 @@ for name, (sdr, si_sdr) in means.items():
         first = f"| {block} | {lookahead} | {warm_up} | {context} | {latency} "
     print(
         f"{first}| {sdr:.2f} dB | {si_sdr:.2f} dB | {sdr - means['whole'][0]:+.2f} dB "
-        f"| {seconds / spent[name]:.1f} |"
+        f"| {speeds[name]:.1f} |"
     )
 
 if args.plot:

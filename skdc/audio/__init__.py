@@ -9,11 +9,13 @@ from skdc.audio.io import (
     read_rate,
     write_audio,
 )
+from skdc.audio.pcm import SampleDecoder
 from skdc.audio.sources import write_sources
 
 __all__ = [
     "AudioFiles",
     "AudioSources",
+    "SampleDecoder",
     "check_files",
     "check_rate",
     "read_at_rate",

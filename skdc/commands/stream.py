@@ -25,10 +25,17 @@ _DURATIONS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.description = (
-        "Separate live audio. The standard input is raw audio, 16 bits little-endian, one "
-        "channel, at the rate of the model (8000 Hz for the bundled ones); the standard output is "
-        "the same with a channel for each speaker. For instance: arecord -t raw -f S16_LE -r 8000 "
-        "| skdc stream | aplay -f S16_LE -r 8000 -c 2"
+        "Separate live audio. The standard input is a WAV file, also one without an end, or raw "
+        "audio, 16 bits little-endian, one channel, at the rate of the model (8000 Hz for the "
+        "bundled ones); the standard output is raw audio with a channel for each speaker. For "
+        "instance: arecord -t raw -f S16_LE -r 8000 | skdc stream | aplay -f S16_LE -r 8000 -c 2"
+    )
+    parser.add_argument(
+        "input",
+        nargs="?",
+        choices=["-"],
+        default="-",
+        help="the standard input, which is what there is without it too",
     )
     parser.add_argument(
         "--n-sources",
@@ -45,9 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if sys.stdout.isatty():
         raise ValueError("the standard output is a terminal; send it to a player or a file")
-    import numpy as np
-
     from skdc import StreamingSeparator, load_pretrained
+    from skdc.audio import SampleDecoder
 
     given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _DURATIONS}
     durations: dict[str, Any] = {name: s for name, s in given.items() if s is not None}
@@ -58,20 +64,10 @@ def run(args: argparse.Namespace) -> int:
         f"{stream.warm_up_ms:.0f} ms, latency {stream.latency_ms:.0f} ms",
         file=sys.stderr,
     )
-    rest = b""
-    is_first = True
+    decoder = SampleDecoder(stream.sample_rate)
     # What has come, without waiting for more
     while came := os.read(sys.stdin.fileno(), _READ_BYTES):
-        if is_first and came.startswith((b"RIFF", b"fLaC", b"OggS", b"ID3")):
-            raise ValueError(
-                "the standard input is an audio file; give raw samples, for instance of ffmpeg "
-                f"-i FILE -f s16le -ac 1 -ar {stream.sample_rate} -, or use skdc separate"
-            )
-        is_first = False
-        came = rest + came
-        whole = len(came) // 2 * 2
-        rest = came[whole:]
-        _write(stream.push(np.frombuffer(came[:whole], "<i2") / _FULL_SCALE))
+        _write(stream.push(decoder.push(came)))
     _write(stream.flush())
     return 0
 

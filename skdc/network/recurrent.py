@@ -13,6 +13,9 @@ __all__ = ["TrunkLSTM"]
 # Units of a layer from which `train_lstm` is faster than torch's LSTM. In bfloat16 it takes 1.1
 # times the time of torch's with 300 units, 0.6 to 0.9 times with 512, 0.6 to 0.8 times with 600.
 _WIDE = 512
+# Frames up to which a cell called frame by frame is faster than torch's LSTM, which prepares its
+# weights anew at every call: 0.3 ms a layer of 384 units and frame instead of 0.9.
+_FEW = 8
 
 
 class TrunkLSTM(nn.LSTM):
@@ -97,5 +100,29 @@ class TrunkLSTM(nn.LSTM):
         )
         if trains_in_half_precision and state is None:
             return train_lstm(self, inputs, torch.get_autocast_dtype("cpu")), None
+        goes_on_a_little = (
+            inputs.device.type == "cpu"
+            and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and not self.training
+            and not self.bidirectional
+            and inputs.shape[1] <= _FEW
+        )
+        if goes_on_a_little and state is not None:
+            return self._step(inputs, state)
         outputs, after = super().forward(inputs, state)
         return outputs, after
+
+    def _step(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, State]:
+        """Run the layers frame by frame, from the state of each layer."""
+        after = []
+        for weights, hidden, cell in zip(self.all_weights, *state, strict=True):
+            outputs = []
+            for frame in inputs.unbind(1):
+                hidden, cell = torch.lstm_cell(frame, (hidden, cell), *weights)
+                outputs.append(hidden)
+            # frames of (sequences, hidden_size) -> (sequences, length, hidden_size)
+            inputs = torch.stack(outputs, dim=1)
+            after.append((hidden, cell))
+        hiddens, cells = zip(*after, strict=True)
+        return inputs, (torch.stack(hiddens), torch.stack(cells))

@@ -72,6 +72,7 @@ def kmeans(
     max_iter: int = 100,
     tol: float = 3e-5,
     sample_points: int = 50_000,
+    starts: Tensor | None = None,
     seed: int = 0,
 ) -> KMeansResult:
     """Cluster points by k-means with k-means++ starts.
@@ -97,6 +98,9 @@ def kmeans(
     sample_points : int, default=50_000
         Above this many points, fit on a sample (one point of each equal stretch), then assign
         all. Raises the inertia by a part of about 3e-5 for clear clusters, 6e-4 for none.
+    starts : Tensor of float32, shape (n_clusters, embedding_dim), default=None
+        Centroids to begin with, such as those of a moment ago: a single run, which is several
+        times as fast and keeps their order. None: `n_init` starts of k-means++.
     seed : int, default=0
         Fixes sample and starts, the same on every device.
 
@@ -135,12 +139,14 @@ def kmeans(
             )
         generator = torch.Generator("cpu").manual_seed(seed)
         fitted, fitted_weights = _sample(fitted, fitted_weights, sample_points, generator)
-        n_coarse = max(_COARSE_POINTS, 100 * n_clusters)
-        coarse, coarse_weights = _sample(fitted, fitted_weights, n_coarse, generator)
-        starts = _plus_plus(coarse, coarse_weights, n_clusters, n_init, generator)
-        runs, inertias, _ = _lloyd(coarse, coarse_weights, starts, max_iter, tol)
-        best = runs[inertias.argmin()][None]  # (1, n_clusters, embedding_dim)
-        refined, _, n_iter = _lloyd(fitted, fitted_weights, best, max_iter, tol)
+        if starts is None:
+            n_coarse = max(_COARSE_POINTS, 100 * n_clusters)
+            coarse, coarse_weights = _sample(fitted, fitted_weights, n_coarse, generator)
+            several = _plus_plus(coarse, coarse_weights, n_clusters, n_init, generator)
+            runs, inertias, _ = _lloyd(coarse, coarse_weights, several, max_iter, tol)
+            starts = runs[inertias.argmin()]
+        # (n_clusters, embedding_dim) -> (1, n_clusters, embedding_dim)
+        refined, _, n_iter = _lloyd(fitted, fitted_weights, starts[None], max_iter, tol)
         centroids = refined[0]
         labels, distances = _nearest(points, centroids)
         # Each round moves a centroid to another point, so n_clusters rounds are always enough.
@@ -299,6 +305,7 @@ def find_centroids(
     weights: Tensor | None = None,
     max_bins: int = 20_000,
     spread_of_one: float = SPREAD_OF_ONE,
+    starts: Tensor | None = None,
     seed: int = 0,
     clusterer: Clusterer | None = None,
 ) -> Tensor:
@@ -320,6 +327,8 @@ def find_centroids(
         `clusterer` sees them all.
     spread_of_one : float, default=0.43
         As in :func:`estimate_n_clusters`.
+    starts : Tensor of float32, shape (n_clusters, embedding_dim), default=None
+        Centroids to begin with, as in :func:`kmeans`; a `clusterer` does without.
     seed : int, default=0
         As in :func:`kmeans`.
     clusterer : object with fit_predict, default=None
@@ -329,9 +338,9 @@ def find_centroids(
     Returns
     -------
     Tensor of float32, shape (n_clusters, embedding_dim)
-        Means of the clusters, that of the cluster with most bins (by weight) first. If there are
-        no more active bins than clusters: those bins, the first repeated to fill up (zeros if
-        there is none).
+        Means of the clusters, that of the cluster with most bins (by weight) first, or in the
+        order of `starts`. If there are no more active bins than clusters: those bins, the first
+        repeated to fill up (zeros if there is none), or `starts`.
 
     Raises
     ------
@@ -352,6 +361,10 @@ def find_centroids(
     points = embeddings.detach().flatten(0, 1).index_select(0, bins)
     points = torch.nn.functional.normalize(points.float(), dim=1)
     masses = points.new_ones(len(points)) if weights is None else weights.flatten()[bins].float()
+    if starts is not None and clusterer is None:
+        if len(points) <= len(starts):
+            return starts
+        return kmeans(points, len(starts), weights=masses, starts=starts, seed=seed).centroids
     if len(points) <= (n_clusters or 1):
         centroids = points.new_zeros(n_clusters or 1, points.shape[1])
         centroids[:] = points[:1] if len(points) else 0

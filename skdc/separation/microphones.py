@@ -16,7 +16,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 
@@ -327,7 +326,7 @@ def _joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | No
     total: Tensor | None = None
     shared: Tensor | None = None
     for spectrogram in spectrograms:
-        vectors, heard, _ = pipeline.step(signal.log_magnitude(spectrogram))
+        vectors, heard, _ = pipeline.step(pipeline.framing.features(spectrogram))
         units = torch.nn.functional.normalize(vectors.float(), dim=-1)
         total = units if total is None else total + units
         if heard is not None:

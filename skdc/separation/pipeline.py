@@ -407,7 +407,7 @@ class Separator:
             while batch := list(islice(group, max(1, _FRAMES_TOGETHER // n_frames))):
                 spectrograms = [self.framing.stft(segment.to(device)) for segment in batch]
                 with self.autocast():
-                    states = self.network.states(signal.log_magnitude(torch.stack(spectrograms)))
+                    states = self.network.states(self.framing.features(torch.stack(spectrograms)))
                 for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
                     yield spectrogram, own_states.contiguous()
 

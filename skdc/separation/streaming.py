@@ -6,6 +6,7 @@ a whole, its level and its clusters, is taken from the last seconds instead.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamingSeparator"]
 
-# Seconds from one clustering of what is remembered to the next: voices do not change faster, and
-# clustering takes as much time as the network.
-_CLUSTERING_INTERVAL = 0.25
+# Seconds after which the centroids are moved to where what is remembered has its clusters by now:
+# voices do not change faster.
+_FOLLOWING_INTERVAL = 0.25
+# Seconds after which the clusters are found from nothing, which takes several times as long: there
+# may be better ones than those that were followed.
+_SEARCH_INTERVAL = 1.0
 # Active bins that are clustered: enough for centroids, and fast.
 _MAX_BINS = 2_000
 # Weight of the similarity of centroids beside the agreement of bins: small, so that it decides
@@ -39,14 +43,14 @@ class StreamingSeparator:
     """Separate audio block by block, with sources that keep their place.
 
     Nothing comes out during the first `warm_up` seconds. From these, the clusters are found, and
-    the sources of all that came so far follow at once. From then on, the clusters are found anew
-    from the last `memory` seconds several times a second, and put into the order that they had.
-    So is the level, which the network's features and the activity of bins are relative to.
+    the sources of all that came so far follow at once. From then on, the clusters are followed in
+    the last `memory` seconds, and found anew once a second and put into the order that they had.
 
-    A causal network (``bidirectional=False``) reads each frame once. Any other reads windows: some
-    frames are separated, with `context` seconds before them and `lookahead` seconds after them,
-    which are read again with the next frames. A longer look-ahead separates better and later;
-    longer blocks take less time and come later.
+    A causal network (``bidirectional=False``) reads each frame once and keeps its state, in
+    float32. Any other reads windows: some frames are separated, with `context` seconds before them
+    and `lookahead` seconds after them, which are read again with the next frames. A longer
+    look-ahead separates better and later; longer blocks take less time and come later. The level
+    that its features are relative to is that of the last `memory` seconds.
 
     Whatever the lengths of the pieces that `push` is given, the sources are the same to the bit.
 
@@ -121,6 +125,10 @@ class StreamingSeparator:
     ) -> None:
         self._separator = separator.pipeline()
         self._is_causal = not self._separator.network.config.bidirectional
+        if self._is_causal:
+            # For few frames, to convert the weights takes longer than what it saves, and a state
+            # that is rounded at each block would drift from that of the whole recording.
+            self._separator = replace(self._separator, precision="float32")
         if lookahead is None:
             lookahead = 0.0 if self._is_causal else 0.25
         durations = {"block": block, "context": context, "lookahead": lookahead}
@@ -145,7 +153,10 @@ class StreamingSeparator:
         self._n_first = max(self._n_block, frames["warm_up"] - self._n_lookahead)
         longest = self._n_context + self._n_first + self._n_lookahead
         self._n_remembered = max(frames["memory"], longest)
-        self._n_between = ceil(_CLUSTERING_INTERVAL * self.sample_rate / hop)
+        self._n_followed, self._n_searched = (
+            ceil(seconds * self.sample_rate / hop)
+            for seconds in (_FOLLOWING_INTERVAL, _SEARCH_INTERVAL)
+        )
         self._begin()
 
     @property
@@ -175,9 +186,11 @@ class StreamingSeparator:
         self._masks = _Tail(self._n_remembered)
         self._heard = _Tail(self._n_remembered)
         self._state: Any = None
+        self._level: Tensor | None = None
         self._centroids: Tensor | None = None
         self._places: Tensor | None = None  # which mask of the head is which source
-        self._n_clustered = 0
+        # Frames that were done when the centroids were moved, and when they were found, last
+        self._n_at_move = self._n_at_search = 0
 
     def push(self, samples: ArrayLike) -> NDArray[np.float32]:
         """Take the samples that come next, and give what is final of the sources.
@@ -262,8 +275,12 @@ class StreamingSeparator:
         n_window = n_read if self._is_causal else n_context + n_shown
         if not n_window:
             return
-        level = signal.root_mean_square(self._spectrogram.rows)
-        features = signal.log_magnitude(self._spectrogram.last(n_window), level=level)
+        window = self._spectrogram.last(n_window)
+        if self._is_causal:
+            level, self._level = self._framing.level_so_far(window, self._level)
+        else:
+            level = signal.root_mean_square(self._spectrogram.rows)
+        features = signal.log_magnitude(window, level=level)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:
@@ -273,22 +290,30 @@ class StreamingSeparator:
     def _cluster_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames by clusters: ``(n_sources, n_new, n_bins)``."""
         n_now = self._n_done + n_new
-        if self._centroids is None or n_now - self._n_clustered >= self._n_between:
-            spectrogram, vectors = self._spectrogram.rows, self._vectors.rows
-            found = find_centroids(
-                vectors,
-                self._framing.activity(spectrogram),
-                self.n_sources,
-                weights=spectrogram.abs(),
-                max_bins=_MAX_BINS,
-                seed=self._separator.seed,
-                clusterer=self._separator.new_clusterer(),
-            )
-            n_before = len(vectors) - n_shown
-            earlier = self._separator.cluster_masks(vectors[:n_before], found)
+        if self._centroids is None or n_now - self._n_at_search >= self._n_searched:
+            found = self._find_centroids()
+            vectors = self._vectors.rows
+            earlier = self._separator.cluster_masks(vectors[: len(vectors) - n_shown], found)
             self._centroids = found[self._order(earlier, found, n_shown)]
-            self._n_clustered = n_now
+            self._n_at_search = self._n_at_move = n_now
+        elif n_now - self._n_at_move >= self._n_followed and self._separator.clusterer is None:
+            self._centroids = self._find_centroids(starts=self._centroids)
+            self._n_at_move = n_now
         return self._separator.cluster_masks(self._vectors.last(n_shown)[:n_new], self._centroids)
+
+    def _find_centroids(self, starts: Tensor | None = None) -> Tensor:
+        """Cluster what is remembered, from nothing or from given centroids."""
+        magnitude = self._spectrogram.rows.abs()
+        return find_centroids(
+            self._vectors.rows,
+            self._framing.activity(magnitude),
+            self.n_sources,
+            weights=magnitude,
+            max_bins=_MAX_BINS,
+            starts=starts,
+            seed=self._separator.seed,
+            clusterer=self._separator.new_clusterer(),
+        )
 
     def _head_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames by the network's mask head, as `_cluster_masks` gives them."""

@@ -7,7 +7,12 @@ sit on the axis before those.
 
 from skdc.signal.blocks import FrameReader, FrameWriter
 from skdc.signal.channels import channel_similarity
-from skdc.signal.features import activity, log_magnitude, root_mean_square
+from skdc.signal.features import (
+    activity,
+    log_magnitude,
+    root_mean_square,
+    running_root_mean_square,
+)
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
 from skdc.signal.products import long_product
@@ -44,6 +49,7 @@ __all__ = [
     "resample",
     "resampling_blocks",
     "root_mean_square",
+    "running_root_mean_square",
     "stft",
     "to_rttm",
 ]

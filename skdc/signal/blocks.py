@@ -43,6 +43,7 @@ class FrameReader:
         self._framing = framing
         # What the frames to come are made of. The first frame is centred on the first sample.
         self._samples = torch.zeros(framing.win_length // 2, device="cpu")
+        self._window = root_hann(framing.win_length, self._samples)
         self.n_samples = 0
 
     def push(self, samples: Tensor) -> None:
@@ -84,7 +85,8 @@ class FrameReader:
         self._samples = self._samples[n_frames * hop :]
         # The product is a new tensor, laid out the same way wherever the blocks were cut: the
         # transform gives the same digits. (n_frames, win_length)
-        frames = used.unfold(0, win_length, hop) * root_hann(win_length, used)
+        self._window = self._window.to(used.device)
+        frames = used.unfold(0, win_length, hop) * self._window
         return torch.fft.rfft(frames)
 
 
@@ -118,6 +120,7 @@ class FrameWriter:
         self._framing = framing
         self._n_given = -(framing.win_length // 2)  # the first frame begins before the waveform
         self.n_samples: int | None = None
+        self._window: Tensor | None = None
         self._sums: Tensor | None = None
         self._weights: Tensor | None = None
 
@@ -135,8 +138,10 @@ class FrameWriter:
         """
         win_length, hop = self._framing.win_length, self._framing.hop_length
         n_sources, n_frames, _ = frames.shape
-        window = root_hann(win_length, frames)
-        pieces = torch.fft.irfft(frames, n=win_length) * window
+        if self._window is None:
+            self._window = root_hann(win_length, frames)
+        pieces = torch.fft.irfft(frames, n=win_length) * self._window
+        squared = self._window.square()
         sums = pieces.new_zeros(n_sources, n_frames * hop + win_length - hop)
         weights = pieces.new_zeros(sums.shape[-1])
         if self._sums is not None and self._weights is not None:
@@ -145,7 +150,7 @@ class FrameWriter:
         for index in range(n_frames):
             covered = slice(index * hop, index * hop + win_length)
             sums[:, covered] += pieces[:, index]
-            weights[covered] += window.square()
+            weights[covered] += squared
         n_final = n_frames * hop
         self._sums, self._weights = sums[:, n_final:], weights[n_final:]
         return self._give(sums[:, :n_final], weights[:n_final])

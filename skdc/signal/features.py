@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["activity", "log_magnitude", "root_mean_square"]
+__all__ = ["activity", "log_magnitude", "root_mean_square", "running_root_mean_square"]
 
 _FEATURE_FLOOR_DB = 40.0
+# Frames whose sums are scaled together: so few that the scale stays within the range of floats.
+_SCALED_TOGETHER = 256
 
 
 def root_mean_square(spectrogram: Tensor) -> Tensor:
@@ -39,6 +43,56 @@ def _relative_to_peak(magnitude: Tensor) -> tuple[Tensor, Tensor]:
     return magnitude / peak.clamp_min(torch.finfo(magnitude.dtype).tiny), peak
 
 
+def running_root_mean_square(
+    spectrogram: Tensor, *, time_constant: float, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Root mean square of the bins of each frame and those before it, the older the less.
+
+    Parameters
+    ----------
+    spectrogram : Tensor of shape (..., n_frames, n_bins)
+        Complex spectrogram, or its magnitude; at least one frame.
+    time_constant : float
+        Frames after which a frame counts 1/e of what the newest one does, at least 1.
+    state : Tensor, optional
+        What this gave with the frames just before these; None where they are the first ones.
+
+    Returns
+    -------
+    level : Tensor of shape (..., n_frames, 1)
+        In the precision of the magnitude.
+    state : float64 Tensor of shape (..., 2)
+        For the frames after these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import running_root_mean_square
+    >>> frames = torch.tensor([[3.0, 3.0], [3.0, 3.0], [0.0, 0.0]])
+    >>> level, state = running_root_mean_square(frames, time_constant=100.0)
+    >>> [round(value, 2) for value in level.flatten().tolist()]
+    [3.0, 3.0, 2.44]
+    """
+    magnitude = spectrogram.abs()
+    power = magnitude.double().square().mean(-1)
+    # Weighted sums of the powers, and of ones: (..., 2, n_frames)
+    values = torch.stack([power, torch.ones_like(power)], dim=-2)
+    decay = math.exp(-1 / time_constant)
+    sums = []
+    for part in values.split(_SCALED_TOGETHER, dim=-1):
+        # With s[t] = decay * s[t - 1] + x[t], s[t] / decay ** t is a plain cumulative sum.
+        scale = decay ** torch.arange(1, part.shape[-1] + 1, dtype=part.dtype, device=part.device)
+        scaled = (part / scale).cumsum(-1)
+        if state is not None:
+            scaled = scaled + state.unsqueeze(-1)
+        sums.append(scaled * scale)
+        state = sums[-1][..., -1]
+    if state is None:
+        raise ValueError("spectrogram has no frames; give one at least")
+    totals, weights = torch.cat(sums, dim=-1).unbind(-2)
+    return (totals / weights).sqrt().to(magnitude.dtype).unsqueeze(-1), state
+
+
 def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor:
     """Level-invariant log-magnitude features.
 
@@ -50,9 +104,10 @@ def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor
     ----------
     spectrogram : Tensor of shape (..., n_frames, n_bins)
         Complex.
-    level : Tensor of shape (..., 1, 1), optional
+    level : Tensor of shape (..., 1, 1) or (..., n_frames, 1), optional
         Root mean square to take the magnitude relative to, where the spectrogram is only a part
-        of the recording. By default that of the spectrogram.
+        of the recording, or where each frame has a level of its own. By default that of the
+        spectrogram.
 
     Returns
     -------

@@ -10,6 +10,9 @@ from skdc.signal import features, spectra
 
 __all__ = ["Framing"]
 
+# The time constant of the running level, in lengths of the window: 6.4 s with windows of 64 ms.
+_LEVEL_WINDOWS = 100
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -21,11 +24,15 @@ class Framing:
         Window and hop in samples (32 ms and 8 ms at 8 kHz).
     activity_threshold_db : float, default=40.0
         Bins further than this below the loudest one carry no weight, dB.
+    is_causal : bool, default=False
+        Whether the features of a frame hang on that frame and earlier ones alone: they are
+        relative to the level so far, instead of that of the whole recording.
     """
 
     win_length: int = 256
     hop_length: int = 64
     activity_threshold_db: float = 40.0
+    is_causal: bool = False
 
     def stft(self, waveform: Tensor) -> Tensor:
         """`skdc.signal.stft` with this framing."""
@@ -35,6 +42,20 @@ class Framing:
         """`skdc.signal.istft` with this framing."""
         return spectra.istft(
             spectrogram, n_samples, win_length=self.win_length, hop_length=self.hop_length
+        )
+
+    def features(self, spectrogram: Tensor) -> Tensor:
+        """`skdc.signal.log_magnitude`, relative to the level of the recording or that so far."""
+        level = self.level_so_far(spectrogram)[0] if self.is_causal else None
+        return features.log_magnitude(spectrogram, level=level)
+
+    def level_so_far(
+        self, spectrogram: Tensor, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`skdc.signal.running_root_mean_square`, over about a hundred windows."""
+        time_constant = _LEVEL_WINDOWS * self.win_length / self.hop_length
+        return features.running_root_mean_square(
+            spectrogram, time_constant=time_constant, state=state
         )
 
     def activity(self, spectrogram: Tensor) -> Tensor:

@@ -223,7 +223,7 @@ def make_targets(
     spectrogram = framing.stft(mixtures)  # (mixtures, frames, bins)
     parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
     batch = Batch(
-        signal.log_magnitude(spectrogram),
+        framing.features(spectrogram),
         signal.dominant_source(parts),
         framing.activity(spectrogram).float(),
         sources.shape[1],
@@ -596,7 +596,7 @@ class MixtureBank:
             )
         spectrogram = self.framing.stft(segments)
         weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
-        return Batch(signal.log_magnitude(spectrogram), targets, weights, self.n_sources)
+        return Batch(self.framing.features(spectrogram), targets, weights, self.n_sources)
 
 
 def make_bank(

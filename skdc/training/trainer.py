@@ -304,6 +304,9 @@ class Trainer:
     def identity(self) -> dict[str, Any]:
         """Say what makes this run another one than others; see `RunFile.check_identity`."""
         config = self.config
+        framing = asdict(self.data.framing)
+        # It follows from the network, and earlier checkpoints do not state it.
+        del framing["is_causal"]
         return {
             "data": self.data.digest,
             "seed": config.seed,
@@ -313,7 +316,7 @@ class Trainer:
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
             "clip_percentile": config.clip_percentile,
-            "framing": asdict(self.data.framing),
+            "framing": framing,
             "start": self.start,
         }
 
