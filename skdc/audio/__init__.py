@@ -9,10 +9,12 @@ from skdc.audio.io import (
     read_rate,
     write_audio,
 )
-from skdc.audio.sources import write_sources
+from skdc.audio.recordings import AudioRecording
+from skdc.audio.sources import write_source_blocks, write_sources
 
 __all__ = [
     "AudioFiles",
+    "AudioRecording",
     "AudioSources",
     "check_files",
     "check_rate",
@@ -21,5 +23,6 @@ __all__ = [
     "read_header",
     "read_rate",
     "write_audio",
+    "write_source_blocks",
     "write_sources",
 ]

@@ -115,7 +115,9 @@ def build_app(model: DeepClusteringSeparator) -> Any:
     ) as app:
         gradio.Markdown("# Who says what?\nDrop a recording of several people, or record one.")
         with gradio.Row():
-            recording = gradio.Audio(type="filepath", label="Recording", elem_id="recording")
+            recording = gradio.Audio(
+                type="filepath", label="Recording", elem_id="recording", buttons=["download"]
+            )
             with gradio.Column():
                 talkers = gradio.Radio(
                     _CHOICES, value=_AUTO, label="How many people speak?", elem_id="talkers"
