@@ -642,7 +642,9 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             leave=None,
             disable=self.verbose <= 0,
         ) as bar:
-            pipeline = replace(self.pipeline(), report=bar.update)
+            # The last frame reaches beyond the end of a recording.
+            report = lambda seconds: bar.update(min(seconds, bar.total - bar.n))  # noqa: E731
+            pipeline = replace(self.pipeline(), report=report)
             found = list(work(pipeline, mixtures, audio, count))
         return collect(found, mixtures.container)
 

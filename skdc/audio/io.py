@@ -294,7 +294,9 @@ def stream_blocks(stream: Stream) -> Iterator[FloatArray]:
     ------
     float32 array of shape (n_samples_i, n_channels)
     """
-    while len(block := stream.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+    # Of all channels together: a header may claim a thousand of them.
+    n_frames = max(1, _BLOCK_SAMPLES // stream.channels)
+    while len(block := stream.read(n_frames, dtype="float32", always_2d=True)):
         yield block
 
 

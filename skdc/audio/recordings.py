@@ -105,6 +105,11 @@ class AudioRecording(LongRecording):
                 f"{str(self._path)!r} ended after {self._end} samples where {self.shape[-1]} were "
                 "counted: it was changed while it was read"
             )
+        if not np.isfinite(block).all():
+            what = "NaN" if np.isnan(block).any() else "infinity"
+            raise ValueError(
+                f"{str(self._path)!r} contains {what}; every sample must be a finite number"
+            )
         return block
 
     def _parts(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:

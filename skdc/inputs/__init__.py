@@ -13,7 +13,7 @@ from skdc.inputs.containers import (
 )
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
-from skdc.inputs.long import LongRecording, sample_blocks
+from skdc.inputs.long import LongRecording
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
 from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
 from skdc.inputs.results import (
@@ -54,6 +54,5 @@ __all__ = [
     "mixture_masks",
     "network_band_sources",
     "read_samples",
-    "sample_blocks",
     "to_arrays",
 ]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LongRecording", "sample_blocks"]
-
-_BLOCK_SAMPLES = 65_536
+__all__ = ["LongRecording"]
 
 
 class LongRecording(ABC):
@@ -52,19 +49,9 @@ class LongRecording(ABC):
         Returns
         -------
         float32 array of shape (..., stop - start)
+
+        Raises
+        ------
+        ValueError
+            If they are no finite numbers.
         """
-
-
-def sample_blocks(samples: NDArray[Any] | LongRecording) -> Iterator[NDArray[Any]]:
-    """Go through a recording in blocks, so that what is computed of it takes little memory.
-
-    Parameters
-    ----------
-    samples : array or LongRecording of shape (..., n_samples)
-
-    Yields
-    ------
-    array of shape (..., n_samples_i)
-    """
-    for start in range(0, samples.shape[-1], _BLOCK_SAMPLES):
-        yield samples[..., start : start + _BLOCK_SAMPLES]

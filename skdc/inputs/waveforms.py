@@ -15,7 +15,7 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
-from skdc.inputs.long import LongRecording, sample_blocks
+from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
@@ -33,6 +33,7 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
+_BLOCK_SAMPLES = 65_536
 # Smallest offset that is taken off, as a part of the root mean square of the rest: one of 0.3 does
 # not harm separation yet, and noise of few samples has means of some percent.
 _SMALLEST_OFFSET = 0.1
@@ -95,17 +96,12 @@ def as_samples(
         )
     if samples.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
-    if samples.dtype.kind == "f":
-        _check_finite(samples, name)
+    is_read = not isinstance(item, LongRecording)  # which checks that as it reads
+    if samples.dtype.kind == "f" and is_read and not np.isfinite(samples).all():
+        what = "NaN" if np.isnan(samples).any() else "infinity"
+        raise ValueError(f"{name} contains {what}; every sample must be a finite number")
     checked: NDArray[Any] = samples
     return checked
-
-
-def _check_finite(samples: NDArray[Any], name: str) -> None:
-    for block in sample_blocks(samples) if samples.ndim else [samples]:
-        if not np.isfinite(block).all():
-            what = "NaN" if np.isnan(block).any() else "infinity"
-            raise ValueError(f"{name} contains {what}; every sample must be a finite number")
 
 
 def as_channels(item: Any, name: str) -> NDArray[Any]:
@@ -208,15 +204,20 @@ def find_extent(samples: NDArray[Any]) -> Extent:
         channel that does not vary is all offset.
     """
     silence, full_scale = _pcm_scale(samples.dtype)
-    ends = [(block.min(-1), block.max(-1)) for block in sample_blocks(samples)]
-    lowest = np.min([least for least, _ in ends], axis=0).astype(np.float64)
-    highest = np.max([most for _, most in ends], axis=0).astype(np.float64)
+    starts = range(0, samples.shape[-1], _BLOCK_SAMPLES)
+    ends = []
+    for start in starts:
+        block = samples[..., start : start + _BLOCK_SAMPLES]
+        ends.append((block.min(-1), block.max(-1)))
+    # (n_blocks, 2, ...) -> (...)
+    lowest, highest = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+    lowest, highest = lowest.astype(np.float64), highest.astype(np.float64)
     total, squares = np.zeros_like(lowest), np.zeros_like(lowest)
     # Shifted and scaled to 0...1, so that a large offset takes no digits from a small signal and
     # no square over- or underflows; in blocks, because float64 takes twice the memory and more.
     reach = np.where(highest > lowest, highest - lowest, 1.0)
-    for part in sample_blocks(samples):
-        block = part.astype(np.float64)
+    for start in starts:
+        block = samples[..., start : start + _BLOCK_SAMPLES].astype(np.float64)
         block -= lowest[..., None]
         block /= reach[..., None]
         total += block.sum(-1)
@@ -307,12 +308,7 @@ class HeardWaveform:
         rates = self._audio.rate, self._audio.sample_rate
         taken, kept = resampling_span(start, stop, self._recording.shape[-1], *rates)
         scaled = scale_samples(self._recording[..., taken], *self._options)[..., kept]
-        return torch.from_numpy(mix_down(scaled))
-
-
-def mix_down(samples: FloatArray) -> FloatArray:
-    """Give the mean of the channels of ``(n_samples,)`` or ``(n_channels, n_samples)``."""
-    return samples if samples.ndim == 1 else samples.mean(axis=0)
+        return torch.from_numpy(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
 
 
 class Mixtures(NamedTuple):
@@ -486,7 +482,8 @@ def check_mixtures(
                 parts = HeardWaveform(waveform, peak, audio, extent.offset)
                 long_ones.append((index, parts))
             else:
-                heard = mix_down(scale_samples(waveform, peak, audio, extent.offset))
+                scaled = scale_samples(waveform, peak, audio, extent.offset)
+                heard = scaled if scaled.ndim == 1 else scaled.mean(axis=0)
                 if index == 0 and audio.input_rate is None:
                     warn_of_rate(heard, audio, label)
                 store.append(heard)
@@ -553,7 +550,8 @@ def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence
     near = 0.9999 * peak * full_scale
     n_at_peak = n_pairs = 0
     last = np.zeros((*waveform.shape[:-1], 0), dtype=bool)
-    for block in sample_blocks(waveform):
+    for start in range(0, waveform.shape[-1], _BLOCK_SAMPLES):
+        block = waveform[..., start : start + _BLOCK_SAMPLES]
         at_peak = np.greater_equal(block, zero + near, signature="dd->?", casting="unsafe")
         at_peak |= np.less_equal(block, zero - near, signature="dd->?", casting="unsafe")
         at_peak = np.concatenate([last, at_peak], axis=-1)
