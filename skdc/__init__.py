@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         training,
     )
     from skdc.datasets import make_mixtures
-    from skdc.pretrained import load_pretrained, separate
+    from skdc.pretrained import load_pretrained, separate, separate_file
     from skdc.separation import separate_array
     from skdc.separation.streaming import StreamingSeparator
     from skdc.separator import DeepClusteringSeparator
@@ -66,6 +66,7 @@ __all__ = [
     "protocols",
     "separate",
     "separate_array",
+    "separate_file",
     "separation",
     "signal",
     "training",
@@ -78,6 +79,7 @@ _MODULE_OF = {
     "make_mixtures": "skdc.datasets",
     "separate": "skdc.pretrained",
     "separate_array": "skdc.separation.microphones",
+    "separate_file": "skdc.pretrained",
 }
 
 # Modules of version 0.1, and where what they held is now. Their names work until version 0.3.

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import skdc
 from skdc.commands import (
+    app,
     card,
     demo,
     evaluate,
@@ -31,6 +32,7 @@ __all__ = ["build_parser", "main"]
 _COMMANDS = {
     "demo": (demo, "hear and see two people separated: needs no files"),
     "separate": (separate, "separate the speakers of audio files"),
+    "app": (app, "drop or record audio in a browser, and listen to the talkers"),
     "stream": (stream, "separate live audio that comes through a pipe"),
     "make": (make, "make the mixtures of a published protocol from its corpus"),
     "train": (train, "train a model on recordings of single speakers"),

@@ -150,9 +150,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _cannot_write(path: Path, error: OSError) -> OSError:
     """Say which file could not be written, with what libraries hide of the reason."""
-    text = (
-        f"cannot write {str(path)!r}: {error.strerror or error}{_folder_fault(path.parent, error)}"
-    )
+    reason = error.strerror or str(error)
+    if reason.startswith("cannot write "):  # said already, where several files are open at once
+        return error
+    text = f"cannot write {str(path)!r}: {reason}{_folder_fault(path.parent, error)}"
     return OSError(error.errno, text) if error.errno else OSError(text)
 
 

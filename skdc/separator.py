@@ -162,7 +162,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     random_state : int, RandomState or None, default=None
         Seed of weights, training and clustering. An int makes results repeat.
     verbose : int, default=0
-        1 shows progress bars.
+        1 shows progress bars: of epochs, of mixtures, and of the seconds of audio that are
+        separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
@@ -638,8 +639,19 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
-        found = work(self.pipeline(), mixtures, audio, count)
-        return collect(list(self._progress(found, len(mixtures.lengths))), mixtures.container)
+        # Seconds of audio, so that it moves within a long recording, too.
+        with tqdm(
+            total=sum(mixtures.lengths) / audio.rate,
+            unit="s of audio",
+            unit_scale=True,
+            leave=None,
+            disable=self.verbose <= 0,
+        ) as bar:
+            # The last frame reaches beyond the end of a recording.
+            report = lambda seconds: bar.update(min(seconds, bar.total - bar.n))  # noqa: E731
+            pipeline = replace(self.pipeline(), report=report)
+            found = list(work(pipeline, mixtures, audio, count))
+        return collect(found, mixtures.container)
 
     def pipeline(self) -> Separator:
         """Give what separates: the trained network, and how its embeddings become sources."""
@@ -647,7 +659,9 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
         # A model whose mixtures were measured knows how far the embeddings of two spread.
-        measured = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
+        measured: dict[str, Any] = (
+            {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
+        )
         return Separator(
             self.network_,
             # Features are those of training, whatever the parameter says by now.

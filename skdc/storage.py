@@ -1,8 +1,9 @@
-"""Arrays that are collected one by one, in memory or in a temporary file."""
+"""Arrays that are collected one by one, in memory or in temporary files."""
 
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,7 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ArrayStore"]
+__all__ = ["ArrayStore", "Spool"]
+
+_LARGEST_IN_MEMORY = 64 * 2**20  # bytes
 
 
 class ArrayStore:
@@ -107,6 +110,63 @@ class ArrayStore:
         if self._file is not None:
             with _naming_the_folder():
                 self._file.close()
+
+
+class Spool:
+    """Arrays that are put aside, to be read in the same order, as often as needed.
+
+    Up to 64 MB are kept in memory. Beyond that all lie in a temporary file without a name, from
+    which one is read at a time: it is not mapped, as those of an `ArrayStore` are, so that memory
+    does not grow with their number. The file goes with the spool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.storage import Spool
+    >>> spool = Spool()
+    >>> spool.append(np.zeros(3))
+    >>> spool.append(np.ones((2, 4)))
+    >>> [array.shape for array in spool]
+    [(3,), (2, 4)]
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+            _LARGEST_IN_MEMORY, prefix="skdc-"
+        )
+        weakref.finalize(self, self._file.close)
+        self._kinds: list[tuple[np.dtype[Any], tuple[int, ...]]] = []
+        self._end = 0
+
+    def append(self, array: NDArray[Any]) -> None:
+        """Add a copy of an array.
+
+        Parameters
+        ----------
+        array : array
+
+        Raises
+        ------
+        OSError
+            If the disk is full.
+        """
+        with _naming_the_folder():
+            self._file.seek(self._end)
+            self._file.write(np.ascontiguousarray(array).data)
+        self._kinds.append((array.dtype, array.shape))
+        self._end += array.nbytes
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        place = 0
+        for dtype, shape in self._kinds:
+            array = np.empty(shape, dtype)
+            self._file.seek(place)
+            # As bytes, whatever the type and also where there are none.
+            array.reshape(-1).view(np.uint8)[:] = np.frombuffer(
+                self._file.read(array.nbytes), np.uint8
+            )
+            place += array.nbytes
+            yield array
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import DRIVER, Browser
 
 from skdc import DeepClusteringSeparator
 from skdc.datasets import load_sample_clips
@@ -58,3 +61,17 @@ def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFacto
     separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
     separator.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
+        try:
+            assert driver.stdout is not None
+            line = next(line for line in driver.stdout if "successfully on port" in line)
+            made = Browser(f"http://127.0.0.1:{line.rstrip('. ' + chr(10)).split()[-1]}")
+            made.ask("POST", "/timeouts", {"script": 120_000})
+            yield made
+            made.ask("DELETE", "")
+        finally:
+            driver.terminate()

@@ -128,4 +128,4 @@ def test_way_of_mixing_is_in_the_digest() -> None:
 @pytest.mark.parametrize("name", ["noise_share", "room_share"])
 def test_wrong_shares_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=1.5 must lie between 0 and 1"):
-        DynamicMixing(**{name: 1.5}).check()
+        DynamicMixing().set_params(**{name: 1.5}).check()

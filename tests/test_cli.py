@@ -99,6 +99,7 @@ def test_help_imports_nothing_heavy() -> None:
     for command in (
         "demo",
         "separate",
+        "app",
         "stream",
         "make",
         "train",
@@ -118,7 +119,7 @@ def test_runs_as_a_module() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "separate", "stream", "make", "train", "evaluate", "report", "card", "info"],
+    ["demo", "separate", "app", "stream", "make", "train", "evaluate", "report", "card", "info"],
 )
 def test_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

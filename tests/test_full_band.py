@@ -28,7 +28,7 @@ from skdc.separation.full_band import (
     share_upper_bins,
     stretch_masks,
 )
-from skdc.separation.stretches import crossfade, spans
+from skdc.separation.stretches import fade, join, spans
 from skdc.signal import Framing
 
 
@@ -93,7 +93,8 @@ def separate(samples: Tensor, rate: int, masks: Tensor, spectrogram: Tensor) -> 
         stretch = Stretch(start, overlap, heard, nothing, own, nothing)
         cut.append((start, overlap, full_band_masks(stretch, own, is_higher=rate > 8000)))
     recording = Recording(rate, samples.shape[-1], lambda a, b: samples[:, a:b])
-    return crossfade(full_band_pieces(cut, recording, FRAMING, 8000), recording.n_samples)
+    pieces = full_band_pieces(cut, recording, FRAMING, 8000)
+    return join(fade(pieces), recording.n_samples)
 
 
 FRAMING = Framing(64, 16)

@@ -2,95 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import shutil
-import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import Browser, needs_browser
 
 from skdc.display import ListeningPage
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the path"
-    ),
-]
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # how WebDriver names elements
-
-
-class Browser:
-    """As much of the WebDriver protocol as these tests need."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio"]
-        options += ["--autoplay-policy=no-user-gesture-required", "--window-size=1200,1000"]
-        wanted = {"goog:chromeOptions": {"args": options, "binary": CHROMIUM}}
-        wanted["goog:loggingPrefs"] = {"browser": "ALL"}
-        capabilities = {"capabilities": {"alwaysMatch": wanted}}
-        self.session = self.call("POST", "/session", capabilities)["sessionId"]
-
-    def call(self, method: str, path: str, content: Any = None) -> Any:
-        data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(self.address + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=300) as answer:
-            return json.load(answer)["value"]
-
-    def ask(self, method: str, path: str, content: Any = None) -> Any:
-        return self.call(method, f"/session/{self.session}{path}", content)
-
-    def open(self, path: Path) -> None:
-        self.ask("POST", "/url", {"url": path.resolve().as_uri()})
-
-    def run(self, script: str, *values: Any) -> Any:
-        """What a script returns, after the promise that it may be."""
-        code = "const done = arguments[arguments.length - 1]; const args = arguments;"
-        code += f"Promise.resolve((() => {{ {script} }})()).then(done, (e) => done(String(e)));"
-        return self.ask("POST", "/execute/async", {"script": code, "args": list(values)})
-
-    def click(self, selector: str, index: int = 0) -> None:
-        query = {"using": "css selector", "value": selector}
-        found = self.ask("POST", "/elements", query)[index][ELEMENT]
-        self.ask("POST", f"/element/{found}/click", {})
-
-    def resize(self, width: int, height: int) -> None:
-        self.ask("POST", "/window/rect", {"width": width, "height": height})
-
-    def wait(self, condition: str, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not self.run(f"return {condition};"):
-            assert time.monotonic() < end, condition
-            time.sleep(0.1)
-
-    def picture(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.ask("GET", "/screenshot")))
-
-    def errors(self) -> list[str]:
-        entries = self.ask("POST", "/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
-        try:
-            assert driver.stdout is not None
-            line = next(line for line in driver.stdout if "successfully on port" in line)
-            made = Browser(f"http://127.0.0.1:{line.rstrip('. ' + chr(10)).split()[-1]}")
-            made.ask("POST", "/timeouts", {"script": 120_000})
-            yield made
-            made.ask("DELETE", "")
-        finally:
-            driver.terminate()
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 def tones(n_sources: int, seconds: float, rate: int = 8000, n_channels: int = 0) -> Any:

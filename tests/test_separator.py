@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -361,4 +362,22 @@ def test_progress_bar(
     separator.predict(RAGGED)
     assert capsys.readouterr().err == ""
     separator.set_params(verbose=1).predict(RAGGED)
-    assert "mixture" in capsys.readouterr().err
+    assert "100%" in (shown := capsys.readouterr().err)
+    assert "s of audio" in shown
+
+
+def test_progress_within_a_long_recording(
+    separator: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skdc.separation.pipeline._LONGEST_WHOLE_S", 1.0)
+    monkeypatch.setattr("skdc.separation.pipeline._STRETCH_S", 0.5)
+    monkeypatch.setattr("skdc.separation.pipeline._OVERLAP_S", 0.1)
+    seconds: list[float] = []
+    pipeline = replace(separator.pipeline(), report=seconds.append)
+    mixture = torch.from_numpy(np.random.default_rng(0).standard_normal(24_000)).float()
+    next(pipeline.separate([mixture], [2]))
+    assert len(seconds) > 5  # as it goes on
+    assert sum(seconds) == pytest.approx(3.0, abs=0.01)
+    seconds.clear()
+    assert len(list(pipeline.embed([mixture, mixture]))) == 2
+    assert seconds == pytest.approx([3.0, 3.0], abs=0.01)

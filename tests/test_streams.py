@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +106,30 @@ def test_wav_that_its_recorder_did_not_finish(tmp_path: Path) -> None:
 def test_names_that_are_too_long(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no audio file at"):
         read_audio(tmp_path / ("x" * 5000))
+
+
+def test_hostile_files_are_read_or_refused_by_name() -> None:
+    # In a process of its own, which forks others: one that has computed cannot be forked.
+    benchmarks = Path(__file__).parent.parent / "examples" / "benchmarks"
+    done = subprocess.run(
+        [sys.executable, str(benchmarks / "audio_files.py"), "--n", "120"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(benchmarks.parent.parent), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "120 files" in done.stdout
+    assert "0 misbehaved" in done.stdout
+
+
+def test_many_channels_take_no_more_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros((10, 1000)), 8000)
+    tracemalloc.start()
+    try:
+        waveform, _ = read_audio(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert waveform.shape == (10,)
+    assert peak < 10e6  # bytes; blocks of a fixed number of frames would be a gigabyte

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator, pipeline
-from skdc.separation.stretches import crossfade, spans, stitch
+from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
 
 
@@ -91,7 +91,9 @@ def test_nothing_to_join_is_an_error() -> None:
     with pytest.raises(ValueError, match="no stretches"):
         stitch([], 3)
     with pytest.raises(ValueError, match="no stretches"):
-        crossfade([], 3)
+        list(fade([]))
+    with pytest.raises(ValueError, match="no blocks"):
+        join([], 3)
 
 
 @pytest.mark.usefixtures("short_stretches")

@@ -10,10 +10,12 @@ from skdc.audio.io import (
     write_audio,
 )
 from skdc.audio.pcm import SampleDecoder
-from skdc.audio.sources import write_sources
+from skdc.audio.recordings import AudioRecording
+from skdc.audio.sources import write_source_blocks, write_sources
 
 __all__ = [
     "AudioFiles",
+    "AudioRecording",
     "AudioSources",
     "SampleDecoder",
     "check_files",
@@ -23,5 +25,6 @@ __all__ = [
     "read_header",
     "read_rate",
     "write_audio",
+    "write_source_blocks",
     "write_sources",
 ]

@@ -25,10 +25,16 @@ __all__ = [
     "PCM_BITS",
     "UNBOUNDED",
     "check_rate",
+    "check_samples",
+    "file_format",
+    "opened_source",
+    "opened_streams",
+    "quantise",
     "read_at_rate",
     "read_audio",
     "read_header",
     "read_rate",
+    "stream_blocks",
     "write_audio",
 ]
 
@@ -108,7 +114,7 @@ def _read_streams(path: Path, mono: bool) -> tuple[FloatArray, int]:
         rate = streams[0].samplerate
         # Block by block to the end: what the header says may be less or more than there is.
         blocks = []
-        for frames in chain.from_iterable(map(_blocks, streams)):
+        for frames in chain.from_iterable(map(stream_blocks, streams)):
             block = np.ascontiguousarray(frames.T)  # (samples, channels) -> (channels, samples)
             blocks.append(block.mean(axis=0) if mono else block)
         if not blocks:
@@ -140,7 +146,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """
     with _opened(Path(path)) as streams:
         n_samples = sum(
-            stream.frames if stream.states_length() else sum(map(len, _blocks(stream)))
+            stream.frames if stream.states_length() else sum(map(len, stream_blocks(stream)))
             for stream in streams
         )
         return streams[0].channels, n_samples, streams[0].samplerate
@@ -197,14 +203,54 @@ def read_at_rate(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[list[Stream]]:
-    """Open the streams of a file that follow each other."""
+def opened_source(path: Path) -> Iterator[Path]:
+    """Give the file that libsndfile reads in place of one: itself, or what ffmpeg made of it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ffmpeg is needed and missing, or cannot read it.
+    """
     if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
         raise FileNotFoundError(f"no audio file at {str(path)!r}")
+    with ExitStack() as stack:
+        needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
+        yield stack.enter_context(ffmpeg.converted(path)) if needs_ffmpeg else path
+
+
+@contextmanager
+def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
+    """Open the streams of a file that follow each other.
+
+    Parameters
+    ----------
+    path : Path
+        What errors name.
+    source : Path
+        As `opened_source` gives it.
+
+    Yields
+    ------
+    list of Stream
+        Of the same rate and channels.
+
+    Raises
+    ------
+    ValueError
+        If it is not audio, also while it is read.
+    """
     try:
         with ExitStack() as stack:
-            needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
-            source = stack.enter_context(ffmpeg.converted(path)) if needs_ffmpeg else path
             streams = [stack.enter_context(stream) for stream in open_streams(source)]
             _check_streams(source, streams)
             yield streams
@@ -213,6 +259,12 @@ def _opened(path: Path) -> Iterator[list[Stream]]:
         raise ValueError(
             f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
         ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[list[Stream]]:
+    with opened_source(path) as source, opened_streams(path, source) as streams:
+        yield streams
 
 
 def _check_streams(path: Path, streams: list[Stream]) -> None:
@@ -231,9 +283,20 @@ def _check_streams(path: Path, streams: list[Stream]) -> None:
         )
 
 
-def _blocks(stream: Stream) -> Iterator[FloatArray]:
-    """Read a stream to its end: float32 arrays of shape (n_samples, n_channels)."""
-    while len(block := stream.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+def stream_blocks(stream: Stream) -> Iterator[FloatArray]:
+    """Read a stream to its end.
+
+    Parameters
+    ----------
+    stream : Stream
+
+    Yields
+    ------
+    float32 array of shape (n_samples_i, n_channels)
+    """
+    # Of all channels together: a header may claim a thousand of them.
+    n_frames = max(1, _BLOCK_SAMPLES // stream.channels)
+    while len(block := stream.read(n_frames, dtype="float32", always_2d=True)):
         yield block
 
 
@@ -286,8 +349,8 @@ def write_audio(
     """
     path = Path(path)
     check_rate(sample_rate)
-    file_format = _file_format(path, subtype)
-    samples: NDArray[Any] = _check_samples(waveform)
+    container = file_format(path, subtype)
+    samples: NDArray[Any] = check_samples(waveform)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1 and subtype not in UNBOUNDED:
         warnings.warn(
@@ -299,11 +362,11 @@ def write_audio(
         )
         samples = samples / peak
     if subtype in PCM_BITS:
-        samples = _quantise(samples, PCM_BITS[subtype])
+        samples = quantise(samples, PCM_BITS[subtype])
     with atomic_path(path) as temporary:
         try:
             # (n_channels, n_samples) -> (n_samples, n_channels)
-            soundfile.write(temporary, samples.T, sample_rate, format=file_format, subtype=subtype)
+            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
         except (soundfile.LibsndfileError, AssertionError) as error:
             # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
             # soundfile asserts that all samples were written.
@@ -322,7 +385,22 @@ def check_rate(sample_rate: int) -> None:
         raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
 
 
-def _check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
+def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Check what is to be written, as `write_audio` says.
+
+    Parameters
+    ----------
+    waveform : array of shape (n_samples,) or (n_channels, n_samples)
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not that, not floating, or holds NaN or infinity.
+    """
     samples = np.asarray(waveform)
     if not np.issubdtype(samples.dtype, np.floating):
         raise TypeError(
@@ -344,23 +422,52 @@ def _check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
     return samples
 
 
-def _file_format(path: Path, subtype: str) -> str:
-    file_format = path.suffix.lstrip(".").upper()
-    file_format = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(file_format, file_format)
-    if file_format not in soundfile.available_formats() or file_format == "RAW":
+def file_format(path: Path, subtype: str) -> str:
+    """Give libsndfile's name of the format that a suffix stands for.
+
+    Parameters
+    ----------
+    path : Path
+    subtype : str
+        That the format must hold.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If there is no such format, or it does not hold the subtype.
+    """
+    name = path.suffix.lstrip(".").upper()
+    name = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(name, name)
+    if name not in soundfile.available_formats() or name == "RAW":
         raise ValueError(
             f"{path.name!r} does not end in the name of an audio format that can be written; "
             "expected .wav, .flac, .ogg or another of soundfile.available_formats()"
         )
-    if not soundfile.check_format(file_format, subtype):
-        possible = ", ".join(repr(name) for name in soundfile.available_subtypes(file_format))
+    if not soundfile.check_format(name, subtype):
+        possible = ", ".join(repr(name) for name in soundfile.available_subtypes(name))
         raise ValueError(
             f"{path.suffix} files do not hold subtype {subtype!r}; give one of {possible}"
         )
-    return file_format
+    return name
 
 
-def _quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.integer]:
+def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.integer]:
+    """Bring samples within +-1 to integers, whose upper bits libsndfile takes.
+
+    Parameters
+    ----------
+    samples : floating array
+    bits : int
+        8, 16, 24 or 32.
+
+    Returns
+    -------
+    int16 array for 16 bits, else int32 array
+    """
     full = 2 ** (bits - 1)
     levels = np.rint(samples.astype(np.float64) * full).clip(-full, full - 1)
     # libsndfile takes the upper bits of wider integers.

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
-from skdc.audio.io import PCM_BITS, UNBOUNDED, write_audio
+from skdc.audio.io import PCM_BITS, UNBOUNDED, check_rate, check_samples, file_format, quantise
 from skdc.exceptions import AudioWarning
+from skdc.model_file import atomic_path
 
-__all__ = ["write_sources"]
+__all__ = ["write_source_blocks", "write_sources"]
+
+FloatArray = NDArray[np.floating]
+Blocks = Iterable[tuple[FloatArray, FloatArray]]
+
+_BLOCK_SAMPLES = 65_536
+# What WAV counts its bytes with, less what is no audio. RF64 is the same with a longer count.
+_LARGEST_WAV = 2**32 - 2**16
 
 
 def write_sources(
     paths: Sequence[str | os.PathLike[str]],
-    sources: NDArray[np.floating],
-    mixture: NDArray[np.floating],
+    sources: FloatArray,
+    mixture: FloatArray,
     sample_rate: int,
     *,
     subtype: str = "PCM_16",
@@ -61,27 +72,112 @@ def write_sources(
     ...     sum(read_audio(path)[0] for path in paths)
     array([ 0.  ,  0.5 , -0.25], dtype=float32)
     """
-    peak = max(float(np.abs(source).max(initial=0)) for source in sources)
-    scale = 1.0
-    if peak > 1 and subtype not in UNBOUNDED:
-        scale = 1 / peak
-        warnings.warn(
-            f"sources have a peak of {peak:.3g}: all are written scaled by {scale:.3g}; "
-            "--subtype float keeps them as they are",
-            AudioWarning,
-            stacklevel=3,
-        )
-    # The first file is written last, and takes what rounding leaves of the mixture.
-    others = reversed(list(zip(paths[1:], sources[1:], strict=True)))
-    if subtype not in PCM_BITS:
-        for path, source in [*others, (paths[0], sources[0])]:
-            write_audio(path, source * scale, sample_rate, subtype=subtype)
-        return
-    full = 2.0 ** (PCM_BITS[subtype] - 1)
-    rest = np.rint(np.multiply(mixture, scale * full, dtype=np.float64))
-    for path, source in others:
-        steps = np.rint(np.multiply(source, scale * full, dtype=np.float64))
-        rest -= steps
-        write_audio(path, steps / full, sample_rate, subtype=subtype)
-    # Full scale itself is one step more than these formats hold.
-    write_audio(paths[0], (rest / full).clip(-1, 1), sample_rate, subtype=subtype)
+
+    def blocks() -> Iterator[tuple[FloatArray, FloatArray]]:
+        for start in range(0, max(1, mixture.shape[-1]), _BLOCK_SAMPLES):
+            part = slice(start, start + _BLOCK_SAMPLES)
+            yield mixture[..., part], sources[..., part]
+
+    write_source_blocks(paths, blocks, mixture.shape, sample_rate, subtype=subtype)
+
+
+def write_source_blocks(
+    paths: Sequence[str | os.PathLike[str]],
+    blocks: Callable[[], Blocks],
+    shape: tuple[int, ...],
+    sample_rate: int,
+    *,
+    subtype: str = "PCM_16",
+) -> None:
+    """Write sources that come block by block, as `write_sources` writes them.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        One a source.
+    blocks : callable
+        Gives pairs of a block of the mixture and the same block of its sources. Called again
+        where sources are too loud for the format: only the last sample tells by how much.
+    shape : tuple of int
+        Of the mixture: ``(n_samples,)`` or ``(n_channels, n_samples)``.
+    sample_rate : int
+        Hz.
+    subtype : str, default="PCM_16"
+        As for `write_audio`.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `write_audio` does.
+
+    Warns
+    -----
+    AudioWarning
+        If all had to be scaled.
+    """
+    check_rate(sample_rate)
+    targets = [Path(path) for path in paths]
+    formats = [file_format(path, subtype) for path in targets]
+    n_bytes = np.prod(shape) * PCM_BITS.get(subtype, 64) // 8
+    if n_bytes > _LARGEST_WAV:
+        formats = ["RF64" if name == "WAV" else name for name in formats]
+    n_channels = shape[0] if len(shape) == 2 else 1
+    with ExitStack() as stack:
+        # The first file takes its name last.
+        parts = [stack.enter_context(atomic_path(path)) for path in targets]
+
+        def write(scale: float) -> float:
+            with ExitStack() as files:
+                opened = [
+                    files.enter_context(
+                        soundfile.SoundFile(
+                            part, "w", sample_rate, n_channels, subtype, None, name
+                        )
+                    )
+                    for part, name in zip(parts, formats, strict=True)
+                ]
+                return _write(opened, blocks(), scale, subtype)
+
+        try:
+            peak = write(1.0)
+            if peak > 1 and subtype not in UNBOUNDED:
+                warnings.warn(
+                    f"sources have a peak of {peak:.3g}: all are written scaled by "
+                    f"{1 / peak:.3g}; --subtype float keeps them as they are",
+                    AudioWarning,
+                    stacklevel=4,
+                )
+                write(1 / peak)
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
+            # soundfile asserts that all samples were written.
+            raise OSError(str(error)) from error
+
+
+def _write(
+    files: Sequence[soundfile.SoundFile], blocks: Blocks, scale: float, subtype: str
+) -> float:
+    """Write blocks to open files, and give the peak of all sources."""
+    peak = 0.0
+    bits = PCM_BITS.get(subtype)
+    for mixture, sources in blocks:
+        peak = max(peak, *(float(np.abs(check_samples(x)).max(initial=0)) for x in sources))
+        if bits is None:
+            for file, source in zip(files, sources, strict=True):
+                _append(file, source * scale)
+            continue
+        full = 2.0 ** (bits - 1)
+        # The first file takes what rounding leaves of the mixture.
+        rest = np.rint(np.multiply(mixture, scale * full, dtype=np.float64))
+        for file, source in zip(files[1:], sources[1:], strict=True):
+            steps = np.rint(np.multiply(source, scale * full, dtype=np.float64))
+            rest -= steps
+            _append(file, quantise(steps / full, bits))
+        _append(files[0], quantise(rest / full, bits))
+    return peak
+
+
+def _append(file: soundfile.SoundFile, samples: NDArray[np.generic]) -> None:
+    for start in range(0, samples.shape[-1], _BLOCK_SAMPLES):
+        # (n_channels, n_samples) -> (n_samples, n_channels)
+        file.write(np.ascontiguousarray(samples[..., start : start + _BLOCK_SAMPLES].T))

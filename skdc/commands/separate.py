@@ -24,6 +24,7 @@ from skdc.commands.options import (
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
+    from skdc.signal import Turn
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
 _STANDARD_INPUT = "-"
@@ -168,12 +169,16 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
+    n_jobs = min(args.jobs, len(jobs))
+    if n_jobs == 1 and sys.stderr.isatty():
+        model.set_params(verbose=1)  # shows how far a long file is
     # joblib gives each process its share of the threads.
-    results = Parallel(n_jobs=min(args.jobs, len(jobs)), return_as="generator")(
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_separate)(model, job, args, Path.cwd()) for job in jobs
     )
     failed = 0
-    for done in tqdm(results, total=len(jobs), unit="file", disable=None, delay=2):
+    hidden = True if len(jobs) == 1 else None  # None shows it to terminals
+    for done in tqdm(results, total=len(jobs), unit="file", disable=hidden, delay=2):
         failed += done["error"] is not None
         _report(done, as_json=args.json)
     if failed == n_found:
@@ -325,38 +330,74 @@ def _separate(
     model: DeepClusteringSeparator, job: Job, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
-    from skdc.pretrained import separate
-
     done = _nothing_done(job.label or job.source)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            options = {"model": model, "band": args.band, "channels": args.channels}
-            # What the model has is not a wish of the user, who gave --n-sources or did not.
-            options["n_sources"] = args.n_sources
-            result = separate(job.source, **options)
-            done["sample_rate"] = result.rate
-            done["seconds"] = result.mixture.shape[-1] / result.rate
-            done["n_sources"] = len(result.sources)
-            done["quality_db"] = _rounded(result.quality_db)
-            done["quality_error_db"] = _rounded(result.quality_error_db)
-            result = replace(result, name=job.target.name)
-            outputs = result.save(job.target.parent, subtype=args.subtype)
-            for path in job.beside(args):
-                is_page = path.suffix == ".html"
-                outputs.append(result.listen().save(path) if is_page else result.save_rttm(path))
-            if args.rttm:
-                # Sources are numbered as their files are.
-                done["turns"] = [
-                    turn._asdict() | {"source": turn.source + 1} for turn in result.turns()
-                ]
-            done["outputs"] = [str(path) for path in outputs]
+            # A page, and what is not the full band, takes the whole recording in memory.
+            is_whole = args.page or args.channels or args.band != "full"
+            done |= (_in_memory if is_whole else _from_file_to_files)(model, job, args)
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
             done["error"] = _one_line(error)
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+
+
+def _from_file_to_files(
+    model: DeepClusteringSeparator, job: Job, args: argparse.Namespace
+) -> dict[str, Any]:
+    from skdc.pretrained import separate_file
+
+    result = separate_file(
+        job.source,
+        job.target.parent,
+        name=job.target.name,
+        # What the model has is not a wish of the user, who gave --n-sources or did not.
+        n_sources=args.n_sources,
+        model=model,
+        subtype=args.subtype,
+    )
+    outputs = [*result.paths, *(result.save_rttm(path) for path in job.beside(args))]
+    return {
+        "sample_rate": result.rate,
+        "seconds": result.n_samples / result.rate,
+        "n_sources": len(result.paths),
+        "quality_db": _rounded(result.quality_db),
+        "quality_error_db": _rounded(result.quality_error_db),
+        "turns": _numbered(result.turns) if args.rttm else None,
+        "outputs": [str(path) for path in outputs],
+    }
+
+
+def _in_memory(
+    model: DeepClusteringSeparator, job: Job, args: argparse.Namespace
+) -> dict[str, Any]:
+    from skdc.pretrained import separate
+
+    options = {"model": model, "band": args.band, "channels": args.channels}
+    result = replace(
+        separate(job.source, n_sources=args.n_sources, **options), name=job.target.name
+    )
+    outputs = result.save(job.target.parent, subtype=args.subtype)
+    for path in job.beside(args):
+        is_page = path.suffix == ".html"
+        outputs.append(result.listen().save(path) if is_page else result.save_rttm(path))
+    return {
+        "sample_rate": result.rate,
+        "seconds": result.mixture.shape[-1] / result.rate,
+        "n_sources": len(result.sources),
+        "quality_db": _rounded(result.quality_db),
+        "quality_error_db": _rounded(result.quality_error_db),
+        "turns": _numbered(result.turns()) if args.rttm else None,
+        "outputs": [str(path) for path in outputs],
+    }
+
+
+def _numbered(turns: list[Turn]) -> list[dict[str, Any]]:
+    """Give turns for JSON; sources are numbered as their files are."""
+    return [turn._asdict() | {"source": turn.source + 1} for turn in turns]
 
 
 def _nothing_done(source: Path | str) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.inputs import as_channels, full_band_sources, network_band_sources, read_samples
+from skdc.inputs import (
+    LongRecording,
+    RestoredBlocks,
+    as_channels,
+    full_band_blocks,
+    full_band_sources,
+    network_band_sources,
+    read_samples,
+)
 from skdc.separation import Separability
 
 if TYPE_CHECKING:
@@ -54,6 +62,35 @@ class ListeningMixin:
         work = partial(full_band_sources if is_full else network_band_sources, found=[found])
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
         return self._map([recording], work, **call, keep_recordings=is_full)[0], found
+
+    def separate_in_blocks(
+        self,
+        recording: LongRecording | NDArray[Any],
+        *,
+        n_sources: int | Literal["auto"] | None = None,
+        input_rate: int | None = None,
+    ) -> tuple[RestoredBlocks, Separability]:
+        """Do what `separate` does with the full band, in memory that does not grow.
+
+        Parameters
+        ----------
+        recording : LongRecording or array of shape (n_samples,) or (n_channels, n_samples)
+            Such as a `skdc.audio.AudioRecording`, which reads a file part by part.
+        n_sources, input_rate : optional
+            As for `predict`.
+
+        Returns
+        -------
+        blocks : iterable of float32 arrays of shape (n_sources, n_samples_i)
+            What follows each other of the sources, with an axis of channels, if any; made anew
+            each time they are gone through. Its `n_sources` tells how many there are.
+        separability : Separability
+            As for `separate`.
+        """
+        found = Separability()
+        work = partial(full_band_blocks, found=[found])
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        return self._map([recording], work, **call, keep_recordings=True)[0], found
 
     def listen(
         self,

@@ -13,9 +13,12 @@ from skdc.inputs.containers import (
 )
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
+from skdc.inputs.long import LongRecording
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
 from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
 from skdc.inputs.results import (
+    RestoredBlocks,
+    full_band_blocks,
     full_band_sources,
     mixture_labels,
     mixture_masks,
@@ -30,7 +33,9 @@ __all__ = [
     "CheckedRecordings",
     "Container",
     "Header",
+    "LongRecording",
     "Mixtures",
+    "RestoredBlocks",
     "Waveforms",
     "as_channels",
     "as_items",
@@ -40,6 +45,7 @@ __all__ = [
     "check_pairs",
     "check_recordings",
     "collect",
+    "full_band_blocks",
     "full_band_sources",
     "hold_out",
     "hold_out_speakers",

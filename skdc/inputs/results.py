@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.waveforms import Mixtures
 from skdc.separation import Separability, Separator
+from skdc.separation.full_band import SourceBlocks
+from skdc.separation.stretches import join
 
 __all__ = [
+    "RestoredBlocks",
+    "full_band_blocks",
     "full_band_sources",
     "mixture_labels",
     "mixture_masks",
@@ -87,9 +93,71 @@ def full_band_sources(
     ------
     float32 array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
     """
+    separated = _separated(separator, mixtures, audio, n_sources, found)
+    for index, blocks in enumerate(separated):
+        sources = join(blocks, mixtures.lengths[index])
+        yield mixtures.restore_channels(index, sources.cpu().numpy())
+
+
+def full_band_blocks(
+    separator: Separator,
+    mixtures: Mixtures,
+    audio: AudioFormat,
+    n_sources: int | None,
+    found: Iterable[Separability] | None = None,
+) -> Iterator[RestoredBlocks]:
+    """Give what `full_band_sources` does, block by block.
+
+    Parameters
+    ----------
+    separator, mixtures, audio, n_sources, found
+        As for `full_band_sources`.
+
+    Yields
+    ------
+    RestoredBlocks
+    """
+    separated = _separated(separator, mixtures, audio, n_sources, found)
+    for index, blocks in enumerate(separated):
+        yield RestoredBlocks(index, blocks, mixtures)
+
+
+@dataclass(frozen=True)
+class RestoredBlocks:
+    """The sources of a recording, made block by block each time they are gone through.
+
+    Parameters
+    ----------
+    index : int
+        Which of the mixtures.
+    blocks : SourceBlocks
+        Its sources, of peak 1.
+    mixtures : Mixtures
+    """
+
+    index: int
+    blocks: SourceBlocks
+    mixtures: Mixtures
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources."""
+        return self.blocks.n_sources
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Give arrays ``(n_sources, n_channels, n_samples_i)``, without channels for mono."""
+        for block in self.blocks:
+            yield self.mixtures.restore_channels(self.index, block.cpu().numpy())
+
+
+def _separated(
+    separator: Separator,
+    mixtures: Mixtures,
+    audio: AudioFormat,
+    n_sources: int | None,
+    found: Iterable[Separability] | None,
+) -> Iterator[SourceBlocks]:
     recordings = [mixtures.channels(i, audio.rate) for i in range(len(mixtures.lengths))]
-    separated = separator.separate_full_band(
+    return separator.separate_full_band(
         mixtures.tensors(), repeat(n_sources), recordings, audio.sample_rate, found
     )
-    for index, sources in enumerate(to_arrays(separated)):
-        yield mixtures.restore_channels(index, sources)

@@ -15,9 +15,10 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
+from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
-from skdc.signal import resample, resampling_blocks
+from skdc.signal import resample, resampling_blocks, resampling_span
 from skdc.storage import ArrayStore
 
 __all__ = [
@@ -73,7 +74,8 @@ def as_samples(
     """
     try:
         # A tensor that takes part in a gradient does not become an array by itself.
-        samples = np.asarray(item.detach().cpu() if isinstance(item, torch.Tensor) else item)
+        array = item.detach().cpu() if isinstance(item, torch.Tensor) else item
+        samples: Any = item if isinstance(item, LongRecording) else np.asarray(array)
     except ValueError as error:
         raise ValueError(f"{name} is not an array of samples: {error}") from error
     if samples.shape == label_shape and samples.dtype.kind in "iu":
@@ -83,9 +85,9 @@ def as_samples(
             f"{name} has shape {samples.shape}; a recording is one channel of shape "
             "(n_samples,): mix stereo down to mono first, for instance with x.mean(axis=...)"
         )
-    if is_mono and not len(samples):
+    if is_mono and not samples.shape[0]:
         raise ValueError(f"{name} is empty; give at least one window of samples")
-    if np.iscomplexobj(samples):
+    if samples.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is complex; give real samples")
     if samples.dtype.kind in "ub" and samples.dtype != np.uint8:
         raise TypeError(
@@ -94,10 +96,12 @@ def as_samples(
         )
     if samples.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+    is_read = not isinstance(item, LongRecording)  # which checks that as it reads
+    if samples.dtype.kind == "f" and is_read and not np.isfinite(samples).all():
         what = "NaN" if np.isnan(samples).any() else "infinity"
         raise ValueError(f"{name} contains {what}; every sample must be a finite number")
-    return samples
+    checked: NDArray[Any] = samples
+    return checked
 
 
 def as_channels(item: Any, name: str) -> NDArray[Any]:
@@ -200,12 +204,19 @@ def find_extent(samples: NDArray[Any]) -> Extent:
         channel that does not vary is all offset.
     """
     silence, full_scale = _pcm_scale(samples.dtype)
-    lowest, highest = (np.asarray(f(-1), np.float64) for f in (samples.min, samples.max))
+    starts = range(0, samples.shape[-1], _BLOCK_SAMPLES)
+    ends = []
+    for start in starts:
+        block = samples[..., start : start + _BLOCK_SAMPLES]
+        ends.append((block.min(-1), block.max(-1)))
+    # (n_blocks, 2, ...) -> (...)
+    lowest, highest = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+    lowest, highest = lowest.astype(np.float64), highest.astype(np.float64)
     total, squares = np.zeros_like(lowest), np.zeros_like(lowest)
     # Shifted and scaled to 0...1, so that a large offset takes no digits from a small signal and
     # no square over- or underflows; in blocks, because float64 takes twice the memory and more.
     reach = np.where(highest > lowest, highest - lowest, 1.0)
-    for start in range(0, samples.shape[-1], _BLOCK_SAMPLES):
+    for start in starts:
         block = samples[..., start : start + _BLOCK_SAMPLES].astype(np.float64)
         block -= lowest[..., None]
         block /= reach[..., None]
@@ -265,12 +276,47 @@ def _pcm_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
     return 0.0, -float(np.iinfo(dtype).min) if is_pcm else 1.0
 
 
+class HeardWaveform:
+    """What the network hears of a recording that is not in memory, made when it is used.
+
+    ``heard[start:stop]`` is the same, to the bit, as of what `scale_samples` gives for the whole
+    recording, its channels mixed down.
+
+    Parameters
+    ----------
+    recording : LongRecording
+    peak, audio, offset
+        As for `scale_samples`.
+    """
+
+    def __init__(
+        self,
+        recording: LongRecording,
+        peak: float,
+        audio: AudioFormat,
+        offset: NDArray[np.float64],
+    ) -> None:
+        self._recording = recording
+        self._options = peak, audio, offset
+        self._audio = audio
+
+    def __len__(self) -> int:
+        return self._audio.network_length(self._recording.shape[-1])
+
+    def __getitem__(self, part: slice) -> Tensor:
+        start, stop, _ = part.indices(len(self))
+        rates = self._audio.rate, self._audio.sample_rate
+        taken, kept = resampling_span(start, stop, self._recording.shape[-1], *rates)
+        scaled = scale_samples(self._recording[..., taken], *self._options)[..., kept]
+        return torch.from_numpy(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
+
+
 class Mixtures(NamedTuple):
     """Mixtures as every method works on them.
 
     Attributes
     ----------
-    waveforms : list of float32 arrays of shape (n_samples_i,)
+    waveforms : list of float32 arrays of shape (n_samples_i,), or of `HeardWaveform`
         Without constant offset, which would look like the loudest source of all; scaled to a peak
         of 1, so that no level over- or underflows; silent ones stay zero.
     peaks : list of float
@@ -285,7 +331,7 @@ class Mixtures(NamedTuple):
         As they came in, where they are kept.
     """
 
-    waveforms: list[FloatArray]
+    waveforms: list[Any]
     peaks: list[float]
     offsets: list[NDArray[np.float64]]
     lengths: list[int]
@@ -313,9 +359,9 @@ class Mixtures(NamedTuple):
             restored = restored + offset / len(sources)
         return restored.astype(np.float32)
 
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Any]:
         """Give the waveforms as tensors."""
-        return [torch.from_numpy(waveform) for waveform in self.waveforms]
+        return [x if isinstance(x, HeardWaveform) else torch.from_numpy(x) for x in self.waveforms]
 
     def channels(self, index: int, rate: int) -> Recording:
         """Give a recording that is kept, to be read with all its channels.
@@ -420,6 +466,7 @@ def check_mixtures(
     if keep_recordings and container == "array":
         _warn_of_channels(items, name)
     peaks, offsets, lengths, recordings = [], [], [], []
+    long_ones: list[tuple[int, HeardWaveform]] = []
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
@@ -431,15 +478,21 @@ def check_mixtures(
             audio.check_duration(label, waveform.shape[-1])
             extent = find_extent(waveform)
             peak = _check_peak(waveform, extent, label, allow_silence)
-            scaled = scale_samples(waveform, peak, audio, extent.offset)
-            heard = scaled if scaled.ndim == 1 else scaled.mean(axis=0)
-            if index == 0 and audio.input_rate is None:
-                warn_of_rate(heard, audio, label)
-            store.append(heard)
+            if isinstance(waveform, LongRecording):
+                parts = HeardWaveform(waveform, peak, audio, extent.offset)
+                long_ones.append((index, parts))
+            else:
+                scaled = scale_samples(waveform, peak, audio, extent.offset)
+                heard = scaled if scaled.ndim == 1 else scaled.mean(axis=0)
+                if index == 0 and audio.input_rate is None:
+                    warn_of_rate(heard, audio, label)
+                store.append(heard)
             peaks.append(peak)
             offsets.append(extent.offset / _pcm_scale(waveform.dtype)[1])
             lengths.append(waveform.shape[-1])
-        waveforms = store.arrays()
+        waveforms: list[Any] = store.arrays()
+    for index, parts in long_ones:
+        waveforms.insert(index, parts)
     return Mixtures(waveforms, peaks, offsets, lengths, container, recordings)
 
 
@@ -495,10 +548,18 @@ def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence
     silence, full_scale = _pcm_scale(waveform.dtype)
     zero = (silence + offset)[..., None]
     near = 0.9999 * peak * full_scale
-    at_peak = np.greater_equal(waveform, zero + near, signature="dd->?", casting="unsafe")
-    at_peak |= np.less_equal(waveform, zero - near, signature="dd->?", casting="unsafe")
-    runs = at_peak[..., 1:] & at_peak[..., :-1]
-    share = float(np.mean(runs)) if runs.size else 0.0
+    n_at_peak = n_pairs = 0
+    last = np.zeros((*waveform.shape[:-1], 0), dtype=bool)
+    for start in range(0, waveform.shape[-1], _BLOCK_SAMPLES):
+        block = waveform[..., start : start + _BLOCK_SAMPLES]
+        at_peak = np.greater_equal(block, zero + near, signature="dd->?", casting="unsafe")
+        at_peak |= np.less_equal(block, zero - near, signature="dd->?", casting="unsafe")
+        at_peak = np.concatenate([last, at_peak], axis=-1)
+        runs = at_peak[..., 1:] & at_peak[..., :-1]
+        n_at_peak += int(np.count_nonzero(runs))
+        n_pairs += runs.size
+        last = at_peak[..., -1:]
+    share = n_at_peak / n_pairs if n_pairs else 0.0
     if 0.005 < share < 0.5:
         warnings.warn(
             f"{name} looks clipped: {100 * share:.1f} % of its samples stay at its peak; "

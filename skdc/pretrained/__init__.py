@@ -1,9 +1,17 @@
 """Models that come with the package, and what it takes to use them on a recording.
 
-`load_pretrained` gives a fitted separator, and `separate` a recording's sources in one call.
+`load_pretrained` gives a fitted separator, `separate` a recording's sources in one call, and
+`separate_file` files of them, however long the recording is.
 """
 
 from skdc.pretrained.models import list_pretrained, load_pretrained
-from skdc.pretrained.recording import Separation, separate
+from skdc.pretrained.recording import SeparatedFile, Separation, separate, separate_file
 
-__all__ = ["Separation", "list_pretrained", "load_pretrained", "separate"]
+__all__ = [
+    "SeparatedFile",
+    "Separation",
+    "list_pretrained",
+    "load_pretrained",
+    "separate",
+    "separate_file",
+]

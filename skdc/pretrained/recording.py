@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdc.audio import read_audio, write_sources
+from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_sources
 from skdc.exceptions import AudioWarning
-from skdc.inputs import as_channels, read_samples
+from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
 from skdc.pretrained.models import DEFAULT_MODEL, load_pretrained
 from skdc.separation import Separability
 from skdc.separator import DeepClusteringSeparator
-from skdc.signal import Turn, channel_similarity, find_turns, to_rttm
+from skdc.signal import Turn, TurnFinder, channel_similarity, find_turns, to_rttm
 
 if TYPE_CHECKING:
     from skdc.display import ListeningPage
 
-__all__ = ["SUBTYPES", "Separation", "separate"]
+__all__ = ["SUBTYPES", "SeparatedFile", "Separation", "separate", "separate_file"]
 
 FloatArray = NDArray[np.floating]
 
@@ -121,10 +121,8 @@ class Separation:
         OSError
             If a file cannot be written.
         """
-        if subtype not in SUBTYPES:
-            raise ValueError(f"subtype={subtype!r}; give one of {', '.join(map(repr, SUBTYPES))}")
-        numbers = range(1, len(self.sources) + 1)
-        paths = [Path(folder) / f"{self.name}-{number}.wav" for number in numbers]
+        _check_subtype(subtype)
+        paths = _paths(folder, self.name, len(self.sources))
         total = self.mixture if self.band == "full" else self.sources.sum(axis=0)
         write_sources(paths, self.sources, total, self.rate, subtype=SUBTYPES[subtype])
         return paths
@@ -152,9 +150,7 @@ class Separation:
         Path
             The file.
         """
-        with atomic_path(path) as temporary:
-            temporary.write_text(to_rttm(self.turns(), self.name), encoding="utf-8")
-        return Path(path)
+        return _save_rttm(path, self.turns(), self.name)
 
     def listen(self) -> ListeningPage:
         """Give a page with players for the recording and its sources.
@@ -171,6 +167,51 @@ class Separation:
             expected = f"{self.quality_db:+.1f} dB (give or take {self.quality_error_db:.1f} dB)"
             notes.insert(0, f"Expected improvement over the recording: SI-SDR {expected}")
         return ListeningPage(self.mixture, self.sources, self.rate, title=self.name, notes=notes)
+
+
+@dataclass(frozen=True)
+class SeparatedFile:
+    """What came of a recording that was separated from file to files.
+
+    Attributes
+    ----------
+    paths : list of Path
+        The files of its sources, the loudest first.
+    rate : int
+        Hz.
+    n_samples : int
+        Length of the recording.
+    turns : list of Turn
+        Who speaks when, as for `Separation.turns`.
+    name : str
+        What the files are named after.
+    quality_db, quality_error_db, notes
+        As for `Separation`.
+    """
+
+    paths: list[Path]
+    rate: int
+    n_samples: int
+    turns: list[Turn]
+    name: str
+    quality_db: float | None = None
+    quality_error_db: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def save_rttm(self, path: str | os.PathLike[str]) -> Path:
+        """Write who speaks when, as `Separation.save_rttm` does.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, ``.rttm`` by convention; replaced where it exists.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        return _save_rttm(path, self.turns, self.name)
 
 
 def separate(
@@ -258,10 +299,8 @@ def separate(
     if model.output != "sources":
         raise ValueError(f"the model has output={model.output!r}; set it to 'sources'")
     sources, found = model.separate(signal, n_sources=n_sources, input_rate=rate, band=band)
-    expected = model.quality_.predict(found) if model.quality_ else None
-    gain_db, error_db = expected or (None, None)
-    is_counted = n_sources == "auto" or (n_sources is None and model.n_sources is None)
-    notes += _notes_of_quality(model, found, expected, is_counted=is_counted)
+    gain_db, error_db, of_quality = _judge(model, found, n_sources)
+    notes += of_quality
     for note in notes:
         warnings.warn(note, AudioWarning, stacklevel=2)
     return Separation(
@@ -276,9 +315,122 @@ def separate(
     )
 
 
-def _notes_of_channels(signal: NDArray[Any], rate: int) -> Iterator[str]:
-    is_stereo = signal.ndim == 2 and len(signal) == 2 and signal.shape[1] >= rate
-    if is_stereo and channel_similarity(signal, rate) < _UNRELATED_CHANNELS:
+def separate_file(
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    n_sources: int | Literal["auto"] | None = None,
+    model: str | os.PathLike[str] | DeepClusteringSeparator = DEFAULT_MODEL,
+    subtype: Literal["pcm16", "pcm24", "float"] = "pcm16",
+    device: str = "auto",
+) -> SeparatedFile:
+    """Separate a recording of any length from file to files, in memory that does not grow.
+
+    The files are those that ``separate(path).save(folder)`` writes. The recording is decoded
+    several times; masks of what is longer than about half an hour lie in a temporary file.
+
+    Parameters
+    ----------
+    path : path-like
+        A recording.
+    folder : path-like
+        Where NAME-1.wav, NAME-2.wav, ... go; made where it does not exist. Files of these names
+        are replaced.
+    name : str, optional
+        That of the recording, without its suffix, by default.
+    n_sources, model, device : optional
+        As for `separate`.
+    subtype : {"pcm16", "pcm24", "float"}, default="pcm16"
+        As for `Separation.save`.
+
+    Returns
+    -------
+    SeparatedFile
+        With `paths`, `turns` and `quality_db`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the recording is unusable.
+    OSError
+        If a file cannot be written.
+
+    Warns
+    -----
+    AudioWarning
+        As for `separate`.
+
+    Examples
+    --------
+    >>> import skdc
+    >>> skdc.separate_file("meeting.wav", "parts").paths  # doctest: +SKIP
+    [PosixPath('parts/meeting-1.wav'), PosixPath('parts/meeting-2.wav')]
+    """
+    _check_subtype(subtype)
+    if not isinstance(model, DeepClusteringSeparator):
+        model = load_pretrained(model, device=device)
+    with AudioRecording(path) as recording:
+        rate = recording.rate
+        notes = list(_notes_of_channels(recording, rate))
+        blocks, found = model.separate_in_blocks(recording, n_sources=n_sources, input_rate=rate)
+        gain_db, error_db, of_quality = _judge(model, found, n_sources)
+        notes += of_quality
+        for note in notes:
+            warnings.warn(note, AudioWarning, stacklevel=2)
+        finder = TurnFinder(blocks.n_sources, rate)
+
+        def pairs() -> Iterator[tuple[FloatArray, FloatArray]]:
+            nonlocal finder
+            finder = TurnFinder(blocks.n_sources, rate)
+            start = 0
+            for sources in blocks:
+                finder.add(sources)
+                stop = start + sources.shape[-1]
+                yield recording[..., start:stop], sources
+                start = stop
+
+        name = Path(path).stem if name is None else name
+        paths = _paths(folder, name, blocks.n_sources)
+        write_source_blocks(paths, pairs, recording.shape, rate, subtype=SUBTYPES[subtype])
+        n_samples = recording.shape[-1]
+        turns = finder.turns()
+    return SeparatedFile(paths, rate, n_samples, turns, name, gain_db, error_db, tuple(notes))
+
+
+def _check_subtype(subtype: str) -> None:
+    if subtype not in SUBTYPES:
+        raise ValueError(f"subtype={subtype!r}; give one of {', '.join(map(repr, SUBTYPES))}")
+
+
+def _paths(folder: str | os.PathLike[str], name: str, n_sources: int) -> list[Path]:
+    return [Path(folder) / f"{name}-{number}.wav" for number in range(1, n_sources + 1)]
+
+
+def _save_rttm(path: str | os.PathLike[str], turns: list[Turn], name: str) -> Path:
+    with atomic_path(path) as temporary:
+        temporary.write_text(to_rttm(turns, name), encoding="utf-8")
+    return Path(path)
+
+
+def _judge(
+    model: DeepClusteringSeparator,
+    found: Separability,
+    n_sources: int | Literal["auto"] | None,
+) -> tuple[float | None, float | None, list[str]]:
+    """Give the expected improvement, its error, and what is to be said of it."""
+    expected = model.quality_.predict(found) if model.quality_ else None
+    is_counted = n_sources == "auto" or (n_sources is None and model.n_sources is None)
+    notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
+    return *(expected or (None, None)), notes
+
+
+def _notes_of_channels(signal: NDArray[Any] | LongRecording, rate: int) -> Iterator[str]:
+    is_stereo = signal.ndim == 2 and signal.shape[0] == 2 and signal.shape[1] >= rate
+    # The first minute is enough.
+    if is_stereo and channel_similarity(signal[..., : 60 * rate], rate) < _UNRELATED_CHANNELS:
         yield (
             "the two channels have so little in common that each seems to hold one person "
             "already; --channels (channels=True) takes them as they are"

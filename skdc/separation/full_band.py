@@ -16,11 +16,12 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skdc.separation.evidence import Stretch
-from skdc.separation.stretches import Piece
+from skdc.separation.stretches import Piece, fade
 from skdc.signal import Framing
 
 __all__ = [
     "Recording",
+    "SourceBlocks",
     "full_band_masks",
     "full_band_pieces",
     "full_framing",
@@ -53,6 +54,32 @@ class Recording:
     rate: int
     n_samples: int
     read: Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class SourceBlocks:
+    """The sources of a recording, made block by block each time they are gone through.
+
+    Parameters
+    ----------
+    masks : iterable of (int, int, Tensor of shape (n_sources, n_frames_i, n_bins))
+        As `full_band_pieces` takes them, each time they are gone through.
+    n_sources : int
+    recording : Recording
+    framing : Framing
+        The network's.
+    network_rate : int
+        Hz.
+    """
+
+    masks: Iterable[Piece]
+    n_sources: int
+    recording: Recording
+    framing: Framing
+    network_rate: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return fade(full_band_pieces(self.masks, self.recording, self.framing, self.network_rate))
 
 
 def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
 from skdc import signal
+from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
-from skdc.separation.full_band import Recording, full_band_masks, full_band_pieces
+from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
-from skdc.separation.stretches import Piece, crossfade, spans, stitch
+from skdc.separation.stretches import Piece, fade, join, spans, stitch
 from skdc.signal import Framing
+from skdc.storage import Spool
 
 __all__ = ["Separator"]
 
@@ -47,6 +51,45 @@ class Projection(NamedTuple):
     states: Tensor  # (1, frames, bands, width)
     vectors: Tensor  # (frames, bins, dim), along each bin's embedding
     masks: Tensor | None  # (masks, frames, bins), of the mask head
+
+
+class Waveform(Protocol):
+    """A mixture, which a Tensor of shape ``(n_samples,)`` is, or what reads its parts as used."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class AssignedPieces:
+    """What was made of each stretch, put where its voices belong each time it is gone through.
+
+    Parameters
+    ----------
+    places : sequence of (int, int)
+        First frame of each stretch, and frames that the one before it covers too.
+    made : iterable of arrays of shape (n_clusters, ...)
+        What was made of each, every time it is gone through.
+    voices : sequence of int64 arrays of shape (n_clusters,)
+        The voice of each cluster.
+    n_voices : int
+        Of the recording.
+    device : torch.device
+        Where the pieces go.
+    """
+
+    places: Sequence[tuple[int, int]]
+    made: Iterable[NDArray[np.float32]]
+    voices: Sequence[NDArray[np.int64]]
+    n_voices: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Piece]:
+        for place, array, own in zip(self.places, self.made, self.voices, strict=True):
+            values = torch.from_numpy(array).to(self.device)
+            placed = values.new_zeros(self.n_voices, *values.shape[1:])
+            yield *place, placed.index_add_(0, torch.from_numpy(own).to(self.device), values)
 
 
 @dataclass(frozen=True)
@@ -75,6 +118,8 @@ class Separator:
     spread_of_one : float, default=0.43
         How far the embeddings of a single talker spread, where their number is to be found and
         the network has no count head; see `skdc.separation.estimate_n_clusters`.
+    report : callable, optional
+        Called with the seconds of a mixture that were done since the last call.
 
     Examples
     --------
@@ -97,6 +142,7 @@ class Separator:
     clusterer: Any = None
     sample_rate: int = 8000
     spread_of_one: float = SPREAD_OF_ONE
+    report: Callable[[float], object] | None = None
 
     def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
         """Embed every bin of mixtures.
@@ -113,6 +159,7 @@ class Separator:
         """
         for projection in self._projections(mixtures):
             yield functional.normalize(projection.vectors.float(), dim=-1)
+            self._report(len(projection.spectrogram))
 
     def states(self, mixtures: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Give the states of the trunk, for heads that hear all of a mixture.
@@ -167,7 +214,7 @@ class Separator:
         counts = list(islice(n_sources, len(mixtures)))
         found = self.stretches(mixtures, counts)
         for mixture, count, parts in zip(mixtures, counts, found, strict=True):
-            pieces = self._assigned(parts, count, lambda stretch, masks: masks)
+            pieces, _ = self._assigned(parts, count, lambda stretch, masks: masks)
             yield stitch(pieces, self.framing.frame_count(len(mixture)))
 
     def separate(
@@ -195,25 +242,25 @@ class Separator:
         counts = list(islice(n_sources, len(mixtures)))
         all_parts = self._watched(self.stretches(mixtures, counts), found)
         for mixture, count, parts in zip(mixtures, counts, all_parts, strict=True):
-            pieces = self._assigned(parts, count, partial(self._sources, mixture))
-            yield crossfade(
-                ((start * hop, (overlap - 1) * hop, piece) for start, overlap, piece in pieces),
-                len(mixture),
+            pieces, _ = self._assigned(parts, count, partial(self._sources, mixture))
+            in_samples = (
+                (start * hop, (overlap - 1) * hop, piece) for start, overlap, piece in pieces
             )
+            yield join(fade(in_samples), len(mixture))
 
     def separate_full_band(
         self,
-        mixtures: Sequence[Tensor],
+        mixtures: Sequence[Waveform],
         n_sources: Iterable[int | None],
         recordings: Iterable[Recording],
         sample_rate: int,
         found: Iterable[Separability] | None = None,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[SourceBlocks]:
         """Separate recordings at their own rates, with all their frequencies and channels.
 
         Parameters
         ----------
-        mixtures : sequence of Tensor of shape (n_samples,)
+        mixtures : sequence of Waveform
             What the network hears of each: one channel at its own rate.
         n_sources : iterable of int or None
             Number of sources of each; None estimates it.
@@ -226,16 +273,16 @@ class Separator:
 
         Yields
         ------
-        float32 Tensor of shape (n_sources, n_channels, n_samples)
-            Sums to the recording.
+        SourceBlocks
+            float32 Tensors of shape ``(n_sources, n_channels, n_samples_i)``, which sum to the
+            recording.
         """
         counts = list(islice(n_sources, len(mixtures)))
         all_parts = self._watched(self.stretches(mixtures, counts), found)
         for recording, count, parts in zip(recordings, counts, all_parts, strict=True):
             above = partial(full_band_masks, is_higher=recording.rate > sample_rate)
-            masks = self._assigned(parts, count, above)
-            pieces = full_band_pieces(masks, recording, self.framing, sample_rate)
-            yield crossfade(pieces, recording.n_samples)
+            masks, n_sources_found = self._assigned(parts, count, above)
+            yield SourceBlocks(masks, n_sources_found, recording, self.framing, sample_rate)
 
     def _watched(
         self, all_parts: Iterable[Iterator[Stretch]], found: Iterable[Separability] | None
@@ -252,13 +299,13 @@ class Separator:
         return self.framing.istft(masked, len(self._segment(mixture, stretch.start, stop)))
 
     def stretches(
-        self, mixtures: Sequence[Tensor], n_clusters: Iterable[int | None]
+        self, mixtures: Sequence[Waveform], n_clusters: Iterable[int | None]
     ) -> Iterator[Iterator[Stretch]]:
         """Cut mixtures into stretches, and cluster each by itself.
 
         Parameters
         ----------
-        mixtures : sequence of Tensor of shape (n_samples,)
+        mixtures : sequence of Waveform
         n_clusters : iterable of int or None
             Clusters of each stretch of a mixture; None estimates their number.
 
@@ -286,7 +333,7 @@ class Separator:
     def _frames(self, seconds: float) -> int:
         return round(seconds * self.sample_rate / self.framing.hop_length)
 
-    def _most_clusters(self, mixture: Tensor, cuts: Sequence[tuple[int, int, int]]) -> int:
+    def _most_clusters(self, mixture: Waveform, cuts: Sequence[tuple[int, int, int]]) -> int:
         """Give the most sources that are found in one of some stretches, but at least two.
 
         A voice that two clusters share is found out later; two voices in a cluster are not.
@@ -301,23 +348,27 @@ class Separator:
         parts: Iterator[Stretch],
         n_sources: int | None,
         make: Callable[[Stretch, Tensor], Tensor],
-    ) -> Iterator[Piece]:
-        """Make something of the masks of each stretch, and put it where its voices belong."""
+    ) -> tuple[Iterable[Piece], int]:
+        """Make something of the masks of each stretch, and put it where its voices belong.
+
+        Gives the pieces, and the number of sources.
+        """
         first = next(parts)
         if (second := next(parts, None)) is None:
             # A recording of a single stretch is as its clusters are.
-            yield 0, 0, make(first, first.masks)
-            return
+            return [(0, 0, make(first, first.masks))], len(first.masks)
         head = self.network.voice_head
         clues: list[Clue] = []
-        pieces: deque[Piece] = deque()
+        places: list[tuple[int, int]] = []
+        made = Spool()
         before: Tensor | None = None
         for stretch in chain([first, second], parts):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, self._frames(_SILENCE_S))
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
             clues.append(take_clue(stretch, energy, before, head))
-            pieces.append((stretch.start, stretch.overlap, make(stretch, masks)))
+            places.append((stretch.start, stretch.overlap))
+            made.append(make(stretch, masks).cpu().numpy())
             before = stretch.masks
         voices = identify(
             clues,
@@ -327,11 +378,8 @@ class Separator:
             seed=self.seed,
         )
         n_voices = n_sources or 1 + max(int(own.max()) for own in voices)
-        for own in voices:
-            start, overlap, values = pieces.popleft()
-            placed = values.new_zeros(n_voices, *values.shape[1:])
-            place = torch.from_numpy(own).to(values.device)
-            yield start, overlap, placed.index_add_(0, place, values)
+        device = self.network.input_mean.device
+        return AssignedPieces(places, made, voices, n_voices, device), n_voices
 
     def _clustered(
         self,
@@ -340,9 +388,14 @@ class Separator:
         projections: Iterator[Projection],
     ) -> Iterator[Stretch]:
         # The cuts come first in zip, so that no projection of the next mixture is taken.
-        for (start, _, overlap), part in zip(cuts, projections, strict=False):
+        for (start, stop, overlap), part in zip(cuts, projections, strict=False):
             masks, centroids = self._masks(part, n_clusters)
             yield Stretch(start, overlap, part.spectrogram, part.states, masks, centroids)
+            self._report(stop - start - overlap)
+
+    def _report(self, n_frames: int) -> None:
+        if self.report is not None:
+            self.report(n_frames * self.framing.hop_length / self.sample_rate)
 
     def _masks(self, part: Projection, n_sources: int | None) -> tuple[Tensor, Tensor]:
         """Masks of the sources of a stretch, and a vector for each source."""
@@ -402,14 +455,36 @@ class Separator:
         each gets what it would get alone. The layer after it would round differently for all of
         them together, so each has states of its own, laid out as if alone.
         """
-        device = self.network.input_mean.device
         for n_frames, group in groupby(segments, lambda x: self.framing.frame_count(len(x))):
-            while batch := list(islice(group, max(1, _FRAMES_TOGETHER // n_frames))):
+            yield from self._states_of_group(group, max(1, _FRAMES_TOGETHER // n_frames))
+
+    def _states_of_group(
+        self, segments: Iterator[Tensor], n_together: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Do this for segments of one length, so many at once, fewer where memory is short."""
+        device = self.network.input_mean.device
+        waiting = list(islice(segments, n_together))
+        while waiting:
+            batch = waiting[:n_together]
+            try:
                 spectrograms = [self.framing.stft(segment.to(device)) for segment in batch]
                 with self.autocast():
                     states = self.network.states(self.framing.features(torch.stack(spectrograms)))
-                for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
-                    yield spectrogram, own_states.contiguous()
+            except torch.cuda.OutOfMemoryError:  # of any device but the CPU
+                if len(batch) == 1:
+                    raise
+                n_together = len(batch) // 2
+                warnings.warn(
+                    f"the device {str(device)!r} has too little memory for {len(batch)} stretches "
+                    f"of a recording at once: going on with {n_together}, which takes longer and "
+                    "gives the same sources",
+                    AudioWarning,
+                    stacklevel=2,
+                )
+                continue
+            for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
+                yield spectrogram, own_states.contiguous()
+            waiting = waiting[len(batch) :] or list(islice(segments, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
@@ -467,7 +542,7 @@ class Separator:
         device = self.network.input_mean.device
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _segment(self, mixture: Tensor, start: int, stop: int) -> Tensor:
+    def _segment(self, mixture: Waveform, start: int, stop: int) -> Tensor:
         # The samples whose transform has the frames from `start` to `stop`.
         hop = self.framing.hop_length
         return mixture[start * hop : (stop - 1) * hop]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["crossfade", "spans", "stitch"]
+__all__ = ["fade", "join", "spans", "stitch"]
 
 Piece = tuple[int, int, Tensor]
 """Where a stretch begins, what the one before it covers too, and what was found of its sources.
@@ -83,39 +83,74 @@ def stitch(pieces: Iterable[Piece], n_frames: int) -> Tensor:
     return whole
 
 
-def crossfade(pieces: Iterable[Piece], n_samples: int) -> Tensor:
-    """Lay the sources of stretches end to end, fading from one into the next.
+def fade(pieces: Iterable[Piece]) -> Iterator[Tensor]:
+    """Lay the sources of stretches end to end, block by block, fading from one into the next.
 
     Parameters
     ----------
     pieces : iterable of (int, int, Tensor of shape (n_sources, ..., n_samples_i))
-        First sample of each stretch, samples that the one before it covers too, and its sources.
-    n_samples : int
-        Samples of the recording.
+        First sample of each stretch, samples that the one before it covers too, and its sources,
+        which are changed in place.
 
-    Returns
-    -------
-    Tensor of shape (n_sources, ..., n_samples)
-        Sums to the mixture where the sources of each stretch do.
+    Yields
+    ------
+    Tensor of shape (n_sources, ..., n_samples_j)
+        What follows the block before it. Sums to the mixture where the sources of each stretch do.
+
+    Raises
+    ------
+    ValueError
+        If there are no pieces.
 
     Examples
     --------
     >>> import torch
-    >>> from skdc.separation.stretches import crossfade
-    >>> crossfade([(0, 0, torch.ones(1, 4)), (2, 2, torch.ones(1, 3))], 5)
-    tensor([[1., 1., 1., 1., 1.]])
+    >>> from skdc.separation.stretches import fade
+    >>> list(fade([(0, 0, torch.ones(1, 4)), (2, 2, torch.ones(1, 3))]))
+    [tensor([[1., 1.]]), tensor([[1., 1., 1.]])]
+    """
+    held: Tensor | None = None
+    begin = 0
+    for start, overlap, sources in pieces:
+        if held is not None:
+            yield held[..., : start - begin]
+            rise = torch.arange(1, overlap + 1, device=sources.device) / (overlap + 1)
+            sources[..., :overlap] *= rise
+            sources[..., :overlap] += held[..., start - begin :] * (1 - rise)
+        held, begin = sources, start
+    if held is None:
+        raise ValueError("there are no stretches to join")
+    yield held
+
+
+def join(blocks: Iterable[Tensor], n_samples: int) -> Tensor:
+    """Put blocks that follow each other into one tensor.
+
+    Parameters
+    ----------
+    blocks : iterable of Tensor of shape (..., n_samples_i)
+    n_samples : int
+        Of all together.
+
+    Returns
+    -------
+    Tensor of shape (..., n_samples)
+
+    Raises
+    ------
+    ValueError
+        If there are no blocks.
     """
     whole: Tensor | None = None
-    for start, overlap, sources in pieces:
+    start = 0
+    for block in blocks:
+        stop = start + block.shape[-1]
+        if stop - start == n_samples:
+            return block
         if whole is None:
-            if sources.shape[-1] == n_samples:
-                return sources
-            whole = sources.new_zeros(*sources.shape[:-1], n_samples)
-        else:
-            rise = torch.arange(1, overlap + 1, device=sources.device) / (overlap + 1)
-            whole[..., start : start + overlap] *= 1 - rise
-            sources[..., :overlap] *= rise
-        whole[..., start : start + sources.shape[-1]] += sources
+            whole = block.new_zeros(*block.shape[:-1], n_samples)
+        whole[..., start:stop] = block
+        start = stop
     if whole is None:
-        raise ValueError("there are no stretches to join")
+        raise ValueError("there are no blocks to join")
     return whole

@@ -16,7 +16,7 @@ from skdc.signal.features import (
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
 from skdc.signal.products import long_product
-from skdc.signal.resampling import resample, resampling_blocks
+from skdc.signal.resampling import resample, resampling_blocks, resampling_span
 from skdc.signal.spectra import (
     apply_masks,
     binary_masks,
@@ -26,13 +26,14 @@ from skdc.signal.spectra import (
     phase_sensitive_masks,
     stft,
 )
-from skdc.signal.turns import Turn, find_turns, to_rttm
+from skdc.signal.turns import Turn, TurnFinder, find_turns, to_rttm
 
 __all__ = [
     "FrameReader",
     "FrameWriter",
     "Framing",
     "Turn",
+    "TurnFinder",
     "active_level",
     "active_speech_level",
     "activity",
@@ -48,6 +49,7 @@ __all__ = [
     "phase_sensitive_masks",
     "resample",
     "resampling_blocks",
+    "resampling_span",
     "root_mean_square",
     "running_root_mean_square",
     "stft",

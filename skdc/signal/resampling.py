@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-__all__ = ["resample", "resampling_blocks"]
+__all__ = ["resample", "resampling_blocks", "resampling_span"]
 
 _BLOCK = 1 << 18
 
@@ -75,9 +75,7 @@ def resampling_blocks(
     """
     common = math.gcd(from_rate, to_rate)
     up, down = to_rate // common, from_rate // common
-    # `resample_poly` has a filter of 10 * max(up, down) taps on each side, at `up` times the rate.
-    # Blocks and margins are multiples of `down`, so that samples of the result stay in place.
-    n_margin = 0 if up == down else (10 * max(up, down) // (up * down) + 2) * down
+    n_margin = _margin(up, down)
     n_block = max(1, _BLOCK // down) * down
     for start in range(0, n_samples, n_block):
         first, stop = max(0, start - n_margin), min(start + n_block, n_samples)
@@ -85,3 +83,52 @@ def resampling_blocks(
         begin, offset = start * up // down, first * up // down
         given = slice(begin, -(-stop * up // down))
         yield taken, given, slice(begin - offset, given.stop - offset)
+
+
+def resampling_span(
+    start: int, stop: int, n_samples: int, from_rate: int, to_rate: int
+) -> tuple[slice, slice]:
+    """Say what of a recording to resample to get some samples of the result.
+
+    Parameters
+    ----------
+    start, stop : int
+        First sample of the result that is wanted, and the end of what is wanted.
+    n_samples : int
+        Length of the recording.
+    from_rate, to_rate : int
+        Sample rates in Hz.
+
+    Returns
+    -------
+    taken : slice
+        Samples of the recording to resample, with a margin as long as the filter.
+    kept : slice
+        Where what is wanted is in the resampled part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import resample, resampling_span
+    >>> waveform = np.random.default_rng(0).standard_normal(600_000)
+    >>> taken, kept = resampling_span(5000, 7000, 600_000, 44100, 8000)
+    >>> part = resample(waveform[taken], 44100, 8000)[kept]
+    >>> np.array_equal(part, resample(waveform, 44100, 8000)[5000:7000])
+    True
+    """
+    common = math.gcd(from_rate, to_rate)
+    up, down = to_rate // common, from_rate // common
+    n_margin = _margin(up, down)
+    first = max(0, start // up * down - n_margin)
+    taken = slice(first, min(-(-stop // up) * down + n_margin, n_samples))
+    offset = first // down * up
+    return taken, slice(start - offset, stop - offset)
+
+
+def _margin(up: int, down: int) -> int:
+    """Give the samples on each side of a block that those of its result depend on.
+
+    `resample_poly` has a filter of 10 * max(up, down) taps on each side, at `up` times the rate.
+    Blocks and margins are multiples of `down`, so that samples of the result stay in place.
+    """
+    return 0 if up == down else (10 * max(up, down) // (up * down) + 2) * down

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_closing, binary_opening
 
-__all__ = ["Turn", "find_turns", "to_rttm"]
+__all__ = ["Turn", "TurnFinder", "find_turns", "to_rttm"]
 
 _HOP_S = 0.01
 # Frames are averaged over this many hops.
@@ -69,21 +69,83 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     [Turn(source=0, start_s=0.0, stop_s=1.02), Turn(source=1, start_s=0.98, stop_s=2.0)]
     """
     signals = np.asarray(sources)
-    hop = max(1, round(_HOP_S * rate))
-    n_frames = -(-signals.shape[-1] // hop)
-    if not n_frames:
-        return []
-    powers = np.stack([_powers(np.atleast_2d(signal), hop, n_frames) for signal in signals])
-    own = np.array([[_active_power(power)] for power in powers])  # (n_sources, 1)
-    is_heard = (powers > 0) & (powers > own * 10 ** (-_BELOW_OWN_DB / 10))
-    is_heard &= powers > powers.max(axis=0) * 10 ** (-_BELOW_OTHERS_DB / 10)
-    turns = []
-    for source, heard in enumerate(is_heard):
-        edges = np.flatnonzero(np.diff(_without_short(heard), prepend=False, append=False))
-        for start, stop in edges.reshape(-1, 2).tolist():  # (2 * n_turns,) -> (n_turns, 2)
-            end = min(stop * hop, signals.shape[-1])
-            turns.append(Turn(source, round(start * hop / rate, 3), round(end / rate, 3)))
-    return sorted(turns, key=lambda turn: (turn.start_s, turn.source))
+    finder = TurnFinder(len(signals), rate)
+    finder.add(signals)
+    return finder.turns()
+
+
+class TurnFinder:
+    """Do what `find_turns` does for sources that come block by block.
+
+    Parameters
+    ----------
+    n_sources : int
+    rate : int
+        Hz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import TurnFinder
+    >>> finder = TurnFinder(2, 8000)
+    >>> tone = np.sin(np.arange(8000))
+    >>> finder.add(np.stack([tone, 0 * tone]))
+    >>> finder.add(np.stack([0 * tone, tone]))
+    >>> [turn.source for turn in finder.turns()]
+    [0, 1]
+    """
+
+    def __init__(self, n_sources: int, rate: int) -> None:
+        self._rate = rate
+        self._hop = max(1, round(_HOP_S * rate))
+        self._n_samples = 0
+        # Power of each frame, (n_sources, n_frames_i) a block, and what begins the next frame.
+        self._powers: list[NDArray[np.float64]] = [np.zeros((n_sources, 0))]
+        self._rest: NDArray[np.floating] | None = None
+
+    def add(self, sources: NDArray[np.floating]) -> None:
+        """Add what follows.
+
+        Parameters
+        ----------
+        sources : array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
+        """
+        # (n_sources, n_samples) -> (n_sources, n_channels, n_samples)
+        block = sources[:, None] if sources.ndim == 2 else sources
+        self._n_samples += block.shape[-1]
+        if self._rest is not None:
+            block = np.concatenate([self._rest, block], axis=-1)
+        n_used = block.shape[-1] // self._hop * self._hop
+        self._powers.append(_powers(block[..., :n_used], self._hop))
+        self._rest = block[..., n_used:].copy()
+
+    def turns(self) -> list[Turn]:
+        """Find the turns in all that was added.
+
+        Returns
+        -------
+        list of Turn
+            As `find_turns` gives them.
+        """
+        parts = list(self._powers)
+        if self._rest is not None and self._rest.shape[-1]:
+            parts.append(_powers(self._rest, self._rest.shape[-1]))
+        whole = np.concatenate(parts, axis=1)
+        if not whole.shape[1]:
+            return []
+        width = min(_N_SMOOTHED, whole.shape[1])
+        weights = np.full(width, 1 / width)
+        powers = np.stack([np.convolve(row, weights, mode="same") for row in whole])
+        own = np.array([[_active_power(power)] for power in powers])  # (n_sources, 1)
+        is_heard = (powers > 0) & (powers > own * 10 ** (-_BELOW_OWN_DB / 10))
+        is_heard &= powers > powers.max(axis=0) * 10 ** (-_BELOW_OTHERS_DB / 10)
+        turns = []
+        for source, heard in enumerate(is_heard):
+            edges = np.flatnonzero(np.diff(_without_short(heard), prepend=False, append=False))
+            for start, stop in edges.reshape(-1, 2).tolist():  # (2 * n_turns,) -> (n_turns, 2)
+                end = min(stop * self._hop, self._n_samples) / self._rate
+                turns.append(Turn(source, round(start * self._hop / self._rate, 3), round(end, 3)))
+        return sorted(turns, key=lambda turn: (turn.start_s, turn.source))
 
 
 def to_rttm(turns: Sequence[Turn], name: str) -> str:
@@ -115,17 +177,14 @@ def to_rttm(turns: Sequence[Turn], name: str) -> str:
     )
 
 
-def _powers(channels: NDArray[np.floating], hop: int, n_frames: int) -> NDArray[np.float64]:
-    """Give the power of each frame of a source ``(n_channels, n_samples)``."""
-    power = np.zeros(n_frames)
-    n_whole = channels.shape[1] // hop
-    for channel in channels:
-        # (n_samples,) -> (n_whole, hop), and what is left at the end
-        frames = channel[: n_whole * hop].reshape(n_whole, hop)
-        power[:n_whole] += np.einsum("fh,fh->f", frames, frames)
-        power[n_whole:] += np.square(channel[n_whole * hop :]).sum()
-    width = min(_N_SMOOTHED, n_frames)
-    return np.convolve(power, np.full(width, 1 / width), mode="same")
+def _powers(sources: NDArray[np.floating], hop: int) -> NDArray[np.float64]:
+    """Give the power of whole frames ``(n_sources, n_frames)`` of all channels together."""
+    # (n_sources, n_channels, n_samples) -> (n_sources, n_channels, n_frames, hop)
+    frames = sources.reshape(*sources.shape[:2], -1, hop)
+    powers = np.zeros((len(frames), frames.shape[2]))
+    for channel in range(frames.shape[1]):
+        powers += np.einsum("sfh,sfh->sf", frames[:, channel], frames[:, channel])
+    return powers
 
 
 def _active_power(power: NDArray[np.float64]) -> float:
