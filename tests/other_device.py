@@ -56,7 +56,7 @@ class Elsewhere(Tensor):
         return f"Elsewhere({self.held})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return compute(func, args, kwargs or {})
@@ -96,7 +96,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 class _Factories(TorchDispatchMode):
     """Have tensors that are made on ``cuda`` made there."""
 
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return compute(func, args, kwargs or {})
