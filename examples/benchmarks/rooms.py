@@ -19,8 +19,9 @@ from skdc.metrics import si_sdr_improvement
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("list", metavar="LIST.csv")
-parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+parser.add_argument("--model", default="speech-8k", help="name or file of a model")
 parser.add_argument("--limit", type=int, default=60, help="mixtures (default: %(default)s)")
+parser.add_argument("--case", action="append", help="only this one of the cases; may be repeated")
 args = parser.parse_args()
 separator = load_pretrained(args.model)
 rate = separator.sample_rate
@@ -67,6 +68,8 @@ cases = {
 }
 print(f"{args.model}, {len(pairs)} mixtures: SI-SDR improvement, dB; what the model expects, dB")
 for name, (t60_s, ratio_db, spectrum) in cases.items():
+    if args.case and name not in args.case:
+        continue
     rng = np.random.default_rng(0)
     gains, expected = [], []
     for mixture, sources in pairs:
