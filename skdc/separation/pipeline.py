@@ -44,7 +44,7 @@ _STRETCH_S = 6.0
 _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
-_FRAMES_TOGETHER = 16_384
+_FRAMES_TOGETHER = 8_192
 
 
 class Projection(NamedTuple):
@@ -481,6 +481,7 @@ class Separator:
                     masks = self._head_masks(own_states) if self.mask == "head" else None
                 yield Projection(spectrogram, own_states, vectors, masks)
             waiting = waiting[len(batch) :]
+            del batch, spectrograms, states  # before memory is needed for the next ones
             waiting = waiting or list(islice(segments, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
