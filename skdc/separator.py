@@ -162,8 +162,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     random_state : int, RandomState or None, default=None
         Seed of weights, training and clustering. An int makes results repeat.
     verbose : int, default=0
-        1 shows progress bars: of epochs, of mixtures, and of the seconds of audio that are
-        separated.
+        1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
         `n_layers` may have been raised meanwhile: a network of two layers grows.
@@ -639,16 +638,11 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
-        # Seconds of audio, so that it moves within a long recording, too.
-        with tqdm(
-            total=sum(mixtures.lengths) / audio.rate,
-            unit="s of audio",
-            unit_scale=True,
-            leave=None,
-            disable=self.verbose <= 0,
-        ) as bar:
+        # Seconds of audio, so that the bar moves within a long recording, too.
+        total, how = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
+        with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **how) as bar:
             # The last frame reaches beyond the end of a recording.
-            report = lambda seconds: bar.update(min(seconds, bar.total - bar.n))  # noqa: E731
+            report = lambda seconds: bar.update(min(seconds, total - bar.n))  # noqa: E731
             pipeline = replace(self.pipeline(), report=report)
             found = list(work(pipeline, mixtures, audio, count))
         return collect(found, mixtures.container)
@@ -659,9 +653,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
         # A model whose mixtures were measured knows how far the embeddings of two spread.
-        measured: dict[str, Any] = (
-            {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
-        )
+        measured: Any = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return Separator(
             self.network_,
             # Features are those of training, whatever the parameter says by now.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ArrayStore", "Spool"]
 
-_LARGEST_IN_MEMORY = 64 * 2**20  # bytes
+_LARGEST_IN_MEMORY = 16 * 2**20  # bytes
 
 
 class ArrayStore:
@@ -115,7 +115,7 @@ class ArrayStore:
 class Spool:
     """Arrays that are put aside, to be read in the same order, as often as needed.
 
-    Up to 64 MB are kept in memory. Beyond that all lie in a temporary file without a name, from
+    Up to 16 MB are kept in memory. Beyond that all lie in a temporary file without a name, from
     which one is read at a time: it is not mapped, as those of an `ArrayStore` are, so that memory
     does not grow with their number. The file goes with the spool.
 

@@ -78,7 +78,23 @@ class AudioRecording(LongRecording):
         self._held: list[NDArray[np.float32]] = []
         self._begin = self._end = 0
 
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:  # noqa: D102
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Read samples.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first sample, and the end.
+
+        Returns
+        -------
+        float32 array of shape (..., stop - start)
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read on, was changed meanwhile, or holds NaN or infinity.
+        """
         if start < self._begin:
             self._rewind()
         kept_from = start - int(_KEPT_S * self.rate)

@@ -328,7 +328,7 @@ def separate_file(
     """Separate a recording of any length from file to files, in memory that does not grow.
 
     The files are those that ``separate(path).save(folder)`` writes. The recording is decoded
-    several times; masks of what is longer than about half an hour lie in a temporary file.
+    several times; masks of what is longer than some minutes lie in a temporary file.
 
     Parameters
     ----------
@@ -339,10 +339,12 @@ def separate_file(
         are replaced.
     name : str, optional
         That of the recording, without its suffix, by default.
-    n_sources, model, device : optional
+    n_sources, model : optional
         As for `separate`.
     subtype : {"pcm16", "pcm24", "float"}, default="pcm16"
         As for `Separation.save`.
+    device : str, default="auto"
+        As for `separate`.
 
     Returns
     -------

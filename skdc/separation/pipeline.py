@@ -41,7 +41,7 @@ _STRETCH_S = 6.0
 _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
-_FRAMES_TOGETHER = 16_384
+_FRAMES_TOGETHER = 8_192
 
 
 class Projection(NamedTuple):
@@ -484,7 +484,9 @@ class Separator:
                 continue
             for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
                 yield spectrogram, own_states.contiguous()
-            waiting = waiting[len(batch) :] or list(islice(segments, n_together))
+            waiting = waiting[len(batch) :]
+            del batch, spectrograms, states  # before memory is needed for the next ones
+            waiting = waiting or list(islice(segments, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
