@@ -79,8 +79,8 @@ def orchestra(n_players, rng):
 rng = np.random.default_rng(0)
 
 # %%
-# A small network, about a minute on one core. ``fit_recordings`` mixes families anew for every step;
-# what is a speaker elsewhere is a family here.
+# A small network, about a minute on one core. ``fit_recordings`` mixes families anew for every
+# step; what is a speaker elsewhere is a family here.
 
 separator = DeepClusteringSeparator(
     embedding_dim=10,

@@ -155,6 +155,8 @@ def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         # What torch has for GPUs, and not for this device
         patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
         fused = optimizer._get_fused_kernels_supported_devices
-        patch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), "meta"])
+        patch.setattr(
+            optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), "meta"]
+        )
         with _Factories():
             yield

@@ -64,6 +64,11 @@ def running_root_mean_square(
     state : float64 Tensor of shape (..., 2)
         For the frames after these.
 
+    Raises
+    ------
+    ValueError
+        If there is no frame.
+
     Examples
     --------
     >>> import torch
