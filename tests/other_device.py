@@ -61,7 +61,7 @@ class Elsewhere(Tensor):
         return self.cpu().tolist()
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return compute(func, args, kwargs or {})
@@ -154,9 +154,8 @@ def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(torch._VF, "lstm", written_out_lstm)
         # What torch has for GPUs, and not for this device
         patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-        fused = optimizer._get_fused_kernels_supported_devices
-        patch.setattr(
-            optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), "meta"]
-        )
+        name = "_get_fused_kernels_supported_devices"
+        fused = getattr(optimizer, name)
+        patch.setattr(optimizer, name, lambda: [*fused(), "meta"])
         with _Factories():
             yield

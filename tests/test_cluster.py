@@ -59,7 +59,7 @@ def test_all_files_are_separated_though_a_worker_dies(
     rng = np.random.default_rng(0)
     for index in range(N_FILES):
         write_audio(tmp_path / "in" / f"{index:04}.wav", 0.1 * rng.standard_normal(2000), 8000)
-    written = {}  # when the first file of each result was there first
+    written: dict[Path, int] = {}  # when the first file of each result was there first
     killed: list[int] = []
     is_over = threading.Event()
 
