@@ -147,11 +147,21 @@ def written_out_lstm(
     return inputs, torch.stack(hiddens), torch.stack(cells)
 
 
+def tensor_of_values(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+    """What ``torch.tensor`` gives, which leaves values out where a tensor is to be on ``meta``."""
+    made: Tensor = _tensor(data, device="cpu", **options)
+    return made if device is None else made.to(device)
+
+
+_tensor = torch.tensor
+
+
 @contextmanager
 def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have ``meta`` stand for the device whose tensors are `Elsewhere`."""
     with monkeypatch.context() as patch:
         patch.setattr(torch._VF, "lstm", written_out_lstm)
+        patch.setattr(torch, "tensor", tensor_of_values)
         # What torch has for GPUs, and not for this device
         patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
         name = "_get_fused_kernels_supported_devices"
