@@ -1,22 +1,23 @@
 """A device beside the CPU that computes on the CPU: wrong devices show where there is no GPU.
 
-Its tensors say that they are on ``cuda:0``, and hold a tensor of the CPU that has the values. An
-operation between them and tensors of the CPU is refused as a GPU refuses it, and so is reading
-their memory. What runs here makes no tensor on the wrong device. It does not show that the kernels
-of a GPU give the same numbers (those of cuDNN's LSTM above all: here an LSTM is written out), how
-fast they are, how much memory they take, nor what goes wrong between streams.
+Its tensors say that they are on ``meta``, which torch knows everywhere, and hold a tensor of the
+CPU that has the values. An operation between them and tensors of the CPU is refused as a GPU
+refuses it, and so is reading their memory. What runs here makes no tensor on the wrong device. It
+does not show that the kernels of a GPU give the same numbers (those of cuDNN's LSTM above all:
+here an LSTM is written out), how fast they are, how much memory they take, what goes wrong between
+streams, nor the few lines that ask for ``cuda`` by its name: seeds, and whether it has bfloat16.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.optim import optimizer
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -34,7 +35,7 @@ _MAY_MIX = (
 
 
 class Elsewhere(Tensor):
-    """A tensor that says that it is on ``cuda:0``."""
+    """A tensor that says that it is on ``meta``."""
 
     held: Tensor
 
@@ -46,7 +47,7 @@ class Elsewhere(Tensor):
             strides=held.stride(),
             storage_offset=held.storage_offset(),
             dtype=held.dtype,
-            device=torch.device("cuda:0"),
+            device=torch.device("meta"),
             requires_grad=held.requires_grad,
         )
         made.held = held
@@ -54,6 +55,10 @@ class Elsewhere(Tensor):
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Elsewhere({self.held})"
+
+    def tolist(self) -> Any:
+        """Bring the values to the CPU, which torch refuses to do for classes of tensors."""
+        return self.cpu().tolist()
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -71,11 +76,11 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if there and here and func not in _MAY_MIX:
         raise RuntimeError(
             "Expected all tensors to be on the same device, but found at least two devices, "
-            f"cuda:0 and cpu, in {func}"
+            f"meta and cpu, in {func}"
         )
     goes_there = bool(there)
     if (device := kwargs.get("device")) is not None:
-        goes_there = torch.device(device).type == "cuda"
+        goes_there = torch.device(device).type == "meta"
         kwargs = kwargs | {"device": torch.device("cpu")}
     if func is aten.copy_.default:
         goes_there = isinstance(args[0], Elsewhere)
@@ -94,7 +99,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 class _Factories(TorchDispatchMode):
-    """Have tensors that are made on ``cuda`` made there."""
+    """Have tensors that are made on ``meta`` made there."""
 
     def __torch_dispatch__(  # type: ignore[override]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -142,18 +147,25 @@ def written_out_lstm(
     return inputs, torch.stack(hiddens), torch.stack(cells)
 
 
+def tensor_of_values(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+    """What ``torch.tensor`` gives, which leaves values out where a tensor is to be on ``meta``."""
+    made: Tensor = _tensor(data, device="cpu", **options)
+    return made if device is None else made.to(device)
+
+
+_tensor = torch.tensor
+
+
 @contextmanager
 def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have ``cuda`` stand for the device whose tensors are `Elsewhere`."""
-    generator = torch.Generator()
-    generator.manual_seed(random.Random(0).randrange(2**31))
+    """Have ``meta`` stand for the device whose tensors are `Elsewhere`."""
     with monkeypatch.context() as patch:
-        torch._C._ensureCUDADeviceGuardSet()
-        patch.setattr(torch.cuda, "is_available", lambda: True)
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-        patch.setattr(torch.cuda, "default_generators", (generator,))
-        patch.setattr(torch.cuda, "get_rng_state", lambda *_: generator.get_state())
-        patch.setattr(torch.cuda, "set_rng_state", lambda state, *_: generator.set_state(state))
         patch.setattr(torch._VF, "lstm", written_out_lstm)
+        patch.setattr(torch, "tensor", tensor_of_values)
+        # What torch has for GPUs, and not for this device
+        patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+        name = "_get_fused_kernels_supported_devices"
+        fused = getattr(optimizer, name)
+        patch.setattr(optimizer, name, lambda: [*fused(), "meta"])
         with _Factories():
             yield

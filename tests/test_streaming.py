@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skdc import DeepClusteringSeparator, StreamingSeparator
+from skdc.commands.train import read_config
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.parameters import network_config, restored_parameters
 from skdc.separation import Separator
 from skdc.signal import (
     FrameReader,
@@ -333,6 +335,20 @@ def test_the_number_of_sources_must_be_known() -> None:
         StreamingSeparator(separator)
     stream = StreamingSeparator(separator, n_sources=3)
     assert push_all(stream, low_and_high(8000).sum(axis=0), []).shape == (3, 8000)
+
+
+def test_the_recipe_of_a_live_model_is_fast_and_small() -> None:
+    parameters = restored_parameters(read_config("live"))
+    with torch.device("meta"):
+        network = EmbeddingNetwork(
+            network_config(DeepClusteringSeparator(**parameters).get_params())
+        )
+    n_weights = sum(weights.numel() for weights in network.parameters())
+    assert 2 * n_weights < 13e6  # bytes, as float16
+    framing = Framing(parameters["win_length"], parameters["hop_length"], is_causal=True)
+    pipeline = Separator(network, framing)
+    separator: Any = SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+    assert StreamingSeparator(separator, block=0).latency_ms <= 100
 
 
 def test_a_causal_network_needs_no_look_ahead() -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from glob import glob
 from itertools import compress
@@ -115,12 +115,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object a line for each file"
     )
-    parser.add_argument(
+    shared = parser.add_mutually_exclusive_group()
+    shared.add_argument(
         "--jobs",
         type=positive_int,
         default=1,
         metavar="N",
         help="processes to share the files (default: %(default)s)",
+    )
+    shared.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="share the files among the workers of a Dask cluster instead, such as "
+        "tcp://host:8786; the same paths must lead to the same files there",
     )
     add_model_argument(parser)
 
@@ -150,6 +157,8 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
+            if args.dask is not None:
+                raise ValueError("--dask takes files that its workers see, not the standard input")
             # A file, because formats are told by its contents, and processes share no input.
             copy = folder / "stdin"
             copy.write_bytes(sys.stdin.buffer.read())
@@ -169,21 +178,45 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    n_jobs = min(args.jobs, len(jobs))
-    if n_jobs == 1 and sys.stderr.isatty():
-        model.set_params(verbose=1)  # shows how far a long file is
-    # joblib gives each process its share of the threads.
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_separate)(model, job, args, Path.cwd()) for job in jobs
-    )
     failed = 0
-    hidden = True if len(jobs) == 1 else None  # None shows it to terminals
-    for done in tqdm(results, total=len(jobs), unit="file", disable=hidden, delay=2):
-        failed += done["error"] is not None
-        _report(done, as_json=args.json)
+    n_jobs = min(args.jobs, len(jobs))
+    with _workers(n_jobs, args.dask, model) as options:
+        if options["n_jobs"] == 1 and sys.stderr.isatty():
+            model.set_params(verbose=1)  # shows how far a long file is
+        results = Parallel(**options, return_as="generator")(
+            delayed(_separate)(model, job, args, Path.cwd()) for job in jobs
+        )
+        hidden = True if len(jobs) == 1 else None  # None shows it to terminals
+        for done in tqdm(results, total=len(jobs), unit="file", disable=hidden, delay=2):
+            failed += done["error"] is not None
+            _report(done, as_json=args.json)
     if failed == n_found:
         return 2
     return 1 if failed else 0
+
+
+@contextmanager
+def _workers(
+    n_jobs: int, address: str | None, model: DeepClusteringSeparator
+) -> Iterator[dict[str, Any]]:
+    """Give joblib's options for what shares the files: processes here, or a cluster."""
+    if address is None:
+        # joblib gives each process its share of the threads.
+        yield {"n_jobs": n_jobs}
+        return
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise ImportError('--dask needs Dask: pip install "skdc[dask]"') from error
+    from joblib import parallel_config
+
+    # The model goes to each worker once. A job each, so that little is done again when a worker
+    # dies: Dask gives its jobs to the others.
+    with (
+        Client(address, set_as_default=False) as client,
+        parallel_config("dask", client=client, scatter=[model]),
+    ):
+        yield {"n_jobs": -1, "batch_size": 1}
 
 
 def find_jobs(inputs: list[str], output: Path) -> list[Job]:
@@ -334,6 +367,10 @@ def _separate(
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        n_sources = None if args.channels else model.n_sources
+        if args.dask is not None and not args.force and _is_done(job, args, n_sources):
+            # The worker that had this file died after it, before it could tell.
+            return done | {"skipped": "separated already"}
         try:
             # A page, and what is not the full band, takes the whole recording in memory.
             is_whole = args.page or args.channels or args.band != "full"

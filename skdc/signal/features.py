@@ -64,6 +64,11 @@ def running_root_mean_square(
     state : float64 Tensor of shape (..., 2)
         For the frames after these.
 
+    Raises
+    ------
+    ValueError
+        If there is no frame.
+
     Examples
     --------
     >>> import torch
@@ -73,24 +78,22 @@ def running_root_mean_square(
     >>> [round(value, 2) for value in level.flatten().tolist()]
     [3.0, 3.0, 2.44]
     """
+    if spectrogram.shape[-2] == 0:
+        raise ValueError("spectrogram has no frames; give one at least")
     magnitude = spectrogram.abs()
     power = magnitude.double().square().mean(-1)
     # Weighted sums of the powers, and of ones: (..., 2, n_frames)
     values = torch.stack([power, torch.ones_like(power)], dim=-2)
     decay = math.exp(-1 / time_constant)
-    sums = []
+    sums: list[Tensor] = []
+    carried = torch.zeros_like(values[..., 0]) if state is None else state
     for part in values.split(_SCALED_TOGETHER, dim=-1):
         # With s[t] = decay * s[t - 1] + x[t], s[t] / decay ** t is a plain cumulative sum.
         scale = decay ** torch.arange(1, part.shape[-1] + 1, dtype=part.dtype, device=part.device)
-        scaled = (part / scale).cumsum(-1)
-        if state is not None:
-            scaled = scaled + state.unsqueeze(-1)
-        sums.append(scaled * scale)
-        state = sums[-1][..., -1]
-    if state is None:
-        raise ValueError("spectrogram has no frames; give one at least")
+        sums.append(((part / scale).cumsum(-1) + carried.unsqueeze(-1)) * scale)
+        carried = sums[-1][..., -1]
     totals, weights = torch.cat(sums, dim=-1).unbind(-2)
-    return (totals / weights).sqrt().to(magnitude.dtype).unsqueeze(-1), state
+    return (totals / weights).sqrt().to(magnitude.dtype).unsqueeze(-1), carried
 
 
 def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor:
