@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
-from skdc.model_file import atomic_path
+from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 
 __all__ = [
@@ -199,8 +199,7 @@ def read_at_rate(
 @contextmanager
 def _opened(path: Path) -> Iterator[list[Stream]]:
     """Open the streams of a file that follow each other."""
-    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
-        raise FileNotFoundError(f"no audio file at {str(path)!r}")
+    check_file(path, "audio file")
     try:
         with ExitStack() as stack:
             needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
