@@ -84,8 +84,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         Sources to find in each mixture; None estimates the number for each. May be changed after
         fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
-        Length of the embedding vectors. With fewer than about ten, sources share more bins and
-        sound of each other; more cost memory and time in the last layer and in clustering.
+        Length of the embedding vectors. With fewer than about ten, one source is heard more in
+        the other; more cost memory and time in the last layer and in clustering.
     hidden_size : int, default=600
         LSTM units in each layer and direction. More separate better where there is audio enough
         to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to 64
@@ -96,14 +96,15 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         Whether the layers also read backwards in time. Without it training and separation take
         about half as long, and what is heard later no longer helps to separate what came before.
     trunk : str or Trunk, default="blstm"
-        The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
-        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an
-        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
-        ``trunk__dropout``.
+        The network between the features and the embeddings: ``"blstm"``, the paper's;
+        ``"band_blstm"``, which has far fewer weights, for small files and little audio, and takes
+        about as long; or an object such as ``BLSTM(dropout=0.2)``, whose parameters a grid
+        reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
-        The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum such as
-        ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
-        objective with the paper's partition-size weights.
+        The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
+        object. The default is the paper's, in which a source of few bins counts as much as one of
+        many; ``"whitened_kmeans + attractor_masks"``, as in the bundled models, also trains the
+        masks.
     sample_rate : int, default=8000
         Rate at which the network works, Hz. Sources hold nothing above half of it; 16000 sounds
         brighter and takes about twice the time.
