@@ -413,12 +413,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             If a recording is unusable, or there are fewer than two speakers.
         """
         self._check_fitted()
-        checked = check_recordings(recordings, speakers, self._audio)
-        if len(set(speakers)) < 2:
-            raise ValueError(
-                f"speakers names {len(set(speakers))} speaker; give recordings of two at least, "
-                "for the voices to be told apart"
-            )
+        checked = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
         how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
@@ -450,11 +445,9 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""
         if self.random_state is None and checkpoint is not None and Path(checkpoint).is_file():
-            return int(RunFile.read(checkpoint).identity["seed"]) - self._n_earlier_epochs()
+            n_earlier = len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
+            return int(RunFile.read(checkpoint).identity["seed"]) - n_earlier
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _n_earlier_epochs(self) -> int:
-        return len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
 
     def _fit(
         self,
