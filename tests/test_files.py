@@ -385,4 +385,4 @@ def test_two_hours_in_little_memory(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     # Mixtures and sources are 0.69 GB, and what is separated, which is given back, is 0.46 GB.
-    assert int(done.stdout) < 1.5e9
+    assert int(done.stdout) < 1.3e9  # 1.04 GB when this was written
