@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows, where leftovers of killed programs are not told from other files
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Shapes", "atomic_path", "read_tensors", "write_tensors"]
+__all__ = ["Shapes", "atomic_path", "check_file", "read_tensors", "write_tensors"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,6 +39,32 @@ _MOST_PARTS = 100_000
 _MOST_TENSORS = 10_000
 # Bytes of a name that leave room for what is added to it; file systems allow 255.
 _LONGEST_STEM = 200
+
+
+def check_file(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse the path of a file that is not there.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What it should be, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> from skdc.model_file import check_file
+    >>> check_file("none.wav", "audio file")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: no audio file at 'none.wav'
+    """
+    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
+        raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
 
 
 @contextmanager
@@ -260,8 +286,7 @@ def read_tensors(
     ValueError
         If the file is not one of `write_tensors`: changed since, cut short, or of another program.
     """
-    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
-        raise FileNotFoundError(f"no model file at {os.fspath(path)!r}")
+    check_file(path, "model file")
     with ExitStack() as stack:
         with _naming(path):
             _check_size(path)

@@ -84,8 +84,8 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         Sources to find in each mixture; None estimates the number for each. May be changed after
         fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
-        Length of the embedding vectors. With fewer than about ten, sources share more bins and
-        sound of each other; more cost memory and time in the last layer and in clustering.
+        Length of the embedding vectors. With fewer than about ten, one source is heard more in
+        the other; more cost memory and time in the last layer and in clustering.
     hidden_size : int, default=600
         LSTM units in each layer and direction. More separate better where there is audio enough
         to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to 64
@@ -97,14 +97,15 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         about half as long, and nothing that is heard later helps to separate what came before;
         even the level of the features is that so far. It serves streams of little latency.
     trunk : str or Trunk, default="blstm"
-        The network between the features and the embeddings: a name of `skdc.network.TRUNKS`,
-        which are ``"blstm"``, the paper's, and ``"band_blstm"``, of far fewer weights; or an
-        object such as ``BLSTM(dropout=0.2)``, whose parameters a grid reaches as
-        ``trunk__dropout``.
+        The network between the features and the embeddings: ``"blstm"``, the paper's;
+        ``"band_blstm"``, which has far fewer weights, for small files and little audio, and takes
+        about as long; or an object such as ``BLSTM(dropout=0.2)``, whose parameters a grid
+        reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
-        The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum such as
-        ``"whitened_kmeans + attractor_masks"``, or an object. The default is the affinity
-        objective with the paper's partition-size weights.
+        The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
+        object. The default is the paper's, in which a source of few bins counts as much as one of
+        many; ``"whitened_kmeans + attractor_masks"``, as in the bundled models, also trains the
+        masks.
     sample_rate : int, default=8000
         Rate at which the network works, Hz. Sources hold nothing above half of it; 16000 sounds
         brighter and takes about twice the time.
@@ -398,8 +399,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         speakers : sequence of hashables of shape (n_recordings,)
             Who speaks in each; two at least, better hundreds.
         n_examples : int, default=2800
-            Examples of 5 s that are drawn from them; more take more time and memory (0.35 MB each
-            with the bundled model) and hear finer differences.
+            Examples of 5 s, 0.35 MB each; more take more time and hear finer differences.
 
         Returns
         -------
@@ -413,12 +413,7 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
             If a recording is unusable, or there are fewer than two speakers.
         """
         self._check_fitted()
-        checked = check_recordings(recordings, speakers, self._audio)
-        if len(set(speakers)) < 2:
-            raise ValueError(
-                f"speakers names {len(set(speakers))} speaker; give recordings of two at least, "
-                "for the voices to be told apart"
-            )
+        checked = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
         how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
@@ -450,11 +445,9 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""
         if self.random_state is None and checkpoint is not None and Path(checkpoint).is_file():
-            return int(RunFile.read(checkpoint).identity["seed"]) - self._n_earlier_epochs()
+            n_earlier = len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
+            return int(RunFile.read(checkpoint).identity["seed"]) - n_earlier
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _n_earlier_epochs(self) -> int:
-        return len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
 
     def _fit(
         self,

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import DRIVER, Browser
+from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
+from skdc.cli import main
 from skdc.datasets import load_sample_clips
 from skdc.protocols import PROTOCOLS
 from skdc.protocols.making import FolderProtocol
+
+Array = NDArray[Any]
 
 
 def make_separator(**parameters: Any) -> DeepClusteringSeparator:
@@ -32,6 +37,38 @@ def make_separator(**parameters: Any) -> DeepClusteringSeparator:
         "random_state": 0,
     }
     return DeepClusteringSeparator(**(settings | parameters))
+
+
+def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:
+    """Noises of different colour, each with pauses of its own, (n_sources, n_samples)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((n_sources, n_samples + 1))
+    tilts = np.linspace(-0.9, 0.9, n_sources)[:, np.newaxis]
+    envelope = rng.random((n_sources, n_samples // 100 + 1)).repeat(100, axis=1)[:, :n_samples]
+    sources: Array = 0.1 * envelope * (noise[:, 1:] + tilts * noise[:, :-1])
+    return sources
+
+
+def weights(separator: DeepClusteringSeparator) -> Array:
+    """All numbers of the network, one after the other."""
+    return np.concatenate([x.ravel() for x in separator.network_.state_dict().values()])
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    """Run a command that must fail, and give the one line it says."""
+    assert main(arguments) == code
+    said = capsys.readouterr().err
+    assert said.startswith("skdc: error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.fixture
+def close_figures() -> Iterator[None]:
+    from matplotlib import pyplot
+
+    yield
+    pyplot.close("all")
 
 
 def mixture_folder(name: str) -> str:

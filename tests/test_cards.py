@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cli_protocols import error_of, plant, voice
+from conftest import error_of
+from test_cli_protocols import plant, voice
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main

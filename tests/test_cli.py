@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import error_of
 from sklearn.utils.validation import check_is_fitted
 
 import skdc
@@ -62,15 +63,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pair-1,16000,train/june-1.flac,0.5,train/librivox-1.flac,0.5\n"
     )
     return root
-
-
-def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
-    """Run a command that must fail, and give the one line it says."""
-    assert main(arguments) == code
-    said = capsys.readouterr().err
-    assert said.startswith("skdc: error: ")
-    assert said.count("\n") == 1
-    return said
 
 
 # The command itself

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import mixture_folder
+from conftest import error_of, mixture_folder
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
-from test_cli_protocols import TINY, error_of, naive_improvements, read_mixture, rows_in, voice
+from test_cli_protocols import TINY, naive_improvements, read_mixture, rows_in, voice
 from test_speech_level import naive_level
 
 from skdc import DeepClusteringSeparator

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import soundfile
-from conftest import mixture_folder
+from conftest import error_of, mixture_folder
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
@@ -103,15 +103,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def speech(tmp_path: Path) -> Path:
     plant(tmp_path / "speech", "speech")
     return tmp_path / "speech"
-
-
-def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail, and give the one line it says."""
-    assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("skdc: error: ")
-    assert said.count("\n") == 1
-    return said
 
 
 def rows_in(path: str) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +19,8 @@ from skdc.datasets import resample
 from skdc.display import SeparationDisplay, import_pyplot, match_estimates
 from skdc.metrics import si_sdr
 
+pytestmark = pytest.mark.usefixtures("close_figures")
+
 Array = NDArray[Any]
 
 RNG = np.random.default_rng(0)
@@ -27,12 +28,6 @@ REFERENCES = RNG.standard_normal((2, 8000))
 MIXTURE = REFERENCES.sum(axis=0)
 ESTIMATES = REFERENCES[::-1] + 0.1 * MIXTURE
 MASKS = np.stack([np.zeros((126, 129)), np.ones((126, 129))])
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

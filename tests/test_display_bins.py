@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -23,6 +22,8 @@ from skdc.datasets import resample
 from skdc.display import AffinityDisplay, EmbeddingDisplay
 from skdc.signal import activity, dominant_source, stft
 
+pytestmark = pytest.mark.usefixtures("close_figures")
+
 Array = NDArray[Any]
 
 RNG = np.random.default_rng(0)
@@ -31,12 +32,6 @@ EMBEDDINGS = RNG.standard_normal((20, 5, 4)) + 3 * np.eye(4)[LABELS]
 EMBEDDINGS /= np.linalg.norm(EMBEDDINGS, axis=-1, keepdims=True)
 REFERENCES = RNG.standard_normal((2, 4000)) * np.hanning(400).repeat(10)
 MIXTURE = REFERENCES.sum(axis=0)
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

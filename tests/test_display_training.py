@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +17,8 @@ from matplotlib import pyplot as plt
 from skdc import DeepClusteringSeparator
 from skdc.display import TrainingDisplay
 
+pytestmark = pytest.mark.usefixtures("close_figures")
+
 NAN = float("nan")
 SCORES = [1.0, 3.0, NAN, 2.0]
 HISTORY: list[dict[str, float]] = [
@@ -31,12 +32,6 @@ HISTORY: list[dict[str, float]] = [
     }
     for epoch, score in enumerate(SCORES, start=1)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def without(*names: str) -> list[dict[str, float]]:

@@ -120,6 +120,16 @@ def test_what_belongs_to_the_place_is_not_stored(tmp_path: Path) -> None:
     assert loaded.input_rate is None
 
 
+def test_files_of_when_fit_had_fewer_keywords(
+    fitted: DeepClusteringSeparator, model_file: Path
+) -> None:
+    tensors, header = read_tensors(model_file)
+    header["parameters"] |= {"time_limit": 3600.0}
+    write_tensors(model_file, tensors, header)
+    loaded = DeepClusteringSeparator.load(model_file, device="cpu")
+    assert_array_equal(loaded.predict(MIXTURES), fitted.predict(MIXTURES))
+
+
 def test_pickles_of_when_fit_had_fewer_keywords(fitted: DeepClusteringSeparator) -> None:
     old = copy.copy(fitted)
     old.__dict__.update(checkpoint="run.safetensors", time_limit=3600.0)

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skdc import DeepClusteringSeparator, load_pretrained
+from skdc.display import AffinityDisplay, EmbeddingDisplay
 from skdc.exceptions import InterruptedWarning
 from skdc.model_file import read_tensors
 from skdc.network import BLSTM, EmbeddingNetwork
@@ -205,8 +206,9 @@ def test_a_history_with_what_is_no_number_is_saved(tmp_path):
     json.dumps(read_tensors(tmp_path / "model.safetensors")[1], allow_nan=False)
 
 
+@pytest.mark.usefixtures("close_figures")
 def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
-    separator = make_separator().fit(MIXTURES, SOURCES)
+    separator, pair = make_separator().fit(MIXTURES, SOURCES), (MIXTURES[0], SOURCES[0])
     separator.save(tmp_path / "model.safetensors")
     ways = {
         "load": lambda: DeepClusteringSeparator.load(tmp_path / "model.safetensors"),
@@ -219,6 +221,8 @@ def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
         "predict": lambda: separator.predict(MIXTURES),
         "transform": lambda: separator.transform(MIXTURES),
         "score": lambda: separator.score(MIXTURES, SOURCES),
+        "AffinityDisplay": lambda: AffinityDisplay.from_estimator(separator, *pair),
+        "EmbeddingDisplay": lambda: EmbeddingDisplay.from_estimator(separator, *pair),
     }
     for name, way in ways.items():
         state = torch.get_rng_state()
@@ -258,3 +262,10 @@ def test_tolerances_are_in_the_unit_of_the_score():
     assert run.has_converged()
     run.config = replace(config, tol_db=0.1)
     assert not run.has_converged()
+
+
+def test_without_a_number_of_epochs_nothing_stops_early():
+    separator = make_separator(n_iter_no_change=None, max_epochs=6, learning_rate=1e-12)
+    separator.fit(MIXTURES, SOURCES, X_val=MIXTURES[:2], y_val=SOURCES[:2])
+    assert separator.n_iter_ == 6
+    assert separator.set_params(n_iter_no_change=2).fit(MIXTURES, SOURCES).n_iter_ == 3

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import make_separator, make_sources
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
@@ -25,16 +25,6 @@ Array = NDArray[Any]
 
 N_BINS, HOP, DIM = 33, 16, 4
 LENGTHS = (700, 64, 1001, 880)
-
-
-def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:
-    """Noises of different colour that come and go."""
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((n_sources, n_samples + 2))
-    tilts = np.linspace(-0.9, 0.9, n_sources)[:, np.newaxis]
-    envelope = rng.random((n_sources, n_samples // 100 + 1)).repeat(100, axis=1)[:, :n_samples]
-    sources: Array = 0.1 * envelope * (noise[:, 1:-1] + tilts * noise[:, :-2])
-    return sources
 
 
 SOURCES = np.stack([make_sources(800, seed=seed) for seed in range(4)])

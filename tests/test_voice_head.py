@@ -97,7 +97,7 @@ def test_training_the_network_on_drops_the_head(model: Path) -> None:
 
 def test_too_few_speakers_are_refused(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model)
-    with pytest.raises(ValueError, match="speakers names 1 speaker; give recordings of two"):
+    with pytest.raises(ValueError, match="speakers names 1 speaker; give recordings of 2"):
         separator.fit_voices([np.ones(8000), np.ones(8000)], ["a", "a"])
     with pytest.raises(ValueError, match="n_examples=0"):
         separator.fit_voices([np.ones(8000), np.ones(8000)], ["a", "b"], n_examples=0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
-from skdc.model_file import atomic_path
+from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 
 __all__ = [
@@ -221,8 +221,7 @@ def opened_source(path: Path) -> Iterator[Path]:
     ValueError
         If ffmpeg is needed and missing, or cannot read it.
     """
-    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
-        raise FileNotFoundError(f"no audio file at {str(path)!r}")
+    check_file(path, "audio file")
     with ExitStack() as stack:
         needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
         yield stack.enter_context(ffmpeg.converted(path)) if needs_ffmpeg else path

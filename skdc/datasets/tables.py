@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from skdc.model_file import check_file
+
 __all__ = ["check_columns", "read_number", "read_table"]
 
 
@@ -33,8 +35,7 @@ def read_table(
     ValueError
         If it is not a table, or lacks something; the message names the line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no csv file at {str(path)!r}")
+    check_file(path, "csv file")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         columns = list(reader.fieldnames or ())

@@ -119,7 +119,9 @@ def hold_out_speakers(
     )
 
 
-def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> CheckedRecordings:
+def check_recordings(
+    recordings: Any, speakers: Any, audio: AudioFormat, *, fewest_speakers: int = 1
+) -> CheckedRecordings:
     """Check recordings of single speakers, as far as they need not be read for that.
 
     Parameters
@@ -129,6 +131,8 @@ def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> Chec
         One a recording, if given.
     audio : AudioFormat
         Rates that they come at and are brought to.
+    fewest_speakers : int, default=1
+        How many different ones there must be at least, where they are given.
 
     Returns
     -------
@@ -139,14 +143,19 @@ def check_recordings(recordings: Any, speakers: Any, audio: AudioFormat) -> Chec
     Raises
     ------
     ValueError
-        If there are none, or speakers of another number, or if the header of a file tells that it
-        cannot be used.
+        If there are none, or speakers of another number or too few, or if the header of a file
+        tells that it cannot be used.
     """
     if not len(recordings):
         raise ValueError("recordings is empty; give at least one recording a speaker")
     if speakers is not None and len(speakers) != len(recordings):
         raise ValueError(
             f"got {len(speakers)} speakers for {len(recordings)} recordings: one each"
+        )
+    if speakers is not None and len(set(speakers)) < fewest_speakers:
+        raise ValueError(
+            f"speakers names {len(set(speakers))} speaker; give recordings of {fewest_speakers} "
+            "at least, for the voices to be told apart"
         )
     if is_lazy(recordings):
         check_headers(recordings, "recordings", audio.rate)

@@ -11,6 +11,7 @@ from skdc.audio import AudioFiles, check_files
 from skdc.datasets.corpora import open_corpus
 from skdc.datasets.mixture_lists import ListedMixture, load_mixture_list
 from skdc.datasets.tables import read_table
+from skdc.model_file import check_file
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 
 __all__ = ["SpeechLists", "open_mixture_list"]
@@ -36,9 +37,7 @@ class SpeechLists(PublishedProtocol):
         if not lists:
             raise FileNotFoundError(f"no lists (*.csv) in {str(root / 'mixtures')!r}")
         check_choice(f"subset of {self.name!r}", subset, lists)
-        table = root / "utterances.csv"
-        if not table.is_file():
-            raise FileNotFoundError(f"no csv file at {str(table)!r}")
+        check_file(root / "utterances.csv", "csv file")
         return open_mixture_list(lists[subset], root, sample_rate=sample_rate)
 
     def open_recordings(

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
+from skdc.model_file import check_file
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,
@@ -151,8 +152,7 @@ def make_wsj0_mix(
 
 
 def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no list of mixtures at {str(path)!r}")
+    check_file(path, "list of mixtures")
     found: dict[str, Path] = {}
     recipes = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
