@@ -61,7 +61,9 @@ class Elsewhere(Tensor):
         return self.cpu().tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return compute(func, args, kwargs or {})
 
 
@@ -99,7 +101,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 class _Factories(TorchDispatchMode):
     """Have tensors that are made on ``meta`` made there."""
 
-    def __torch_dispatch__(  # type: ignore[override]
+    def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return compute(func, args, kwargs or {})
