@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from skdc import load_pretrained
 from skdc.datasets import load_mixture_list
 from skdc.evaluation import measure_quality
+from skdc.persistence import narrowest_weights
 from skdc.separation import QualityModel
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -88,5 +89,5 @@ if args.write:
     path = Path(args.model)
     if not path.is_file():
         path = Path(load_pretrained.__code__.co_filename).parent / f"{args.model}.safetensors"
-    separator.save(path, weights="float16")
+    separator.save(path, weights=narrowest_weights(separator.network_.state_dict()))
     print(path)

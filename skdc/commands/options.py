@@ -13,7 +13,7 @@ __all__ = [
     "source_count",
 ]
 
-DEFAULT_MODEL = "speech-2mix-8k"
+DEFAULT_MODEL = "speech-8k"
 # More people than that are never told apart; where the number is not known before the work, files
 # of as many sources are checked.
 MOST_SOURCES = 20
@@ -33,7 +33,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     >>> parser = argparse.ArgumentParser()
     >>> add_model_argument(parser)
     >>> parser.parse_args([]).model
-    'speech-2mix-8k'
+    'speech-8k'
     """
     parser.add_argument(
         "--model",

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skdc.evaluation.report import markdown_table
 from skdc.evaluation.run import Row, model_fingerprint
 from skdc.model_file import read_tensors
@@ -50,12 +52,16 @@ def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator
     """
     tensors, header = read_tensors(path)
     n_weights = sum(weights.numel() for weights in separator.network_.parameters())
-    stored = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}))
+    # The matrices: vectors and steps, of which there are few, may be of another type.
+    stored = ", ".join(
+        sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dim() > 1})
+    )
+    counts = getattr(separator.remix, "n_sources", None) or header["parameters"]["n_sources"]
     milliseconds = 1000 / separator.sample_rate
     last = separator.history_[-1]
     facts = {
         "works at": f"{separator.sample_rate} Hz; other rates through `input_rate`",
-        "trained on mixtures of": f"{header['parameters']['n_sources']}",
+        "trained on mixtures of": ", ".join(str(count) for count in np.unique(counts)),
         "network": f"{'B' * separator.bidirectional}LSTM, {separator.n_layers} x "
         f"{separator.hidden_size} units, {separator.embedding_dim} embedding dimensions, window "
         f"{separator.win_length * milliseconds:g} ms, hop {separator.hop_length * milliseconds:g} "

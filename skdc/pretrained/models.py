@@ -10,7 +10,7 @@ from skdc.separator import DeepClusteringSeparator
 
 __all__ = ["DEFAULT_MODEL", "list_pretrained", "load_pretrained"]
 
-DEFAULT_MODEL = "speech-2mix-8k"
+DEFAULT_MODEL = "speech-8k"
 _FOLDER = files("skdc.pretrained")
 _SUFFIX = ".safetensors"
 
@@ -26,7 +26,7 @@ def list_pretrained() -> list[str]:
     Examples
     --------
     >>> from skdc.pretrained import list_pretrained
-    >>> "speech-2mix-8k" in list_pretrained()
+    >>> "speech-8k" in list_pretrained()
     True
     """
     names = (entry.name for entry in _FOLDER.iterdir())
@@ -40,9 +40,9 @@ def load_pretrained(
 
     Parameters
     ----------
-    name : str or path-like, default="speech-2mix-8k"
+    name : str or path-like, default="speech-8k"
         One of `list_pretrained`; the card of each says what it is for and what it reaches. The
-        default is for two people (or, with ``n_sources``, more) speaking at once, 8 kHz. Or the
+        default is for one to four people speaking at once, 8 kHz, also with noise. Or the
         path of a model file, as `DeepClusteringSeparator.save` and ``skdc train`` write it, which
         goes before a bundled model of the same name.
     device : str, default="auto"

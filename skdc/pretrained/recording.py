@@ -235,7 +235,7 @@ def separate(
         Sample rate of an array, Hz. A file has its own.
     n_sources : int or "auto", optional
         Sources to find, or to estimate the number of; as many as the model is for by default.
-    model : str, path-like or DeepClusteringSeparator, default="speech-2mix-8k"
+    model : str, path-like or DeepClusteringSeparator, default="speech-8k"
         As for `load_pretrained`; or a fitted separator, which saves loading one in every call and
         is left as it is.
     band : {"full", "network"}, default="full"
