@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "LOCAL_PARAMETERS",
     "MOST_SOURCES",
     "PARAMETER_CONSTRAINTS",
+    "ParametersMixin",
     "call_parameters",
     "check_parameters",
     "check_resumable",
@@ -120,6 +121,35 @@ def tells_what_moved(method: Method) -> Method:
         return method(self, *args, **parameters)
 
     return cast(Method, telling)
+
+
+class ParametersMixin(BaseEstimator):
+    """What the parameters of a separator may be, and what to write for those that have moved."""
+
+    _parameter_constraints = PARAMETER_CONSTRAINTS
+
+    @tells_what_moved
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : object
+            New values by name; ``trunk__n_bands`` is a parameter of the trunk.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If one is no longer a parameter; the message says what to write instead.
+        ValueError
+            If there never was such a parameter.
+        """
+        super().set_params(**params)
+        return self
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from skdc.network import EmbeddingNetwork, Trunk
 from skdc.network.concurrency import move_network, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
-    PARAMETER_CONSTRAINTS,
+    ParametersMixin,
     call_parameters,
     check_parameters,
     check_resumable,
@@ -70,7 +70,9 @@ Item = TypeVar("Item")
 Work = Callable[[Separator, Mixtures, AudioFormat, int | None], Iterator[NDArray[Any]]]
 
 
-class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin, BaseEstimator):
+class DeepClusteringSeparator(
+    ListeningMixin, PersistenceMixin, ParametersMixin, TransformerMixin, BaseEstimator
+):
     """Single-channel source separation by deep clustering [1]_.
 
     A bidirectional LSTM maps each time-frequency bin of the log-magnitude spectrogram to a unit
@@ -209,8 +211,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
     (4, 2, 8000)
     """
 
-    _parameter_constraints = PARAMETER_CONSTRAINTS
-
     @tells_what_moved
     def __init__(
         self,
@@ -268,8 +268,6 @@ class DeepClusteringSeparator(ListeningMixin, PersistenceMixin, TransformerMixin
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
-
-    set_params = tells_what_moved(BaseEstimator.set_params)
 
     def fit(
         self,

@@ -125,7 +125,7 @@ def test_numpy_numbers_are_parameters(tmp_path: Path) -> None:
     separator = make_separator(
         embedding_dim=np.int64(3), max_epochs=np.int32(1), learning_rate=np.float32(1e-3)
     ).set_params(segment_frames=np.arange(20, 22).tolist())
-    run = {"checkpoint": tmp_path / "run", "time_limit": np.float32(60)}
+    run: dict[str, Any] = {"checkpoint": tmp_path / "run", "time_limit": np.float32(60)}
     separator.fit(MIXTURES, SOURCES, **run).save(tmp_path / "model.safetensors")
     loaded = DeepClusteringSeparator.load(tmp_path / "model.safetensors", device="cpu")
     assert_array_equal(loaded.predict(MIXTURES), separator.predict(MIXTURES))
