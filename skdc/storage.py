@@ -161,7 +161,7 @@ class Spool:
         for dtype, shape in self._kinds:
             array = np.empty(shape, dtype)
             self._file.seek(place)
-            # As bytes, whatever the type and also where there are none.
+            # As bytes, whatever the type and also where there are none: shape -> (n_bytes,)
             array.reshape(-1).view(np.uint8)[:] = np.frombuffer(
                 self._file.read(array.nbytes), np.uint8
             )

@@ -241,7 +241,7 @@ def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
     Yields
     ------
     list of Stream
-        Of the same rate and channels.
+        They have one rate, and the same number of channels.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def stream_blocks(stream: Stream) -> Iterator[FloatArray]:
     ------
     float32 array of shape (n_samples_i, n_channels)
     """
-    # Of all channels together: a header may claim a thousand of them.
+    # All channels together: a header may claim a thousand of them.
     n_frames = max(1, _BLOCK_SAMPLES // stream.channels)
     while len(block := stream.read(n_frames, dtype="float32", always_2d=True)):
         yield block

@@ -99,7 +99,7 @@ def write_source_blocks(
         Gives pairs of a block of the mixture and the same block of its sources. Called again
         where sources are too loud for the format: only the last sample tells by how much.
     shape : tuple of int
-        Of the mixture: ``(n_samples,)`` or ``(n_channels, n_samples)``.
+        The shape of the mixture: ``(n_samples,)`` or ``(n_channels, n_samples)``.
     sample_rate : int
         Hz.
     subtype : str, default="PCM_16"

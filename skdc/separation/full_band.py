@@ -102,8 +102,9 @@ def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:
     --------
     >>> from skdc.separation.full_band import full_framing
     >>> from skdc.signal import Framing
-    >>> full_framing(Framing(), 8000, 44100)
-    Framing(win_length=1440, hop_length=360, activity_threshold_db=40.0)
+    >>> framing = full_framing(Framing(), 8000, 44100)
+    >>> framing.win_length, framing.hop_length
+    (1440, 360)
     """
     if rate == network_rate:
         return framing

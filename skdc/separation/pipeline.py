@@ -74,7 +74,7 @@ class AssignedPieces:
     voices : sequence of int64 arrays of shape (n_clusters,)
         The voice of each cluster.
     n_voices : int
-        Of the recording.
+        Voices in the recording.
     device : torch.device
         Where the pieces go.
     """

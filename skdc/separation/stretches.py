@@ -130,7 +130,7 @@ def join(blocks: Iterable[Tensor], n_samples: int) -> Tensor:
     ----------
     blocks : iterable of Tensor of shape (..., n_samples_i)
     n_samples : int
-        Of all together.
+        That of all together.
 
     Returns
     -------
