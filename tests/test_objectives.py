@@ -139,6 +139,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "simplex_affinity": naive_simplex_affinity,
     "deep_lda": naive_deep_lda,
     "attractor_masks": naive_attractor_masks,
+    "attractor_masks(sharpness=0)": partial(naive_attractor_masks, sharpness=0),
     "attractor_masks(sharpness=10)": partial(naive_attractor_masks, sharpness=10),
     "attractor_masks(error='distortion')": partial(naive_attractor_masks, error="distortion"),
     "attractor_masks(n_iter=3)": partial(naive_attractor_masks, n_iter=3),

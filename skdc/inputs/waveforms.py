@@ -297,8 +297,7 @@ class HeardWaveform:
         offset: NDArray[np.float64],
     ) -> None:
         self._recording = recording
-        self._options = peak, audio, offset
-        self._audio = audio
+        self._peak, self._audio, self._offset = peak, audio, offset
 
     def __len__(self) -> int:
         return self._audio.network_length(self._recording.shape[-1])
@@ -307,7 +306,8 @@ class HeardWaveform:
         start, stop, _ = part.indices(len(self))
         rates = self._audio.rate, self._audio.sample_rate
         taken, kept = resampling_span(start, stop, self._recording.shape[-1], *rates)
-        scaled = scale_samples(self._recording[..., taken], *self._options)[..., kept]
+        part_heard = self._recording[..., taken]
+        scaled = scale_samples(part_heard, self._peak, self._audio, self._offset)[..., kept]
         return torch.from_numpy(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
 
 

@@ -139,15 +139,15 @@ class _MaskError(torch.autograd.Function):
             attractors = long_product(shares, vectors)  # (mixtures, sources, embedding)
             nearness = (2 * attractors) @ vectors.mT  # (mixtures, sources, points)
             nearness -= attractors.square().sum(-1, keepdim=True)
-            # A source without points has no attractor, and its mask is zero; where no source has
-            # points, all masks are.
             absent = sizes == 0
-            nearness.masked_fill_(absent, torch.finfo(nearness.dtype).min)
             if moves_left:
+                nearness.masked_fill_(absent, torch.finfo(nearness.dtype).min)
                 nearest = nearness.argmax(-2, keepdim=True)  # (mixtures, 1, points)
                 shares = torch.zeros_like(nearness).scatter_(-2, nearest, magnitudes)
                 shares.masked_fill_(absent, 0.0)
-        logits = nearness.mul_(sharpness).clamp_(min=torch.finfo(nearness.dtype).min)
+        # A source without points has no attractor, and its mask is zero, however small the
+        # sharpness; where no source has points, all masks are.
+        logits = nearness.mul_(sharpness).masked_fill_(absent, torch.finfo(nearness.dtype).min)
         masks = logits.softmax(-2).masked_fill_(absent, 0.0)
         error = (masks * mixture.unsqueeze(-2)).sub_(sources.mT)
         if is_distortion:
