@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
+from skdc.inputs.finite import check_finite
 from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 
@@ -415,9 +416,7 @@ def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
             f"waveform has shape {samples.shape}, that is {samples.shape[0]} channels; give "
             f"(n_channels, n_samples) with 1 to {_MAX_CHANNELS} channels, or transpose it"
         )
-    if not np.isfinite(samples).all():
-        what = "NaN" if np.isnan(samples).any() else "infinity"
-        raise ValueError(f"waveform contains {what}; every sample must be a finite number")
+    check_finite(samples, "waveform")
     return samples
 
 

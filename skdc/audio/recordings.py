@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skdc.audio.io import opened_source, opened_streams, stream_blocks
 from skdc.inputs import LongRecording
+from skdc.inputs.finite import check_finite
 
 __all__ = ["AudioRecording"]
 
@@ -121,11 +122,7 @@ class AudioRecording(LongRecording):
                 f"{str(self._path)!r} ended after {self._end} samples where {self.shape[-1]} were "
                 "counted: it was changed while it was read"
             )
-        if not np.isfinite(block).all():
-            what = "NaN" if np.isnan(block).any() else "infinity"
-            raise ValueError(
-                f"{str(self._path)!r} contains {what}; every sample must be a finite number"
-            )
+        check_finite(block, repr(str(self._path)))
         return block
 
     def _parts(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
+from skdc.inputs.finite import check_finite
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
 from skdc.inputs.long import LongRecording
@@ -96,10 +97,9 @@ def as_samples(
         )
     if samples.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
-    is_read = not isinstance(item, LongRecording)  # which checks that as it reads
-    if samples.dtype.kind == "f" and is_read and not np.isfinite(samples).all():
-        what = "NaN" if np.isnan(samples).any() else "infinity"
-        raise ValueError(f"{name} contains {what}; every sample must be a finite number")
+    # One that is not in memory is checked as it is read.
+    if samples.dtype.kind == "f" and not isinstance(item, LongRecording):
+        check_finite(samples, name)
     checked: NDArray[Any] = samples
     return checked
 
