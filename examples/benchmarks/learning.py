@@ -59,12 +59,18 @@ class Candidate:
 
 BEST = Candidate()
 SHIPPED = replace(BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0)
+DECIBELS = BEST.objective + " + 1.6 * attractor_masks(error='distortion', n_iter=5)"
+SMALL = replace(BEST, hidden_size=192, embedding_dim=14)
 CANDIDATES = {
     # From the recipe of version 0.1 to the present one, one change after the other.
     "recipe of 0.1": SHIPPED,
     "hop 32 ms": replace(SHIPPED, hop_length=256),
     "clipping": replace(SHIPPED, hop_length=256, clip_percentile=10.0),
     "best": BEST,
+    # Also the decibels of masks whose attractors have moved as k-means moves them; fewer units.
+    "decibels": replace(BEST, objective=DECIBELS),
+    "2 x 192, decibels": replace(SMALL, objective=DECIBELS),
+    "2 x 192": SMALL,
     # Objectives.
     "whitened_kmeans": replace(BEST, objective="whitened_kmeans"),
     "attractor_masks": replace(BEST, objective="attractor_masks"),

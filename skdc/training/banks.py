@@ -316,14 +316,18 @@ class SourceBank:
             for indices in by_speaker.values():
                 length, power = 0, torch.zeros(self.framing.n_bins, **_EXACT)
                 # Each recording is accessed once, because that may read a file.
-                for recording in (self._levelled(sources[i], sample_rate) for i in indices):
-                    if recording is not None:
-                        store.append(recording)
-                        digest.update(recording.data)
-                        length += len(recording)
-                        if self.mixing.similar_share > 0:
-                            magnitude = self.framing.stft(torch.from_numpy(recording)).abs()
-                            power += magnitude.square().sum(0)
+                for i in indices:
+                    source = sources[i]
+                    level = active_level(source, sample_rate)
+                    if level == 0:
+                        continue
+                    recording = np.asarray(np.asarray(source) * (0.1 / level), np.float32)
+                    store.append(recording)
+                    digest.update(recording.data)
+                    length += len(recording)
+                    if self.mixing.similar_share > 0:
+                        magnitude = self.framing.stft(torch.from_numpy(recording)).abs()
+                        power += magnitude.square().sum(0)
                 lengths += [length] * (length > 0)
                 spectra += [power.clamp_min(1e-12).log()] * (length > 0)
                 digest.update(repr(length).encode())
@@ -341,14 +345,6 @@ class SourceBank:
         self._device = device or torch.device("cpu")
         self._flat = flat if on_disk else flat.to(self._device)
         self.n_mixture_samples = int(len(flat) / float(self._counts.float().mean()))
-
-    @staticmethod
-    def _levelled(source: NDArray[np.floating], sample_rate: int) -> NDArray[np.float32] | None:
-        """Bring a recording to the common level; None for a silent one."""
-        level = active_level(source, sample_rate)
-        if level == 0:
-            return None
-        return np.ascontiguousarray(np.asarray(source) * (0.1 / level), dtype=np.float32)
 
     def _near_speakers(self, spectra: list[Tensor]) -> Tensor:
         """Which speakers are among the quarter nearest to each: (n_speakers, n_speakers)."""
