@@ -180,7 +180,7 @@ def test_missing_files(corpus: tuple[AudioFiles, AudioSources], reads: list[str]
         (lambda X, y: (X[:0], y[:0]), "X is empty; give at least one file"),
         (
             lambda X, y: (AudioFiles(X.paths, sample_rate=16000), y),
-            r"X\[0\] \(.*mixture-0.wav\) is at 16000 Hz, but 8000 Hz are expected: have the files",
+            r"X\[0\] \(.*mixture-0.wav\) is at 16000 Hz, but is expected at 8000 Hz; read",
         ),
         (
             lambda X, y: (X, AudioSources(y.paths, sample_rate=16000)),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
-from skdc.inputs.finite import check_finite
+from skdc.inputs.demands import check_finite, check_same_rate
 from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 
@@ -195,11 +195,9 @@ def read_at_rate(
         If it is not audio, or at another rate.
     """
     waveform, rate = read_audio(path)
-    if rate != sample_rate:
-        where = f"{item}: " if item else ""
-        raise ValueError(
-            f"{where}{str(path)!r} is at {rate} Hz, but is expected at {sample_rate} Hz; {advice}"
-        )
+    check_same_rate(
+        rate, sample_rate, f"{item}: {str(path)!r}" if item else repr(str(path)), advice
+    )
     return waveform
 
 

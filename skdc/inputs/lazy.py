@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from numpy.typing import NDArray
 
+from skdc.inputs.demands import check_same_rate
 from skdc.inputs.format import AudioFormat
 
 __all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
@@ -68,12 +69,10 @@ def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> lis
     headers: list[Header] = recordings.headers()
     for index, header in enumerate(headers):
         label = f"{name}[{index}] ({header.name})"
-        if header.sample_rate != rate:
-            raise ValueError(
-                f"{label} is at {header.sample_rate} Hz, but {rate} Hz are expected: have the "
-                f"files resampled with sample_rate={rate}, or set the estimator's input_rate to "
-                "theirs"
-            )
+        advice = (
+            f"read the files with sample_rate={rate}, or set the estimator's input_rate to theirs"
+        )
+        check_same_rate(header.sample_rate, rate, label, advice)
         if len(header.shape) != n_dims:
             expected = "(n_samples,): read it with mono=True" if n_dims == 1 else "2 dimensions"
             raise ValueError(f"{label} has shape {header.shape}; expected {expected}")

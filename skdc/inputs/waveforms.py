@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
-from skdc.inputs.finite import check_finite
+from skdc.inputs.demands import check_finite
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
 from skdc.inputs.long import LongRecording
