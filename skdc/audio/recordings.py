@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skdc.audio.io import opened_source, opened_streams, stream_blocks
 from skdc.inputs import LongRecording
-from skdc.inputs.demands import check_finite
+from skdc.signal.demands import check_finite
 
 __all__ = ["AudioRecording"]
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from numpy.typing import NDArray
 
-from skdc.inputs.demands import check_same_rate
 from skdc.inputs.format import AudioFormat
+from skdc.signal.demands import check_same_rate
 
 __all__ = ["Header", "check_headers", "check_mixture_headers", "check_pair_headers", "is_lazy"]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import Container, as_items
-from skdc.inputs.demands import check_finite
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
 from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
+from skdc.signal.demands import check_finite
 from skdc.storage import ArrayStore
 
 __all__ = [

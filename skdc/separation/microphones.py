@@ -18,6 +18,7 @@ from torch import Tensor
 
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
+from skdc.signal.demands import check_finite
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -370,6 +371,5 @@ def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
             f"the recording has {channels.shape[1]} samples; at least {n_least} (one window) are "
             "needed"
         )
-    if not np.isfinite(channels).all():
-        raise ValueError("the recording holds NaN or infinity; replace them, for instance by 0")
+    check_finite(channels, "the recording")
     return torch.from_numpy(channels.astype(np.float32))

@@ -20,6 +20,7 @@ from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.signal import FrameReader, FrameWriter
+from skdc.signal.demands import check_finite
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -198,8 +199,7 @@ class StreamingSeparator:
         Parameters
         ----------
         samples : array of shape (n_samples,)
-            Any number of them, floating or integer PCM, at `sample_rate`. A constant offset is
-            not taken off.
+            Any number of them, floating, at `sample_rate`. A constant offset is not taken off.
 
         Returns
         -------
@@ -401,6 +401,5 @@ def _as_block(samples: ArrayLike) -> Tensor:
             f"samples have shape {block.shape}; give one channel, (n_samples,), such as the mean "
             "of all"
         )
-    if not np.isfinite(block).all():
-        raise ValueError("samples hold NaN or infinity; replace them, for instance by 0")
+    check_finite(block, "samples")
     return torch.from_numpy(block.astype(np.float32))

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import cheby2, lfilter, sosfilt
 
+from skdc.signal.demands import check_finite
+
 __all__ = ["active_level", "active_speech_level"]
 
 _TIME_CONSTANT_S = 0.03
@@ -100,8 +102,7 @@ def active_speech_level(waveform: ArrayLike, sample_rate: int) -> float:
     samples = np.asarray(waveform, dtype=np.float64)
     if samples.ndim != 1:
         raise ValueError(f"waveform has shape {samples.shape}; give (n_samples,)")
-    if not np.isfinite(samples).all():
-        raise ValueError("waveform contains NaN or infinity; every sample must be finite")
+    check_finite(samples, "waveform")
     if sample_rate < 1000:
         raise ValueError(f"sample_rate is {sample_rate!r}; give 1000 Hz or more")
     tail = np.zeros(math.ceil(_TAIL_S * sample_rate))
