@@ -85,8 +85,9 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute", n_i
     loss, total = 0.0, (weights * mixture).sum()
     powers = np.zeros(labels.shape[1])
     attractors = {}
+    counted = weights * mixture ** (1.5 if n_iter else 1)
     for c in range(labels.shape[1]):
-        share = weights * mixture * labels[:, c]
+        share = counted * labels[:, c]
         if share.sum() > 0:
             attractors[c] = (share[:, None] * V).sum(0) / share.sum()
     for _ in range(n_iter if attractors else 0):
@@ -94,9 +95,9 @@ def naive_attractor_masks(outputs, targets, sharpness=3.0, error="absolute", n_i
         for i, v in enumerate(V):
             members[min(attractors, key=lambda c: np.square(v - attractors[c]).sum())].append(i)
         attractors = {
-            c: np.average(V[own], axis=0, weights=(weights * mixture)[own])
+            c: np.average(V[own], axis=0, weights=counted[own])
             for c, own in members.items()
-            if (weights * mixture)[own].sum() > 0
+            if counted[own].sum() > 0
         }
     for i, v in enumerate(V):
         near = {c: math.exp(-sharpness * np.square(v - a).sum()) for c, a in attractors.items()}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
+from skdc.signal import bin_weights
 from skdc.signal.demands import check_finite
 
 if TYPE_CHECKING:
@@ -342,7 +343,7 @@ def _joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | No
         total,
         pipeline.framing.activity(magnitudes),
         n_sources,
-        weights=magnitudes,
+        weights=bin_weights(magnitudes),
         seed=pipeline.seed,
         clusterer=pipeline.new_clusterer(),
     )

@@ -428,8 +428,7 @@ class Separator:
             part.vectors,
             self.framing.activity(part.spectrogram),
             n_sources,
-            # Loud bins are more reliable, and errors in them are heard most.
-            weights=part.spectrogram.abs(),
+            weights=signal.bin_weights(part.spectrogram.abs()),
             spread_of_one=self.spread_of_one,
             seed=self.seed,
             clusterer=self.new_clusterer(),

@@ -308,7 +308,7 @@ class StreamingSeparator:
             self._vectors.rows,
             self._framing.activity(magnitude),
             self.n_sources,
-            weights=magnitude,
+            weights=signal.bin_weights(magnitude),
             max_bins=_MAX_BINS,
             starts=starts,
             seed=self._separator.seed,

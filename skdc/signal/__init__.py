@@ -9,6 +9,7 @@ from skdc.signal.blocks import FrameReader, FrameWriter
 from skdc.signal.channels import channel_similarity
 from skdc.signal.features import (
     activity,
+    bin_weights,
     log_magnitude,
     root_mean_square,
     running_root_mean_square,
@@ -38,6 +39,7 @@ __all__ = [
     "active_speech_level",
     "activity",
     "apply_masks",
+    "bin_weights",
     "binary_masks",
     "channel_similarity",
     "dominant_source",
