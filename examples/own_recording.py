@@ -25,8 +25,9 @@ pan = np.array([[0.6, 0.4], [0.4, 0.6]])  # (channels, talkers)
 write_audio(folder / "talk.flac", pan @ resample(talkers, 8000, 44100), 44100)
 
 # %%
-# ``read_audio`` knows WAV, FLAC, Ogg and MP3, and mixes channels down. The model works at 8 kHz;
-# with ``input_rate`` it resamples what goes in, and the sources back.
+# ``read_audio`` knows WAV, FLAC, Ogg and MP3, with ffmpeg on the path M4A too, and mixes channels
+# down. The model works at 8 kHz; with ``input_rate`` it resamples what goes in, and the sources
+# back.
 
 mixture, rate = read_audio(folder / "talk.flac")
 separator = load_pretrained().set_params(input_rate=rate)

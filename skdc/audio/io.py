@@ -255,7 +255,8 @@ def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
     except (soundfile.SoundFileError, TypeError) as error:
         # TypeError: a headerless format, which soundfile knows by its suffix alone.
         raise ValueError(
-            f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
+            f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 "
+            "file, or have ffmpeg on the path for others, such as M4A"
         ) from error
 
 
