@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # optimisers load it late: once here, not in each process
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main as skdc
