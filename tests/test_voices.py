@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
+from skdc.separation.activity import cut_moments, follow_voices
+from skdc.separation.pipeline import AssignedPieces
 from skdc.separation.voices import Evidence, assign_voices, best_maps
 
 FloatArray = NDArray[np.float64]
@@ -169,3 +172,62 @@ def test_the_seed_repeats_the_result() -> None:
     evidence = random_evidence(3, 30, 2)
     first, again = (assign_voices(evidence, 2, seed=5)[0] for _ in range(2))
     assert (first == again).all()
+
+
+def naive_follow(
+    own: Any, energy: FloatArray, moments: Any, length: int, directions: FloatArray
+) -> list[list[int]]:
+    """What `follow_voices` gives, frame by frame."""
+    voices = []
+    starts = range(0, energy.shape[1] - length + 1, max(1, length // 2))
+    for frame in range(energy.shape[1]):
+        distances = [abs(frame - (start + (length - 1) / 2)) for start in starts]
+        moment = int(np.argmin(distances))
+        part = slice(starts[moment], starts[moment] + length)
+        heard = energy[:, part].sum(1)
+        loudest = int(heard.argmax())
+        column = []
+        for cluster, voice in enumerate(own):
+            vector = moments[moment, cluster]
+            other = own[loudest]
+            closer = vector @ directions[other] > vector @ directions[voice] + 0.1
+            is_faint = heard[cluster] < heard[loudest] * 10**-0.7
+            column.append(int(other if is_faint and closer else voice))
+        voices.append(column)
+    return np.array(voices).T.tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9), st.integers(2, 4))
+@settings(max_examples=60, deadline=None)
+def test_faint_clusters_follow_the_voice_that_is_in_them(
+    seed: int, length: int, n_clusters: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    energy = rng.exponential(size=(n_clusters, 20)) ** 4
+    moments = unit(rng.normal(size=(len(cut_moments(20, length)), n_clusters, 5)))
+    own, directions = rng.integers(3, size=n_clusters), unit(rng.normal(size=(3, 5)))
+    found = follow_voices(own, energy, moments.astype(np.float32), length, directions)
+    assert found.tolist() == naive_follow(own, energy, moments, length, directions)
+
+
+def test_without_vectors_of_moments_every_cluster_keeps_its_voice() -> None:
+    none = np.zeros((0, 2, 0), dtype=np.float32)
+    found = follow_voices(np.array([1, 0]), np.ones((2, 3)), none, 1, np.eye(2))
+    assert found.tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (2, 33), (2, 9, 4)])
+def test_pieces_go_where_their_voices_belong_and_keep_their_sum(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    made = rng.normal(size=shape).astype(np.float32)
+    voices = np.array([[1] * 9, [0] * 5 + [1] * 4])
+    pieces = AssignedPieces([(0, 0)], [made], [voices], 3, torch.device("cpu"))
+    ((start, overlap, placed),) = pieces
+    assert (start, overlap, *placed.shape) == (0, 0, 3, *shape[1:])
+    assert_allclose(placed.sum(0), made.sum(0), rtol=1e-5, atol=1e-6)
+    half = shape[1] // 2
+    # Frames 0 to 4 and 5 to 8, and samples by where they lie among them.
+    assert_allclose(placed[0, : half + 1], made[1, : half + 1], atol=1e-6)
+    assert_allclose(placed[0, half + 4 :], 0, atol=1e-6)
+    assert_allclose(placed[1, half + 4 :], made[:, half + 4 :].sum(0), atol=1e-6)
+    assert not placed[2].any()

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # optimisers load it late: once here, not in each process
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main as skdc
@@ -237,8 +238,10 @@ def main(arguments: list[str] | None = None) -> int:
                 seconds = time.monotonic() - began
                 expected = files_of(OUT)
                 counts: Counter[str] = Counter()
-                for number in range(args.kills // len(args.commands)):
-                    counts += kill_once(name, number % 2 == 0, seconds, expected, rng)
+                inside = False
+                while counts["kills"] < args.kills // len(args.commands):
+                    inside = not inside
+                    counts += kill_once(name, inside, seconds, expected, rng)
                 print(f"{name}: {dict(counts)}", flush=True)
                 total += counts
         finally:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.network.voice import VoiceHead
+from skdc.separation.activity import cut_moments, follow_voices
 from skdc.separation.voices import Evidence, assign_voices
 
 __all__ = ["Clue", "Stretch", "identify", "take_clue", "weigh"]
@@ -20,7 +21,7 @@ IntArray = NDArray[np.int64]
 
 # What follows was fitted on held-out conversations: the likeness of two vectors counts so much for
 # each second of speech, and for so many seconds at most.
-_LIKENESS_A_SECOND = 4.0
+_LIKENESS_A_SECOND = 5.0
 _MOST_SECONDS = 5.0
 # Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
 # for that of their centroids.
@@ -33,7 +34,7 @@ _COMMON_MARGIN = 0.05
 _MOST_COMMON = 0.6
 _MOST_COMPARED = 500
 # For all of what two stretches share.
-_SHARED = 6.0
+_SHARED = 4.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
 # Two voices of the recording are one where their vectors are more alike, and none where they have
@@ -90,16 +91,24 @@ class Clue(NamedTuple):
     shared : float64 array of shape (n_clusters, n_clusters)
         Energy of the overlap by the cluster that has it in the stretch before (first axis) and in
         this one (second axis); zeros for the first stretch.
+    moments : float32 array of shape (n_moments, n_clusters, dim)
+        What tells the voice of each cluster in each moment of the stretch; no moments without a
+        voice head.
     """
 
     vectors: FloatArray
     energy: FloatArray
     nearness: FloatArray
     shared: FloatArray
+    moments: NDArray[np.float32]
 
 
 def take_clue(
-    stretch: Stretch, energy: Tensor, before: Tensor | None, head: VoiceHead | None
+    stretch: Stretch,
+    energy: Tensor,
+    before: Tensor | None,
+    head: VoiceHead | None,
+    n_moment: int,
 ) -> Clue:
     """Take from a stretch what tells of its voices.
 
@@ -112,6 +121,8 @@ def take_clue(
         Masks of the stretch before it where the two overlap; None for the first.
     head : VoiceHead or None
         None: the vectors are spectral envelopes.
+    n_moment : int
+        Frames of a moment; at most those of the stretch.
 
     Returns
     -------
@@ -120,19 +131,28 @@ def take_clue(
     magnitude = stretch.spectrogram.abs()
     shares = stretch.masks * magnitude  # (clusters, frames, bins)
     n_clusters = len(shares)
+    moments = np.zeros((0, n_clusters, 0), dtype=np.float32)
     if head is None:
         vectors = _envelopes(shares)
     else:
+        states = stretch.states.expand(n_clusters, -1, -1, -1)
         with torch.no_grad():
-            vectors = head(stretch.states.expand(n_clusters, -1, -1, -1), shares)
+            vectors = head(states, shares)
+            parts = [
+                head(states[:, start : start + n_moment], shares[:, start : start + n_moment])
+                for start in cut_moments(len(magnitude), n_moment)
+            ]
+        moments = torch.stack(parts).cpu().numpy()
     shared = magnitude.new_zeros(n_clusters, n_clusters)
     if before is not None:
         now, power = (x[..., : stretch.overlap, :] for x in (stretch.masks, magnitude.square()))
         # Over frames f and bins b of the overlap: (clusters before, clusters now)
         shared = torch.einsum("ifb,jfb,fb->ij", before, now, power)
     units = functional.normalize(stretch.centroids, dim=-1)
-    parts = vectors, energy, units @ units.T, shared
-    return Clue(*(part.double().cpu().numpy() for part in parts))
+    vectors, energy, nearness, shared = (
+        x.double().cpu() for x in (vectors, energy, units @ units.T, shared)
+    )
+    return Clue(vectors.numpy(), energy.numpy(), nearness.numpy(), shared.numpy(), moments)
 
 
 def _envelopes(shares: Tensor) -> Tensor:
@@ -147,7 +167,13 @@ def _envelopes(shares: Tensor) -> Tensor:
 
 
 def identify(
-    clues: list[Clue], n_voices: int | None, frame_s: float, *, has_head: bool, seed: int
+    clues: list[Clue],
+    n_voices: int | None,
+    frame_s: float,
+    n_moment: int,
+    *,
+    has_head: bool,
+    seed: int,
 ) -> list[IntArray]:
     """Say who is who in a recording.
 
@@ -159,25 +185,33 @@ def identify(
         None: as many as are told apart.
     frame_s : float
         Seconds from frame to frame.
+    n_moment : int
+        Frames of a moment.
     has_head : bool
         Whether the vectors of the clues are those of a voice head.
     seed : int
 
     Returns
     -------
-    list of int64 array of shape (n_clusters,)
-        The voice of each cluster of each stretch; 0 is the loudest over the whole recording.
+    list of int64 array of shape (n_clusters, n_frames)
+        The voice of each cluster in each frame of each stretch; 0 is the loudest over the whole
+        recording.
     """
     evidence = weigh(clues, frame_s, has_head=has_head)
     if n_voices is None:
         voices = _count(evidence, seed)
     else:
         voices, _ = assign_voices(evidence, n_voices, seed=seed)
-    heard = np.zeros(voices.max() + 1 if n_voices is None else n_voices)
-    for clue, own in zip(clues, voices, strict=True):
-        np.add.at(heard, own, clue.energy.sum(1))
+    directions = _directions(evidence, voices, n_voices or 1 + int(voices.max()))
+    followed = [
+        follow_voices(own, clue.energy, clue.moments, n_moment, directions)
+        for clue, own in zip(clues, voices, strict=True)
+    ]
+    heard = np.zeros(len(directions))
+    for clue, own in zip(clues, followed, strict=True):
+        np.add.at(heard, own, clue.energy)
     rank = np.argsort(np.argsort(-heard, kind="stable"))
-    return list(rank[voices])
+    return [rank[own] for own in followed]
 
 
 def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
@@ -196,7 +230,9 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
     -------
     Evidence
     """
-    vectors, nearness, shared = (np.stack([clue[i] for clue in clues]) for i in (0, 2, 3))
+    vectors = np.stack([clue.vectors for clue in clues])
+    nearness = np.stack([clue.nearness for clue in clues])
+    shared = np.stack([clue.shared for clue in clues])
     second = max(1, round(1 / frame_s))
     faint = _faint_level(clues, second)
     # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
@@ -257,10 +293,14 @@ def _count(evidence: Evidence, seed: int) -> IntArray:
 
 def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
     """Whether each voice is unlike the others, and has its part of the speech."""
-    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
-    shares = of_voice * evidence.weights[..., None]
-    sums = np.einsum("kiv,kid->vd", shares, evidence.vectors)
-    units = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)
+    units = _directions(evidence, voices, n_voices)
     likeness = (units @ units.T)[~np.eye(n_voices, dtype=bool)]
-    heard = shares.sum((0, 1))
+    heard = np.bincount(voices.flatten(), evidence.weights.flatten(), minlength=n_voices)
     return bool(likeness.max() < _ONE_VOICE and heard.min() > _LEAST_SHARE * heard.sum())
+
+
+def _directions(evidence: Evidence, voices: IntArray, n_voices: int) -> FloatArray:
+    """Give the unit vector of each voice: the mean of its clusters; zeros where it has none."""
+    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
+    sums = np.einsum("kiv,kid->vd", of_voice * evidence.weights[..., None], evidence.vectors)
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)

@@ -69,10 +69,11 @@ class AssignedPieces:
     ----------
     places : sequence of (int, int)
         First frame of each stretch, and frames that the one before it covers too.
-    made : iterable of arrays of shape (n_clusters, ...)
-        What was made of each, every time it is gone through.
-    voices : sequence of int64 arrays of shape (n_clusters,)
-        The voice of each cluster.
+    made : iterable of arrays of shape (n_clusters, length, ...)
+        What was made of each, every time it is gone through. The second axis is time, in frames or
+        in samples.
+    voices : sequence of int64 arrays of shape (n_clusters, n_frames)
+        The voice of each cluster in each frame.
     n_voices : int
         Voices in the recording.
     device : torch.device
@@ -88,8 +89,13 @@ class AssignedPieces:
     def __iter__(self) -> Iterator[Piece]:
         for place, array, own in zip(self.places, self.made, self.voices, strict=True):
             values = torch.from_numpy(array).to(self.device)
-            placed = values.new_zeros(self.n_voices, *values.shape[1:])
-            yield *place, placed.index_add_(0, torch.from_numpy(own).to(self.device), values)
+            of_voice = np.arange(self.n_voices)[:, None, None] == own
+            parts = torch.from_numpy(of_voice).to(values)  # (voices, clusters, frames)
+            # From voice to voice by a fade of one frame: (voices, clusters, length)
+            parts = functional.interpolate(
+                parts, values.shape[1], mode="linear", align_corners=True
+            )
+            yield *place, torch.einsum("vct,ct...->vt...", parts, values)
 
 
 @dataclass(frozen=True)
@@ -362,11 +368,12 @@ class Separator:
         places: list[tuple[int, int]] = []
         made = Spool()
         before: Tensor | None = None
+        n_moment = self._frames(_SILENCE_S)
         for stretch in chain([first, second], parts):
-            masks, energy = quieten(stretch.masks, stretch.spectrogram, self._frames(_SILENCE_S))
+            masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
-            clues.append(take_clue(stretch, energy, before, head))
+            clues.append(take_clue(stretch, energy, before, head, n_moment))
             places.append((stretch.start, stretch.overlap))
             made.append(make(stretch, masks).cpu().numpy())
             before = stretch.masks
@@ -374,6 +381,7 @@ class Separator:
             clues,
             n_sources,
             self.framing.hop_length / self.sample_rate,
+            n_moment,
             has_head=head is not None,
             seed=self.seed,
         )
