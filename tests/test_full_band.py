@@ -65,7 +65,7 @@ def test_upper_bins_are_shared_as_those_below() -> None:
         held = np.zeros(3)
         for source, b in itertools.product(range(3), range(2, 6)):
             held[source] += float(masks[source, frame, b] ** 2 * power[frame, b])
-        expected = held / held.sum() if held.sum() else np.full(3, 1 / 3)
+        expected = held**1.2 / (held**1.2).sum() if held.sum() else np.full(3, 1 / 3)
         for b in range(6, 9):
             assert_allclose(found[:, frame, b], expected)
 

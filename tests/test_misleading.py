@@ -17,7 +17,7 @@ import torch
 from conftest import make_separator
 from numpy.testing import assert_array_equal
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, make_mixtures
 from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_clips, load_sample_mixture
@@ -98,6 +98,9 @@ def test_rate_that_is_not_given(separator: DeepClusteringSeparator, rate: int) -
         make_separator().fit([fast.sum(axis=0)], [fast])
     with pytest.warns(AudioWarning, match=rf"recordings\[0\].*{message}"):
         make_separator().fit_recordings(list(fast))
+    with pytest.warns(AudioWarning, match=rf"recordings\[0\].*at 8000 Hz.*{message}"):
+        make_mixtures(list(fast), n_mixtures=1, random_state=0)
+    make_mixtures(list(fast), n_mixtures=1, sample_rate=rate, random_state=0)
     separator.predict(fast.sum(axis=0), input_rate=rate)
     separator.predict((32767 * speech).astype(np.int16))
 

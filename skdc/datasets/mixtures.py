@@ -204,7 +204,7 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, scaled to an active level of 1.
-    waveforms = list(check_recordings(recordings, None, AudioFormat()))
+    waveforms = list(check_recordings(recordings, None, AudioFormat(sample_rate=sample_rate)))
     if speakers is not None and len(speakers) != len(waveforms):
         raise ValueError(
             f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "
