@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import make_separator
 from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -170,7 +171,7 @@ class Unsure(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         shape = features.shape
-        is_second = (torch.arange(shape[1]) // 10 % 2).view(1, -1, 1).expand(shape) == 1
+        is_second = (torch.arange(shape[1]) // 32 % 2).view(1, -1, 1).expand(shape) == 1
         is_wrong = torch.rand(shape, generator=torch.Generator().manual_seed(5)) < 0.3
         return self.scale * functional.one_hot((is_second ^ is_wrong).long(), 2).float()
 
@@ -192,9 +193,9 @@ def fake(n_masks: int = 0, **options: Any) -> Any:
 
 
 def in_turns(n_samples: int = 16_000) -> NDArray[np.float64]:
-    """Images of two noises that take turns every ten frames: ``(2, n_channels, n_samples)``."""
+    """Images of two noises that take turns every 32 frames: ``(2, n_channels, n_samples)``."""
     rng = np.random.default_rng(0)
-    is_second = (np.arange(n_samples) + 32) // 640 % 2
+    is_second = (np.arange(n_samples) + 32) // 2048 % 2
     gates = np.stack([1.0 - 0.8 * is_second, 0.2 + 0.8 * is_second])
     noises = rng.standard_normal((2, n_samples)) * gates
     delays = [[0, 2, 5, 6], [5, 4, 1, 0]]
@@ -206,9 +207,18 @@ def in_turns(n_samples: int = 16_000) -> NDArray[np.float64]:
     )
 
 
+def in_a_room(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add reverberation as loud as the direct sound, with a T60 of 0.4 s."""
+    rng = np.random.default_rng(0)
+    tails = rng.standard_normal((*images.shape[:2], 1600)) * 10 ** (-3 * np.arange(1600) / 3200)
+    tails /= np.linalg.norm(tails, axis=-1, keepdims=True)
+    n_samples = images.shape[-1]
+    return images + fftconvolve(images, tails, axes=-1)[..., :n_samples]
+
+
 @pytest.mark.parametrize("options", [{}, {"mask": "binary"}, {"mask": "head", "n_masks": 2}])
 def test_microphones_correct_what_the_network_is_unsure_of(options: dict[str, Any]) -> None:
-    images = in_turns(8000)
+    images = in_a_room(in_turns())
     scores = []
     for n_channels in (1, 2, 4):
         recording = images[:, :n_channels].sum(axis=0)
@@ -217,6 +227,68 @@ def test_microphones_correct_what_the_network_is_unsure_of(options: dict[str, An
         scores.append(si_sdr_improvement(images[:, 0], found, recording[0]).mean())
     assert scores[1] > scores[0] + 3, scores
     assert scores[2] > scores[1] + 0.5, scores
+
+
+def naive_stft(waveform: NDArray[np.float64], win_length: int, hop: int) -> Complex:
+    window = np.sin(np.pi * np.arange(win_length) / win_length)
+    n_frames = -(-len(waveform) // hop) + 1
+    padded = np.zeros((n_frames - 1) * hop + win_length)
+    padded[win_length // 2 : win_length // 2 + len(waveform)] = waveform
+    return np.array(
+        [np.fft.rfft(window * padded[i * hop : i * hop + win_length]) for i in range(n_frames)]
+    )
+
+
+def naive_istft(frames: Complex, n_samples: int, win_length: int, hop: int) -> NDArray[np.float64]:
+    window = np.sin(np.pi * np.arange(win_length) / win_length)
+    sums = np.zeros((len(frames) - 1) * hop + win_length)
+    weights = np.zeros_like(sums)
+    for index, frame in enumerate(frames):
+        covered = slice(index * hop, index * hop + win_length)
+        sums[covered] += window * np.fft.irfft(frame, win_length)
+        weights[covered] += window**2
+    middle = slice(win_length // 2, win_length // 2 + n_samples)
+    return sums[middle] / weights[middle]
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_what_was_found_guides_filters_of_longer_windows(
+    n_channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = in_turns(4000)[:, :n_channels].sum(axis=0)
+    n_frames = 4000 // 64 + 2
+    shares = np.random.default_rng(3).uniform(0.1, 0.9, (n_frames, 129))
+    shares = np.stack([shares, 1 - shares])
+    monkeypatch.setattr(
+        "skdc.separation.microphones._joined_masks",
+        lambda *args: torch.from_numpy(shares).float(),
+    )
+    found = separate_array(fake(), recording)
+    expected: list[NDArray[np.float64]] = []
+    # 32, 128 and 256 ms; a single microphone has filters of the first window only.
+    windows = ((256, 64), (1024, 256), (2048, 512))
+    for win_length, hop in windows[: 1 if n_channels == 1 else 3]:
+        channels = np.array([naive_stft(channel, win_length, hop) for channel in recording])
+        if expected:
+            heard = np.array([np.abs(naive_stft(x, win_length, hop)) for x in expected])
+            shares = heard / heard.sum(axis=0)
+        seen, masks = torch.from_numpy(channels), torch.from_numpy(shares)
+        filtered = wiener_filter(seen, spatial_masks(seen, masks, n_iter=2)).numpy()
+        expected = [naive_istft(frames, 4000, win_length, hop) for frames in filtered]
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(recording).max())
+
+
+def test_longer_windows_hold_more_of_a_reverberation(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = in_a_room(in_turns())
+    recording = images.sum(axis=0)
+    scores = []
+    for windows in ((), (0.128, 0.256)):
+        monkeypatch.setattr("skdc.separation.microphones._FILTER_WINDOWS", windows)
+        for method in ("wiener", "mvdr"):
+            found = separate_array(fake(), recording, method=method)
+            scores.append(si_sdr_improvement(images[:, 0], found, recording[0]).mean())
+    assert scores[2] > scores[0] + 3, scores
+    assert scores[3] > scores[1] + 3, scores
 
 
 def test_mvdr_of_a_recording() -> None:

@@ -23,7 +23,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
 parser.add_argument("--subset", default="2spk-open", help="list (default: %(default)s)")
 parser.add_argument("--limit", type=int, help="mixtures (default: all)")
-parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+parser.add_argument("--model", default="speech-8k", help="name or file of a model")
 args = parser.parse_args()
 
 ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
