@@ -1,5 +1,8 @@
 """The LSTM's own backward pass, and weights laid out beforehand, against torch's LSTM."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -134,6 +137,14 @@ def test_a_packed_copy_stays_as_it_is_while_the_network_learns() -> None:
             weight.add_(1)
         torch.testing.assert_close(copy(inputs)[0], expected, rtol=0, atol=0)
         assert not torch.allclose(trunk(inputs)[0], expected)
+
+
+def test_packed_copies_can_be_copied_and_pickled() -> None:
+    packed = packed_copy(TrunkLSTM(5, 4), torch.float32)
+    inputs = torch.randn(1, 6, 5)
+    with torch.no_grad():
+        for again in (deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+            torch.testing.assert_close(again(inputs)[0], packed(inputs)[0], rtol=0, atol=0)
 
 
 def test_what_cannot_be_packed_stays_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:

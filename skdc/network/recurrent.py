@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +136,11 @@ class TrunkLSTM(nn.LSTM):
             after.append((hidden, cell))
         hiddens, cells = zip(*after, strict=True)
         return inputs, (torch.stack(hiddens), torch.stack(cells))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What oneDNN has laid out cannot be copied; the weights themselves can.
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name != "_packed"}
 
     def pack(self, dtype: torch.dtype) -> None:
         """Lay the weights out for many short calls, where that is possible.
