@@ -1,4 +1,7 @@
-"""The LSTM's own backward pass against torch's, in double and in half precision."""
+"""The LSTM's own backward pass, and weights laid out beforehand, against torch's LSTM."""
+
+import pickle
+from copy import deepcopy
 
 import pytest
 import torch
@@ -6,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from skdc.network import BLSTM, BandBLSTM, Trunk
 from skdc.network.kernels.lstm import train_lstm
+from skdc.network.kernels.packed import PackedLSTM
+from skdc.network.recurrent import TrunkLSTM, packed_copy
 
 
 def make_trunk(*sizes, dtype=torch.float64, **options):
@@ -100,3 +106,54 @@ def test_a_second_backward_pass_gives_the_same():
     again = torch.autograd.grad(total, trunk.parameters())
     for first, second in zip(once, again, strict=True):
         assert torch.equal(first, second)
+
+
+# -- inference with weights that were laid out beforehand -----------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "trunk",
+    [BLSTM(), BLSTM(residual=True), BandBLSTM(n_bands=4)],
+    ids=["stacked", "residual", "bands"],
+)
+def test_a_packed_copy_gives_the_same_bits(trunk: Trunk, precision: str) -> None:
+    module = trunk.build(33, hidden_size=12, n_layers=3, bidirectional=True).eval()
+    copy = packed_copy(module, getattr(torch, precision))
+    in_half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+    for shape in ((1, 1, 33), (1, 47, 33), (3, 8, 33)):
+        features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad(), in_half:
+            torch.testing.assert_close(copy(features)[0], module(features)[0], rtol=0, atol=0)
+
+
+def test_a_packed_copy_stays_as_it_is_while_the_network_learns() -> None:
+    trunk = TrunkLSTM(5, 4)
+    copy = packed_copy(trunk, torch.float32)
+    inputs = torch.randn(1, 6, 5)
+    with torch.no_grad():
+        expected, _ = trunk(inputs)
+        for weight in trunk.parameters():
+            weight.add_(1)
+        torch.testing.assert_close(copy(inputs)[0], expected, rtol=0, atol=0)
+        assert not torch.allclose(trunk(inputs)[0], expected)
+
+
+def test_packed_copies_can_be_copied_and_pickled() -> None:
+    packed = packed_copy(TrunkLSTM(5, 4), torch.float32)
+    inputs = torch.randn(1, 6, 5)
+    with torch.no_grad():
+        for again in (deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+            torch.testing.assert_close(again(inputs)[0], packed(inputs)[0], rtol=0, atol=0)
+
+
+def test_what_cannot_be_packed_stays_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not PackedLSTM.is_possible(TrunkLSTM(5, 4, bidirectional=False), torch.float32)
+    trunk = TrunkLSTM(5, 4)
+    assert PackedLSTM.is_possible(trunk, torch.float32)
+    assert not PackedLSTM.is_possible(trunk.to("meta"), torch.float32)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    trunk = TrunkLSTM(5, 4)
+    inputs = torch.randn(1, 6, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(packed_copy(trunk, torch.float32)(inputs), trunk(inputs))

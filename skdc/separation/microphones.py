@@ -266,9 +266,9 @@ def separate_array(
         The microphone as which the sources are to sound.
     method : {"wiener", "mvdr"}, default="wiener"
         What the masks of the sources are used for. ``"wiener"`` is `wiener_filter`: most dB in
-        rooms that reverberate, and sources that sum to the microphone. ``"mvdr"`` is
-        `mvdr_weights`, a filter that stays the same throughout: more is left of the others, but
-        nothing flickers, which speech recognisers prefer.
+        rooms that reverberate for long, and sources that sum to the microphone. ``"mvdr"`` is
+        `mvdr_weights`, a filter that stays the same throughout: nothing flickers, which speech
+        recognisers prefer, and most dB in rooms that reverberate little.
 
     Returns
     -------

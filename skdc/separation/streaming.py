@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.metrics import best_permutation
+from skdc.network.recurrent import packed_copy
 from skdc.separation.clustering import find_centroids
 from skdc.signal import FrameReader, FrameWriter
 from skdc.signal.demands import check_finite
@@ -130,6 +131,11 @@ class StreamingSeparator:
             # For few frames, to convert the weights takes longer than what it saves, and a state
             # that is rounded at each block would drift from that of the whole recording.
             self._separator = replace(self._separator, precision="float32")
+        # Weights are prepared once in place of once a block. The copy stays as it is while the
+        # separator learns on.
+        dtype = torch.bfloat16 if self._separator.precision == "bfloat16" else torch.float32
+        network = packed_copy(self._separator.network, dtype)
+        self._separator = replace(self._separator, network=network)
         if lookahead is None:
             lookahead = 0.0 if self._is_causal else 0.25
         durations = {"block": block, "context": context, "lookahead": lookahead}
