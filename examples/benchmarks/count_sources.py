@@ -4,7 +4,7 @@ Mixtures are the first of the lists of two and of three speakers; single voices 
 sources of the list of two. Each is separated with ``n_sources="auto"``. Prints how often each
 number is told, with the count head of the model and, where it has one, without.
 
-Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-2mix-8k``
+Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-8k``
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder with mixtures/")
     parser.add_argument("--split", default="open", help="lists of these speakers")
-    parser.add_argument("--model", default="speech-2mix-8k", help="name or file")
+    parser.add_argument("--model", default="speech-8k", help="name or file")
     parser.add_argument("--count", type=int, default=100, help="mixtures of each number")
     args = parser.parse_args()
     model = load_pretrained(args.model)

@@ -90,7 +90,7 @@ def main() -> None:
     """Print a line for each length."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, nargs="+", default=[10, 30, 60])
-    parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+    parser.add_argument("--model", default="speech-8k", help="name or file of a model")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for minutes in args.minutes:
