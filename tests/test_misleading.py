@@ -59,6 +59,13 @@ def test_samples_before_channels(separator: DeepClusteringSeparator, n_channels:
     assert found.shape == (2, n_channels, 4000)
 
 
+def test_samples_in_a_column(separator: DeepClusteringSeparator) -> None:
+    column = noise(4000, 1)
+    with pytest.raises(ValueError, match=r"X has shape \(4000, 1\).* give X\[:, 0\]"):
+        separator.predict(column)
+    assert separator.predict(column[:, 0]).shape == (2, 4000)
+
+
 def test_channels_that_pass_for_mixtures(separator: DeepClusteringSeparator) -> None:
     recording = noise(4000)
     stereo = np.stack([recording, 0.7 * recording + 0.001 * noise(4000)])
@@ -127,7 +134,15 @@ def test_standard_input(
     assert first.read_bytes() == Path("out", "talk-1.wav").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not audio")))
     assert main(["separate", "-", "-o", "other", "--model", model]) == 2
-    assert "skdc: error: -: cannot read" in capsys.readouterr().err
+    assert "cannot read '-' as audio" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert main(["separate", "-", "-o", "other", "--model", model]) == 2
+    assert "the standard input is empty" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    command = ["separate", "-", "-o", "out", "--model", model, "--json", "--skip-existing"]
+    assert main(command) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["input"], row["skipped"]) == ("-", "separated already")
 
 
 def test_files_that_are_left_out_are_named(model: str, capsys: Capture) -> None:

@@ -18,7 +18,7 @@ from skdc.signal import find_turns, turns
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("lists", nargs="+", metavar="LIST.csv")
-parser.add_argument("--model", default="speech-2mix-8k", help="name or file of a model")
+parser.add_argument("--model", default="speech-8k", help="name or file of a model")
 parser.add_argument("--limit", type=int, default=60, help="mixtures (default: %(default)s)")
 parser.add_argument("--own", type=float, nargs="+", default=[turns._BELOW_OWN_DB])
 parser.add_argument("--others", type=float, nargs="+", default=[turns._BELOW_OTHERS_DB])

@@ -8,8 +8,8 @@ anybody can make are of real people in packages of Debian:
   language by another person (GPL). Some files are noisy, and joined words are no sentences.
 - The prompts of ``asterisk-core-sounds-{en,es,fr,it,ru}-g722``: 5 speakers, 16 kHz, after
   ``ffmpeg -f g722 -i PROMPT.g722 PROMPT.wav`` (CC BY-SA). They are coded with loss.
-- ``/usr/share/klettres`` of ``klettres-data``: letters and syllables in 20 languages, 44.1 kHz,
-  after ``oggdec`` or as they are (GPL), the files of a language put into one folder.
+- ``/usr/share/klettres`` of ``klettres-data``: letters and syllables in 20 languages, 44.1 kHz
+  (GPL).
 
 The energy of the upper frequencies is told in two ways. That of the *sum* of the estimates is the
 mixture's by construction. That of the *sources*, each counted alone, is less wherever both sources
@@ -51,13 +51,17 @@ args = parser.parse_args()
 def read_speakers(folder):
     """Rate, and the joined files of each speaker at that rate."""
     found = {}
-    for path in sorted(folder.glob("*/*")):
+    for path in sorted(folder.glob("*/**/*")):
+        if not path.is_file():
+            continue
         try:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             continue
         if rate >= 16000 and np.abs(samples).max() > 0.02:
-            found.setdefault((path.parent.name, rate), []).append(samples.mean(axis=1))
+            found.setdefault((path.relative_to(folder).parts[0], rate), []).append(
+                samples.mean(axis=1)
+            )
     (rate, _), *_ = Counter(rate for _, rate in found).most_common(1)
     return rate, {name: np.concatenate(parts) for (name, r), parts in found.items() if r == rate}
 

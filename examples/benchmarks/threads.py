@@ -1,6 +1,7 @@
 """One fitted separator used by several threads at once: how many calls fail or give other results.
 
-Run: ``python examples/benchmarks/threads.py --calls 4000 --threads 6``
+Run: ``python examples/benchmarks/threads.py --calls 4000 --threads 6``, and with
+``--model speech-8k`` to try a bundled model instead of a small one that is fitted here.
 """
 
 from __future__ import annotations
@@ -13,27 +14,31 @@ from typing import Any
 
 import numpy as np
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, load_pretrained
 
 METHODS = ("predict", "transform", "predict_masks", "score")
 
 
-def count_failures(n_calls: int, n_threads: int) -> Counter[str]:
+def count_failures(n_calls: int, n_threads: int, model: str | None = None) -> Counter[str]:
     """Call the methods of one separator from several threads, and compare with one thread."""
     sources = np.random.default_rng(0).standard_normal((4, 2, 640)).astype(np.float32)
     mixtures = sources.sum(axis=1)
-    separator = DeepClusteringSeparator(
-        embedding_dim=4,
-        hidden_size=8,
-        n_layers=2,
-        win_length=64,
-        hop_length=16,
-        segment_frames=20,
-        batch_size=4,
-        max_epochs=1,
-        device="cpu",
-        random_state=0,
-    ).fit(mixtures, sources)
+    separator = (
+        load_pretrained(model, device="cpu")
+        if model
+        else DeepClusteringSeparator(
+            embedding_dim=4,
+            hidden_size=8,
+            n_layers=2,
+            win_length=64,
+            hop_length=16,
+            segment_frames=20,
+            batch_size=4,
+            max_epochs=1,
+            device="cpu",
+            random_state=0,
+        ).fit(mixtures, sources)
+    )
 
     def call(number: int) -> Any:
         name, item = METHODS[number % len(METHODS)], number // len(METHODS) % len(mixtures)
@@ -59,8 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--threads", type=int, default=6)
+    parser.add_argument("--model", help="name or file of a model (default: a small new one)")
     args = parser.parse_args(arguments)
-    failures = count_failures(args.calls, args.threads)
+    failures = count_failures(args.calls, args.threads, args.model)
     for what, number in failures.most_common():
         print(f"{number:6d} {what}")
     print(f"{failures.total()} failures of {args.calls} calls from {args.threads} threads")

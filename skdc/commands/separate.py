@@ -41,6 +41,11 @@ class Job(NamedTuple):
     target: Path
     label: str = ""
 
+    @property
+    def named(self) -> str | Path:
+        """What messages call the file."""
+        return self.label or self.source
+
     def output(self, number: int) -> Path:
         """Give the file of one source."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
@@ -161,14 +166,17 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
                 raise ValueError("--dask takes files that its workers see, not the standard input")
             # A file, because formats are told by its contents, and processes share no input.
             copy = folder / "stdin"
-            copy.write_bytes(sys.stdin.buffer.read())
+            content = sys.stdin.buffer.read()
+            if not content:
+                raise ValueError("the standard input is empty; pipe an audio file into it")
+            copy.write_bytes(content)
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
     if args.skip_existing:
         is_done = [_is_done(job, args, n_sources) for job in jobs]
         if args.json:
             for job in compress(jobs, is_done):
-                print(json.dumps(_nothing_done(job.source) | {"skipped": "separated already"}))
+                print(json.dumps(_nothing_done(job.named) | {"skipped": "separated already"}))
         jobs = [job for job, done in zip(jobs, is_done, strict=True) if not done]
         n_done = n_found - len(jobs)
         print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
@@ -363,7 +371,7 @@ def _separate(
     model: DeepClusteringSeparator, job: Job, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
-    done = _nothing_done(job.label or job.source)
+    done = _nothing_done(job.named)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -378,7 +386,8 @@ def _separate(
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
-            done["error"] = _one_line(error)
+            # A copy of the standard input has a path that says nothing to the user.
+            done["error"] = _one_line(error).replace(repr(str(job.source)), repr(str(job.named)))
     return done | {"warnings": [_one_line(warning.message) for warning in caught]}
 
 

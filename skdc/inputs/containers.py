@@ -76,11 +76,17 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
             f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "
             "mixtures are (n_mixtures, n_samples), one channel each; mix stereo down to mono first"
         )
-    if array.ndim == 2 and array.shape[0] > _MANY_ROWS and 2 <= array.shape[1] <= _MAX_TRANSPOSED:
+    if array.ndim == 2 and array.shape[0] > _MANY_ROWS and array.shape[1] <= _MAX_TRANSPOSED:
+        n_channels = array.shape[1]
+        what = (
+            f"For one recording, give {name}[:, 0]"
+            if n_channels == 1
+            else f"For one recording of {n_channels} channels, give [{name}.T] to predict, or "
+            f"{name}.mean(axis=1)"
+        )
         raise ValueError(
             f"{name} has shape {array.shape}, that is {array.shape[0]} mixtures of "
-            f"{array.shape[1]} samples each; mixtures are rows. For one recording of "
-            f"{array.shape[1]} channels, give [{name}.T] to predict, or {name}.mean(axis=1)"
+            f"{n_channels} samples each; mixtures are rows. {what}"
         )
     # scikit-learn's own messages for the other errors: empty, complex, not numeric, more axes.
     dtype = "numeric" if array.dtype.kind not in "iub" else None
