@@ -7,7 +7,7 @@ import logging
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     separator = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
+    _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
     X_val, y_val = _load_validation(args, separator)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
@@ -293,6 +294,37 @@ def _find_recordings(args: argparse.Namespace, rate: int) -> tuple[AudioFiles, l
     from skdc.protocols import open_protocol_recordings
 
     return open_protocol_recordings(args.protocol, args.root, args.subset, sample_rate=rate)
+
+
+def _mix_no_more_than_speak(
+    separator: DeepClusteringSeparator, n_speakers: int, given: Container[str]
+) -> None:
+    """Have mixtures of no more sources than there are speakers, where the model's own would be.
+
+    A model to go on from was trained on many speakers; `given` names the parameters of the user.
+    """
+    from skdc.training import DynamicMixing
+    from skdc.training.mixing import mixture_counts, possible_counts
+
+    remix = separator.remix if isinstance(separator.remix, DynamicMixing) else DynamicMixing()
+    counts = mixture_counts(separator.n_sources or 2, remix)
+    if (most := max(counts)) <= n_speakers:
+        return
+    possible = possible_counts(n_speakers, counts)
+    name = "n_sources" if remix.n_sources is None else "remix"
+    if name in given or not separator.warm_start:
+        fewer = f"n_sources={n_speakers}"
+        if name == "remix":
+            fewer = f"'remix={{n_sources={sorted(set(possible))}}}'"
+        raise ValueError(
+            f"mixtures of {most} sources need recordings of {most} speakers, but these are of "
+            f"{n_speakers}; give recordings of more speakers, or --set {fewer}"
+        )
+    separator.set_params(remix=DynamicMixing(**remix.get_params() | {"n_sources": possible}))
+    print(
+        f"Mixing at most {max(possible)} sources, because there are recordings of {n_speakers} "
+        f"speakers; the model to go on from was trained on mixtures of up to {most}"
+    )
 
 
 def _check_output(args: argparse.Namespace) -> None:
