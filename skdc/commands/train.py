@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import add_device_argument, positive_int
+from skdc.commands.options import DATA_HELP, add_device_argument, positive_int
 from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
@@ -36,13 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="published protocol: its training mixtures give recordings, its validation mixtures "
         "choose the best epoch",
     )
-    what.add_argument(
-        "--data",
-        metavar="WHERE",
-        help="recordings of single speakers: a folder with a folder for each speaker, a table "
-        "voices.csv (columns speaker, path), a pattern in quotes such as "
-        "'voices/{speaker}-*.wav', or a folder with utterances.csv (columns split, speaker, path)",
-    )
+    what.add_argument("--data", metavar="WHERE", help=DATA_HELP)
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the protocol")
     parser.add_argument(
         "--subset",
