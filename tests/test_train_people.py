@@ -286,3 +286,31 @@ def test_early_stopping_leaves_enough_to_mix() -> None:
     separator = make_separator(remix=DynamicMixing(n_sources=4), n_iter_no_change=1)
     with pytest.raises(ValueError, match=r"aside, .* 2, and 4 must be left to mix, but .* 5"):
         separator.fit_recordings(np.random.default_rng(0).standard_normal((5, 8000)))
+
+
+@pytest.mark.parametrize("has_list", [False, True])
+def test_the_summary_is_of_this_run(has_list: bool, capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    Path("lists").mkdir()
+    Path("lists/pairs.csv").write_text(
+        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
+    )
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    old = make_separator(max_epochs=7).fit(y.sum(axis=1), y)
+    old.history_ = [
+        row | {"hours": 301.0, "validation_si_sdr_improvement": 8.44} for row in old.history_
+    ]
+    old.save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    command += ["--valid", "lists/pairs.csv"] * has_list
+    assert main([*command, "--set", "max_epochs=3"]) == 0
+    said = capsys.readouterr().out
+    assert "8.44" not in said
+    assert ("lists/pairs.csv: SI-SDR improvement " in said) is has_list
+    summary = re.search(
+        r"weights, 3 epochs, (\S+) hours of mixtures seen, after 7 epochs, (.*)", said
+    )
+    assert summary is not None
+    assert float(summary[1]) < 1
+    assert summary[2] == "301 hours, of old.safetensors"

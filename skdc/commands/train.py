@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint
     if checkpoint is not None and checkpoint.is_file():
         print(f"Resuming from {checkpoint}")
+    begun = separator.history_ if args.start is not None else []
     try:
         with _log_to_stderr(), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         if args.start is not None:
             _keep_what_it_knew(args, separator, X_val, y_val)
         separator.save(args.output, weights="float16")
-        _print_summary(separator, args.output)
+        _print_summary(separator, args, begun)
         if interrupts:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -410,16 +411,24 @@ def _log_to_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _print_summary(separator: DeepClusteringSeparator, path: Path) -> None:
-    last = separator.history_[-1]
+def _print_summary(
+    separator: DeepClusteringSeparator, args: argparse.Namespace, begun: list[dict[str, float]]
+) -> None:
+    """Say what this run did; `begun` is the history of the model that it began with."""
+    history = separator.history_[len(begun) :]
     n_weights = sum(weights.numel() for weights in separator.network_.parameters())
+    hours, after = separator.history_[-1]["hours"], ""
+    if begun:
+        hours -= begun[-1]["hours"]
+        after = f", after {len(begun)} epochs, {begun[-1]['hours']:.3g} hours, of {args.start}"
     print(
-        f"{path}: {n_weights} weights, {len(separator.history_)} epochs, "
-        f"{last['hours']:.3g} hours of mixtures seen"
+        f"{args.output}: {n_weights} weights, {len(history)} epochs, {hours:.3g} hours of "
+        f"mixtures seen{after}"
     )
-    scores = [row.get("validation_si_sdr_improvement") for row in separator.history_]
+    scores = [row.get("validation_si_sdr_improvement") for row in history]
     measured = [score for score in scores if score is not None]
-    if measured:
+    # Of a model that is averaged with another one, that was measured and said already.
+    if measured and args.start is None:
         print(f"validation: SI-SDR improvement {max(measured):.2f} dB")
 
 
