@@ -61,6 +61,7 @@ from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
 from skdc.training.counts import train_count_head
+from skdc.training.mixing import check_speaker_count, mixture_counts
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
@@ -354,22 +355,27 @@ class DeepClusteringSeparator(
         Raises
         ------
         ValueError
-            If a recording is unusable, or there are too few speakers for mixtures of `n_sources`.
+            If a recording is unusable, or there are too few speakers for the mixtures that are
+            made: of `n_sources`, or of the numbers that `remix` has.
         """
         check_parameters(self)
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked = check_recordings(recordings, speakers, self._audio)
         held_out, n_sources = self._check_held_out(X_val, y_val), self.n_sources or 2
+        mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
+        counts = mixture_counts(n_sources, mixing)
+        # Before recordings are read, which takes minutes where they are many.
+        check_speaker_count(len(checked if speakers is None else set(speakers)), counts)
         seed = self._draw_seed(checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             checked, speakers, held_out = hold_out_mixtures(
-                checked, speakers, n_sources, self._audio, seed
+                checked, speakers, n_sources, self._audio, seed, n_left=max(counts)
             )
         bank = SourceBank(
             checked,
             speakers,
             n_sources=n_sources,
-            mixing=self.remix if isinstance(self.remix, DynamicMixing) else None,
+            mixing=mixing,
             sample_rate=self.sample_rate,
             framing=self._framing,
             device=resolve_device(self.device),

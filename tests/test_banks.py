@@ -8,8 +8,8 @@ import torch
 
 from skdc import signal
 from skdc.signal import Framing, active_level
+from skdc.training import DynamicMixing
 from skdc.training.banks import (
-    DynamicMixing,
     MixtureBank,
     SourceBank,
     make_bank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from skdc import DeepClusteringSeparator
-from skdc.audio import write_audio
+from skdc.audio import AudioFiles, write_audio
 from skdc.cli import main
 from skdc.datasets import find_recordings
 from skdc.datasets.corpora import _matching_recordings
+from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
 
@@ -204,3 +206,111 @@ def test_settings_that_a_model_cannot_take(capsys: Capture) -> None:
     assert "cannot train on from the present weights: hidden_size is 5" in capsys.readouterr().err
     assert main(["train", "--from", "gone", "--data", "v"]) == 2
     assert "'gone' is neither a model file nor a bundled model" in capsys.readouterr().err
+
+
+def test_fewer_speakers_than_the_model_mixes(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav", "v/cyn/1.wav")
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    remix = DynamicMixing(n_sources=(1, 2, 3, 3, 4), level_range_db=2.0)
+    make_separator(remix=remix).fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    assert main([*command, "--set", "max_epochs=1"]) == 0
+    assert (
+        "Mixing at most 3 sources, because there are recordings of 3 speakers; the model to go on "
+        "from was trained on mixtures of up to 4\n"
+    ) in capsys.readouterr().out
+    mixed = DeepClusteringSeparator.load("new.safetensors").remix
+    assert isinstance(mixed, DynamicMixing)
+    assert (mixed.n_sources, mixed.level_range_db) == ([1, 2, 3, 3], 2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        (["n_sources=3"], "--set n_sources=2"),
+        (["remix={n_sources=[1, 2, 3]}"], r"--set 'remix=\{n_sources=\[1, 2\]\}'"),
+    ],
+)
+@pytest.mark.parametrize("start", [[], ["--from", "old.safetensors"]])
+def test_more_sources_wanted_than_there_are_speakers(
+    settings: list[str],
+    remedy: str,
+    start: list[str],
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    capsys.readouterr()
+    monkeypatch.setattr(AudioFiles, "load", None)  # said before any audio is read
+    assert main(["train", *start, "--data", "v", "--set", *settings]) == 2
+    message = "mixtures of 3 sources need recordings of 3 speakers, but these are of 2; give"
+    assert re.search(f"{message}.*{remedy}", capsys.readouterr().err)
+
+
+class Unread(list[Any]):
+    """Recordings that nobody may read."""
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError(f"item {index} was read")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "n_speakers", "remedy"),
+    [
+        ({"n_sources": 3}, 2, r"DynamicMixing\(n_sources=2\)"),
+        ({"remix": DynamicMixing(n_sources=(1, 2, 2, 3, 4))}, 3, r"n_sources=\(1, 2, 3\)\)"),
+        ({"remix": DynamicMixing(n_sources=(3, 4))}, 2, r"DynamicMixing\(n_sources=2\)"),
+        ({}, 1, "recordings of more speakers$"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_too_few_speakers_are_told_before_any_work(
+    parameters: dict[str, Any], n_speakers: int, remedy: str, named: bool
+) -> None:
+    recordings = Unread([np.ones(8000)] * n_speakers)
+    # A rate, so that not even the first is looked at for it.
+    separator = make_separator(input_rate=8000, **parameters)
+    with pytest.raises(ValueError, match=rf"got recordings of {n_speakers} speakers; .*{remedy}"):
+        separator.fit_recordings(recordings, list(range(n_speakers)) if named else None)
+
+
+def test_silent_speakers_do_not_count() -> None:
+    recordings = [np.sin(np.arange(8000.0)), np.zeros(8000)]
+    with pytest.raises(ValueError, match=r"of 1 speakers that are not silent; mixtures of 2"):
+        make_separator().fit_recordings(recordings, ["ann", "bob"])
+
+
+def test_early_stopping_leaves_enough_to_mix() -> None:
+    separator = make_separator(remix=DynamicMixing(n_sources=4), n_iter_no_change=1)
+    with pytest.raises(ValueError, match=r"aside, .* 2, and 4 must be left to mix, but .* 5"):
+        separator.fit_recordings(np.random.default_rng(0).standard_normal((5, 8000)))
+
+
+@pytest.mark.parametrize("has_list", [False, True])
+def test_the_summary_is_of_this_run(has_list: bool, capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    Path("lists").mkdir()
+    Path("lists/pairs.csv").write_text(
+        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
+    )
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    old = make_separator(max_epochs=7).fit(y.sum(axis=1), y)
+    old.history_ = [
+        row | {"hours": 301.0, "validation_si_sdr_improvement": 8.44} for row in old.history_
+    ]
+    old.save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    command += ["--valid", "lists/pairs.csv"] * has_list
+    assert main([*command, "--set", "max_epochs=3"]) == 0
+    said = capsys.readouterr().out
+    assert "8.44" not in said
+    assert ("lists/pairs.csv: SI-SDR improvement " in said) is has_list
+    summary = re.search(
+        r"weights, 3 epochs, (\S+) hours of mixtures seen, after 7 epochs, (.*)", said
+    )
+    assert summary is not None
+    assert float(summary[1]) < 1
+    assert summary[2] == "301 hours, of old.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,35 @@ def test_command(
     assert after.voice_head is not None
     weights = after.state_dict()
     assert all(torch.equal(weights[name], w) for name, w in before.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "where", [["v"], ["v.csv"], ["v.csv", "--subset", "b"], ["v/{speaker}/*.wav"], ["corpus"]]
+)
+def test_command_takes_the_layouts_of_training(
+    where: list[str],
+    plain: DeepClusteringSeparator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taught: dict[str, list[str]] = {}
+
+    def learn(self: DeepClusteringSeparator, _: Any, speakers: list[str]) -> None:
+        taught["speakers"] = speakers
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_voices", learn)
+    plain.save("plain.safetensors")
+    paths = ["v/ann/1.wav", "v/ann/2.wav", "v/bob/1.wav"]
+    for path in paths:
+        write_audio(path, np.ones(8000), 8000)
+    rows = "".join(f"b,{path.split('/')[1]},{path}\n" for path in paths)
+    Path("v.csv").write_text("split,speaker,path\n" + rows)
+    Path("corpus").mkdir()
+    rows = "".join(f"train,{path.split('/')[1]},../{path}\n" for path in paths)
+    Path("corpus/utterances.csv").write_text("split,speaker,path\n" + rows)
+    command = ["voices", "--model", "plain.safetensors", "-o", "new.safetensors", "--data"]
+    assert main([*command, *where]) == 0
+    assert taught["speakers"] == ["ann", "ann", "bob"]
+    assert "on 3 recordings of 2 speakers" in capsys.readouterr().out

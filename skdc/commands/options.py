@@ -6,6 +6,7 @@ import argparse
 from typing import Literal
 
 __all__ = [
+    "DATA_HELP",
     "MOST_SOURCES",
     "add_device_argument",
     "add_model_argument",
@@ -14,6 +15,12 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "speech-8k"
+# What `skdc.datasets.find_recordings` takes.
+DATA_HELP = (
+    "recordings of single speakers: a folder with a folder for each speaker, a table voices.csv "
+    "(columns speaker, path), a pattern in quotes such as 'voices/{speaker}-*.wav', or a folder "
+    "with utterances.csv (columns split, speaker, path)"
+)
 # More people than that are never told apart; where the number is not known before the work, files
 # of as many sources are checked.
 MOST_SOURCES = 20

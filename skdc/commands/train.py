@@ -7,13 +7,13 @@ import logging
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import add_device_argument, positive_int
+from skdc.commands.options import DATA_HELP, add_device_argument, positive_int
 from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
@@ -36,13 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="published protocol: its training mixtures give recordings, its validation mixtures "
         "choose the best epoch",
     )
-    what.add_argument(
-        "--data",
-        metavar="WHERE",
-        help="recordings of single speakers: a folder with a folder for each speaker, a table "
-        "voices.csv (columns speaker, path), a pattern in quotes such as "
-        "'voices/{speaker}-*.wav', or a folder with utterances.csv (columns split, speaker, path)",
-    )
+    what.add_argument("--data", metavar="WHERE", help=DATA_HELP)
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the protocol")
     parser.add_argument(
         "--subset",
@@ -131,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
     separator = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
+    _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
     X_val, y_val = _load_validation(args, separator)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
@@ -144,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint
     if checkpoint is not None and checkpoint.is_file():
         print(f"Resuming from {checkpoint}")
+    begun = separator.history_ if args.start is not None else []
     try:
         with _log_to_stderr(), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
@@ -159,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         if args.start is not None:
             _keep_what_it_knew(args, separator, X_val, y_val)
         separator.save(args.output, weights="float16")
-        _print_summary(separator, args.output)
+        _print_summary(separator, args, begun)
         if interrupts:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -295,6 +291,37 @@ def _find_recordings(args: argparse.Namespace, rate: int) -> tuple[AudioFiles, l
     return open_protocol_recordings(args.protocol, args.root, args.subset, sample_rate=rate)
 
 
+def _mix_no_more_than_speak(
+    separator: DeepClusteringSeparator, n_speakers: int, given: Container[str]
+) -> None:
+    """Have mixtures of no more sources than there are speakers, where the model's own would be.
+
+    A model to go on from was trained on many speakers; `given` names the parameters of the user.
+    """
+    from skdc.training import DynamicMixing
+    from skdc.training.mixing import mixture_counts, possible_counts
+
+    remix = separator.remix if isinstance(separator.remix, DynamicMixing) else DynamicMixing()
+    counts = mixture_counts(separator.n_sources or 2, remix)
+    if (most := max(counts)) <= n_speakers:
+        return
+    possible = possible_counts(n_speakers, counts)
+    name = "n_sources" if remix.n_sources is None else "remix"
+    if name in given or not separator.warm_start:
+        fewer = f"n_sources={n_speakers}"
+        if name == "remix":
+            fewer = f"'remix={{n_sources={sorted(set(possible))}}}'"
+        raise ValueError(
+            f"mixtures of {most} sources need recordings of {most} speakers, but these are of "
+            f"{n_speakers}; give recordings of more speakers, or --set {fewer}"
+        )
+    separator.set_params(remix=DynamicMixing(**remix.get_params() | {"n_sources": possible}))
+    print(
+        f"Mixing at most {max(possible)} sources, because there are recordings of {n_speakers} "
+        f"speakers; the model to go on from was trained on mixtures of up to {most}"
+    )
+
+
 def _check_output(args: argparse.Namespace) -> None:
     # Checked before training, so that hours of it do not end in a file that cannot be written.
     output, checkpoint = args.output, args.checkpoint
@@ -384,16 +411,24 @@ def _log_to_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _print_summary(separator: DeepClusteringSeparator, path: Path) -> None:
-    last = separator.history_[-1]
+def _print_summary(
+    separator: DeepClusteringSeparator, args: argparse.Namespace, begun: list[dict[str, float]]
+) -> None:
+    """Say what this run did; `begun` is the history of the model that it began with."""
+    history = separator.history_[len(begun) :]
     n_weights = sum(weights.numel() for weights in separator.network_.parameters())
+    hours, after = separator.history_[-1]["hours"], ""
+    if begun:
+        hours -= begun[-1]["hours"]
+        after = f", after {len(begun)} epochs, {begun[-1]['hours']:.3g} hours, of {args.start}"
     print(
-        f"{path}: {n_weights} weights, {len(separator.history_)} epochs, "
-        f"{last['hours']:.3g} hours of mixtures seen"
+        f"{args.output}: {n_weights} weights, {len(history)} epochs, {hours:.3g} hours of "
+        f"mixtures seen{after}"
     )
-    scores = [row.get("validation_si_sdr_improvement") for row in separator.history_]
+    scores = [row.get("validation_si_sdr_improvement") for row in history]
     measured = [score for score in scores if score is not None]
-    if measured:
+    # Of a model that is averaged with another one, that was measured and said already.
+    if measured and args.start is None:
         print(f"validation: SI-SDR improvement {max(measured):.2f} dB")
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skdc.commands.options import add_model_argument
+from skdc.commands.options import DATA_HELP, add_model_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_model_argument(parser)
+    parser.add_argument("--data", required=True, metavar="WHERE", help=DATA_HELP)
     parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="ROOT",
-        help="folder of a corpus, with utterances.csv (columns split, speaker, path)",
-    )
-    parser.add_argument(
-        "--subset", default="train", metavar="NAME", help="split to train on (default: train)"
+        "--subset",
+        metavar="NAME",
+        help="which split of the table to train on (default: train of utterances.csv, all of "
+        "other tables)",
     )
     parser.add_argument(
         "-o",
@@ -37,14 +34,15 @@ def run(args: argparse.Namespace) -> int:
 
     model = load_pretrained(args.model, device=args.device)
 
-    from skdc.datasets.corpora import open_corpus
+    from skdc.datasets import find_recordings
     from skdc.persistence import narrowest_weights
 
     rate = model.input_rate or model.sample_rate
-    recordings, speakers = open_corpus(args.data, args.subset, sample_rate=rate)
+    recordings, speakers = find_recordings(args.data, args.subset, sample_rate=rate)
     weights = narrowest_weights(model.network_.state_dict())
     print(
-        f"Training a voice head on {len(recordings)} recordings of {len(set(speakers))} speakers"
+        f"Training a voice head and a count head on {len(recordings)} recordings of "
+        f"{len(set(speakers))} speakers"
     )
     model.set_params(verbose=1).fit_voices(recordings, speakers)
     # The weights that were there come out as they went in.

@@ -269,6 +269,8 @@ def hold_out_mixtures(
     n_sources: int,
     audio: AudioFormat,
     seed: int,
+    *,
+    n_left: int,
 ) -> tuple[CheckedRecordings, list[Hashable], CheckedPairs]:
     """Set a tenth of the speakers aside, and mix their recordings.
 
@@ -281,6 +283,8 @@ def hold_out_mixtures(
         Speakers of a mixture.
     audio : AudioFormat
     seed : int
+    n_left : int
+        Speakers that must be left.
 
     Returns
     -------
@@ -293,10 +297,10 @@ def hold_out_mixtures(
     Raises
     ------
     ValueError
-        If there are too few speakers for mixtures of both parts.
+        If there are too few speakers for both parts.
     """
     kept, kept_speakers, others, names = hold_out_speakers(
-        recordings, speakers, n_sources, np.random.RandomState(seed)
+        recordings, speakers, n_sources, np.random.RandomState(seed), n_left=n_left
     )
     X, y = make_mixtures(
         others,

@@ -77,6 +77,8 @@ def hold_out_speakers(
     speakers: Sequence[Hashable] | None,
     n_sources: int,
     random_state: np.random.RandomState,
+    *,
+    n_left: int,
 ) -> tuple[CheckedRecordings, list[Hashable], CheckedRecordings, list[Hashable]]:
     """Set a tenth of the speakers aside, enough for a mixture at least.
 
@@ -86,8 +88,10 @@ def hold_out_speakers(
     speakers : sequence of hashables or None
         One a recording; None makes every recording a speaker.
     n_sources : int
-        Speakers of a mixture.
+        Speakers of a mixture of those set aside.
     random_state : RandomState
+    n_left : int
+        Speakers that must be left.
 
     Returns
     -------
@@ -97,15 +101,16 @@ def hold_out_speakers(
     Raises
     ------
     ValueError
-        If there are too few speakers for mixtures of both parts.
+        If there are too few speakers for both parts.
     """
     names = list(range(len(recordings))) if speakers is None else list(speakers)
     different = list(dict.fromkeys(names))
     n_held_out = max(n_sources, len(different) // 10)
-    if len(different) < n_held_out + n_sources:
+    if len(different) < n_held_out + n_left:
         raise ValueError(
-            f"early stopping sets a tenth of the speakers aside, at least {n_sources}, but there "
-            f"are only {len(different)}; give recordings of more speakers, or X_val and y_val"
+            f"early stopping sets a tenth of the speakers aside, at least {n_sources}, and "
+            f"{n_left} must be left to mix, but there are only {len(different)}; give recordings "
+            "of more speakers, or X_val and y_val"
         )
     order = random_state.permutation(len(different))
     chosen = {different[i] for i in order[:n_held_out]}

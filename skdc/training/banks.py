@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,11 +21,11 @@ from skdc import signal
 from skdc.signal import Framing, active_level
 from skdc.storage import ArrayStore
 from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.mixing import DynamicMixing, check_speaker_count, mixture_counts
 
 __all__ = [
     "Batch",
     "BatchSource",
-    "DynamicMixing",
     "MixtureBank",
     "SourceBank",
     "make_bank",
@@ -85,79 +84,6 @@ class BatchSource(Protocol):
     ) -> Batch:
         """Make batch number `step`."""
         ...
-
-
-class DynamicMixing(BaseEstimator):
-    """How recordings are mixed anew for every training step.
-
-    Parameters
-    ----------
-    level_range_db : float, default=5.0
-        Largest level difference between two sources of a mixture, dB.
-    speeds : tuple of float, default=(1.0,)
-        Each source is played at one of these speeds, drawn at random: 0.9 and 1.1 make other
-        voices of the speakers there are. More voices help where speakers are few.
-    similar_share : float, default=0.0
-        Share of the mixtures, 0...1, whose later sources are drawn from the quarter of the
-        speakers whose average spectrum is nearest to that of the first: the pairs that are hard
-        to tell apart, mostly of one sex.
-    n_sources : tuple of int or None, default=None
-        Numbers of sources of a mixture, one drawn for each; ``(1, 2, 3)`` trains on one to three
-        talkers. None takes those of the mixtures that `fit` was given.
-    noise_share : float, default=0.0
-        Share of the mixtures, 0...1, that have noise, 3 to 25 dB below the speech. The sources
-        stay clean: the network learns to look past the noise.
-    room_share : float, default=0.0
-        Share of the mixtures, 0...1, whose sources are heard in a room of 0.1 to 0.5 s
-        reverberation time. Each source then has its room with it.
-
-    Examples
-    --------
-    >>> from skdc.training import DynamicMixing
-    >>> DynamicMixing(speeds=(0.9, 1.0, 1.1), similar_share=0.25)
-    DynamicMixing(similar_share=0.25, speeds=(0.9, 1.0, 1.1))
-    """
-
-    def __init__(
-        self,
-        level_range_db: float = 5.0,
-        speeds: Sequence[float] = (1.0,),
-        similar_share: float = 0.0,
-        n_sources: Sequence[int] | None = None,
-        noise_share: float = 0.0,
-        room_share: float = 0.0,
-    ) -> None:
-        self.level_range_db = level_range_db
-        self.speeds = speeds
-        self.similar_share = similar_share
-        self.n_sources = n_sources
-        self.noise_share = noise_share
-        self.room_share = room_share
-
-    def check(self) -> None:
-        """Check the parameters.
-
-        Raises
-        ------
-        ValueError
-            If one is out of its range.
-        """
-        speeds = np.atleast_1d(np.asarray(self.speeds, dtype=float))
-        if not speeds.size or not np.all((speeds >= 0.5) & (speeds <= 2.0)):
-            raise ValueError(f"speeds={self.speeds!r} must be one or several numbers of 0.5 to 2")
-        for name in ("similar_share", "noise_share", "room_share"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise ValueError(f"{name}={share!r} must lie between 0 and 1")
-        if not 0 <= self.level_range_db < np.inf:
-            raise ValueError(
-                f"level_range_db={self.level_range_db!r} must be finite and not negative"
-            )
-        if self.n_sources is not None:
-            counts = np.atleast_1d(np.asarray(self.n_sources))
-            if not counts.size or counts.dtype.kind not in "iu" or counts.min() < 1:
-                raise ValueError(
-                    f"n_sources={self.n_sources!r} must be one or several ints from 1"
-                )
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -300,10 +226,9 @@ class SourceBank:
         self.framing = framing or Framing()
         self.mixing = mixing or DynamicMixing()
         self.mixing.check()
-        if self.mixing.n_sources is not None:
-            n_sources = self.mixing.n_sources
-        self._counts = torch.from_numpy(np.array(n_sources, ndmin=1))
-        self._max_sources = int(self._counts.max())
+        counts = mixture_counts(n_sources, self.mixing)
+        self._counts = torch.tensor(counts, device="cpu")
+        self._max_sources = max(counts)
         self._sample_rate = sample_rate
         self._speeds = torch.from_numpy(np.array(self.mixing.speeds, dtype=float, ndmin=1))
         by_speaker: dict[Hashable, list[int]] = {}
@@ -331,11 +256,7 @@ class SourceBank:
                 lengths += [length] * (length > 0)
                 spectra += [power.clamp_min(1e-12).log()] * (length > 0)
                 digest.update(repr(length).encode())
-            if len(lengths) < self._max_sources:
-                raise ValueError(
-                    f"got recordings of {len(lengths)} speakers that are not silent; mixtures of "
-                    f"{self._max_sources} sources need at least {self._max_sources} different ones"
-                )
+            check_speaker_count(len(lengths), counts, "speakers that are not silent")
             flat = torch.from_numpy(store.flat())
         self.digest = digest.hexdigest()[:32]
         self._lengths = torch.tensor(lengths, device="cpu")
