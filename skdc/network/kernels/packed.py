@@ -66,6 +66,7 @@ class PackedLSTM:
             trunk.bidirectional
             and trunk.weight_ih_l0.device.type == "cpu"
             and torch.backends.mkldnn.is_available()
+            and hasattr(torch.ops.mkldnn, "_reorder_mkldnn_rnn_layer_weight")
             and (dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
         )
 
