@@ -19,9 +19,10 @@ __all__ = ["Clue", "Stretch", "identify", "take_clue", "weigh"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# What follows was fitted on held-out conversations: the likeness of two vectors counts so much for
-# each second of speech, and for so many seconds at most.
-_LIKENESS_A_SECOND = 5.0
+# What follows was chosen on held-out conversations, see examples/benchmarks/voice_odds.py: the
+# likeness of two vectors counts so much for each second of speech, and for so many seconds at
+# most.
+_LIKENESS_A_SECOND = 8.0
 _MOST_SECONDS = 5.0
 # Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
 # for that of their centroids.
