@@ -18,9 +18,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from skdc.inputs import AudioFormat
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
@@ -128,6 +130,15 @@ class ParametersMixin(BaseEstimator):
 
     _parameter_constraints = PARAMETER_CONSTRAINTS
 
+    activity_threshold_db: float
+    bidirectional: bool
+    device: str | torch.device
+    hop_length: int
+    input_rate: int | None
+    remix: bool | DynamicMixing
+    sample_rate: int
+    win_length: int
+
     @tells_what_moved
     def set_params(self, **params: Any) -> Self:
         """Set parameters.
@@ -150,6 +161,24 @@ class ParametersMixin(BaseEstimator):
         """
         super().set_params(**params)
         return self
+
+    @property
+    def _framing(self) -> Framing:
+        sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
+        return Framing(*sizes, is_causal=not self.bidirectional)
+
+    @property
+    def _audio(self) -> AudioFormat:
+        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
+
+    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
+        return {
+            "remix": self.remix,
+            "sample_rate": self.sample_rate,
+            "framing": self._framing,
+            "device": resolve_device(self.device),
+            "on_disk": on_disk,
+        }
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,6 @@ from skdc.parameters import (
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
-from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
@@ -169,7 +168,9 @@ class DeepClusteringSeparator(
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows.
+        `n_layers` may have been raised meanwhile: a network of two layers grows. The voice head
+        and the count head stay as they are, which serves a network that has changed little; after
+        long training, `fit_voices` trains them anew. A network that grows loses them.
 
     Attributes
     ----------
@@ -495,6 +496,8 @@ class DeepClusteringSeparator(
             progress=self.verbose > 0,
             ends_when_interrupted=True,
         )
+        if resume:
+            network.take_heads(self.network_)
         self._adopt(network, continue_history(earlier, history), seed)
         return self
 
@@ -667,28 +670,10 @@ class DeepClusteringSeparator(
         is_quiet = self.verbose <= 0 or n_items == 1
         return iter(tqdm(items, total=n_items, unit="mixture", disable=is_quiet))
 
-    @property
-    def _framing(self) -> Framing:
-        sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
-        return Framing(*sizes, is_causal=not self.bidirectional)
-
-    @property
-    def _audio(self) -> AudioFormat:
-        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
-
     def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
         if X_val is None and y_val is None:
             return None
         return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
-
-    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
-        return {
-            "remix": self.remix,
-            "sample_rate": self.sample_rate,
-            "framing": self._framing,
-            "device": resolve_device(self.device),
-            "on_disk": on_disk,
-        }
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
