@@ -17,10 +17,10 @@ separator = load_pretrained().set_params(n_sources=3)
 print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better than the mixture")
 
 # %%
-# With ``n_sources=None`` the number is estimated for each mixture. Voices that overlap in the
+# With ``n_sources="auto"`` the number is estimated for each mixture. Voices that overlap in the
 # embedding are easily counted as one, so give the number where you know it:
 
-counter = load_pretrained().set_params(n_sources=None)
+counter = load_pretrained().set_params(n_sources="auto")
 print(f"talkers counted: {len(counter.predict(mixture))}")
 
 # %%

@@ -35,6 +35,7 @@ __all__ = [
     "check_resumable",
     "check_run",
     "check_segment_frames",
+    "known_count",
     "network_config",
     "resolve_device",
     "resolve_precision",
@@ -52,7 +53,11 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 _RATE = Interval(Integral, 1, 1_000_000, closed="both")
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
-    "n_sources": [Interval(Integral, 1, MOST_SOURCES, closed="both"), None],
+    "n_sources": [
+        Interval(Integral, 1, MOST_SOURCES, closed="both"),
+        StrOptions({"auto"}),
+        None,
+    ],
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
@@ -277,6 +282,27 @@ def check_parameters(estimator: BaseEstimator) -> None:
     check_segment_frames(estimator.segment_frames)
 
 
+def known_count(n_sources: int | str | None) -> int | None:
+    """Give the number of sources that the parameter `n_sources` states.
+
+    Parameters
+    ----------
+    n_sources : int, "auto" or None
+
+    Returns
+    -------
+    int or None
+        None where the number is to be estimated, which both "auto" and None say.
+
+    Examples
+    --------
+    >>> from skdc.parameters import known_count
+    >>> known_count(3), known_count("auto"), known_count(None)
+    (3, None, None)
+    """
+    return None if n_sources is None or isinstance(n_sources, str) else n_sources
+
+
 def call_parameters(
     estimator: BaseEstimator, n_sources: int | str | None, input_rate: int | None
 ) -> tuple[int | None, int | None]:
@@ -293,7 +319,7 @@ def call_parameters(
     Returns
     -------
     n_sources : int or None
-        As the parameter of that name.
+        None where the number is to be estimated.
     input_rate : int or None
         As the parameter of that name.
 
@@ -310,7 +336,7 @@ def call_parameters(
     validate_parameter_constraints(allowed, keywords, caller_name="predict")
     count: Any = estimator.n_sources if n_sources is None else n_sources
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
-    return None if count == "auto" else count, rate
+    return known_count(count), rate
 
 
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
@@ -357,7 +383,7 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
         bidirectional=bool(parameters["bidirectional"]),
         # A copy, so that a change to the parameter does not reach the fitted network.
         trunk=clone(resolve_trunk(parameters["trunk"])),
-        n_masks=(_plain(parameters["n_sources"]) or 2) if has_mask_head else 0,
+        n_masks=(_plain(known_count(parameters["n_sources"])) or 2) if has_mask_head else 0,
     )
 
 

@@ -47,6 +47,7 @@ from skdc.parameters import (
     check_parameters,
     check_resumable,
     check_run,
+    known_count,
     network_config,
     resolve_device,
     resolve_precision,
@@ -82,9 +83,9 @@ class DeepClusteringSeparator(
 
     Parameters
     ----------
-    n_sources : int or None, default=2
-        Sources to find in each mixture; None estimates the number for each. May be changed after
-        fitting: a network that was trained on two talkers also separates three.
+    n_sources : int, "auto" or None, default=2
+        Sources to find in each mixture; ``"auto"``, or None, estimates the number for each. May be
+        changed after fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
         Length of the embedding vectors. With fewer than about ten, one source is heard more in
         the other; more cost memory and time in the last layer and in clustering.
@@ -216,7 +217,7 @@ class DeepClusteringSeparator(
     @tells_what_moved
     def __init__(
         self,
-        n_sources: int | None = 2,
+        n_sources: int | Literal["auto"] | None = 2,
         *,
         embedding_dim: int = 40,
         hidden_size: int = 600,
@@ -362,7 +363,7 @@ class DeepClusteringSeparator(
         check_parameters(self)
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked = check_recordings(recordings, speakers, self._audio)
-        held_out, n_sources = self._check_held_out(X_val, y_val), self.n_sources or 2
+        held_out, n_sources = self._check_held_out(X_val, y_val), known_count(self.n_sources) or 2
         mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
         counts = mixture_counts(n_sources, mixing)
         # Before recordings are read, which takes minutes where they are many.
@@ -393,7 +394,7 @@ class DeepClusteringSeparator(
         Trains two heads on the states of the network, which itself stays as it is to the bit. The
         voice head serves recordings of more than 30 s: what it hears tells which source of one
         stretch is which of another, also where one talker pauses for minutes; without it, their
-        mean spectra tell. The count head serves ``n_sources=None``, where the spread of the
+        mean spectra tell. The count head serves ``n_sources="auto"``, where the spread of the
         embeddings tells without it. What is separated into a given number of sources in less than
         30 s comes out as before.
 
@@ -616,7 +617,7 @@ class DeepClusteringSeparator(
         """
         separator = self.pipeline()
         pairs = check_pairs(X, y, self._audio)
-        scores = score_pairs(separator, pairs, lambda _: self.n_sources)
+        scores = score_pairs(separator, pairs, lambda _: known_count(self.n_sources))
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(

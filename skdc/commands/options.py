@@ -125,7 +125,8 @@ def source_count(text: str) -> int | Literal["auto"]:
     """
     if text == "auto":
         return "auto"
-    count = positive_int(text)
-    if count > MOST_SOURCES:
-        raise argparse.ArgumentTypeError(f"got {count}, expected at most {MOST_SOURCES} or 'auto'")
-    return count
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_SOURCES):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected an integer from 1 to {MOST_SOURCES}, or 'auto'"
+        )
+    return int(text)

@@ -151,9 +151,9 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
-        model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
+        model.set_params(n_sources=args.n_sources)
     # Files may have any number of channels, as they may of talkers.
-    n_sources = None if args.channels else model.n_sources
+    n_sources = _expected_count(model, args)
     _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
@@ -338,6 +338,13 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         )
 
 
+def _expected_count(model: DeepClusteringSeparator, args: argparse.Namespace) -> int | None:
+    """Give the number of sources of each file; None where it is known after the work only."""
+    from skdc.parameters import known_count
+
+    return None if args.channels else known_count(model.n_sources)
+
+
 def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
     """Whether all files of a job are there whole: as long as their source, at its rate.
 
@@ -367,7 +374,7 @@ def _separate(
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        n_sources = None if args.channels else model.n_sources
+        n_sources = _expected_count(model, args)
         if args.dask is not None and not args.force and _is_done(job, args, n_sources):
             # The worker that had this file died after it, before it could tell.
             return done | {"skipped": "separated already"}

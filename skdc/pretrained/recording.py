@@ -16,6 +16,7 @@ from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_so
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
+from skdc.parameters import known_count
 from skdc.pretrained.models import DEFAULT_MODEL, load_pretrained
 from skdc.separation import Separability
 from skdc.separator import DeepClusteringSeparator
@@ -234,7 +235,8 @@ def separate(
     rate : int, optional
         Sample rate of an array, Hz. A file has its own.
     n_sources : int or "auto", optional
-        Sources to find, or to estimate the number of; as many as the model is for by default.
+        Sources to find; ``"auto"`` estimates the number. By default what the model's parameter of
+        that name says, which is 2 for the bundled models.
     model : str, path-like or DeepClusteringSeparator, default="speech-8k"
         As for `load_pretrained`; or a fitted separator, which saves loading one in every call and
         is left as it is.
@@ -424,7 +426,7 @@ def _judge(
 ) -> tuple[float | None, float | None, list[str]]:
     """Give the expected improvement, its error, and what is to be said of it."""
     expected = model.quality_.predict(found) if model.quality_ else None
-    is_counted = n_sources == "auto" or (n_sources is None and model.n_sources is None)
+    is_counted = known_count(model.n_sources if n_sources is None else n_sources) is None
     notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
     return *(expected or (None, None)), notes
 

@@ -242,7 +242,7 @@ def separate_array(
     separator: DeepClusteringSeparator,
     recording: ArrayLike,
     *,
-    n_sources: int | None = None,
+    n_sources: int | Literal["auto"] | None = None,
     reference: int = 0,
     method: Literal["wiener", "mvdr"] = "wiener",
 ) -> NDArray[np.float32]:
@@ -256,8 +256,8 @@ def separate_array(
     recording : float array of shape (n_channels, n_samples)
         At the separator's `sample_rate`. The microphones must record at the same time, at places
         that differ; channels of a finished mix tell little of directions.
-    n_sources : int, optional
-        Sources to find; by default as many as the separator says, which may be None.
+    n_sources : int or "auto", optional
+        Sources to find; ``"auto"`` estimates the number. By default what the separator says.
     reference : int, default=0
         The microphone as which the sources are to sound.
     method : {"wiener", "mvdr"}, default="wiener"
@@ -309,6 +309,7 @@ def separate_array(
     scale = float(channels.abs().max()) or 1.0
     spectrograms = framing.stft((channels / scale).to(pipeline.network.input_mean.device))
     count = separator.n_sources if n_sources is None else n_sources
+    count = None if count == "auto" else count
     masks = spatial_masks(spectrograms, _joined_masks(pipeline, spectrograms, count))
     if method == "wiener":
         found = wiener_filter(spectrograms, masks, reference)
