@@ -143,10 +143,17 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     if skipped := find_skipped(args.inputs, args.output):
         named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
         others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
-        print(f"skdc: no audio by their names, left out: {named}{others}", file=sys.stderr)
+        print(
+            f"skdc: left out, because their names are not those of audio files: {named}{others}",
+            file=sys.stderr,
+        )
     if args.json:
         for path in skipped:
-            print(json.dumps(_nothing_done(path) | {"skipped": "its name is none of audio"}))
+            print(
+                json.dumps(
+                    _nothing_done(path) | {"skipped": "its name is not that of an audio file"}
+                )
+            )
     from skdc.pretrained import load_pretrained
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")

@@ -290,7 +290,9 @@ def separate(
         signal = as_channels(recording, "recording")
     if channels:
         if signal.ndim == 1:
-            raise ValueError(f"{name!r} has one channel; leave channels=True out to separate it")
+            raise ValueError(
+                f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
+            )
         parts = read_samples(signal, "recording")
         return Separation(parts.sum(axis=0), parts, rate, name)
     if not isinstance(model, DeepClusteringSeparator):

@@ -141,7 +141,7 @@ class StreamingSeparator:
         if count is None or isinstance(count, str) or count < 1:
             raise ValueError(
                 f"n_sources={count!r} must be a number, at least 1: a stream cannot wait for "
-                "what tells how many sources there are; give n_sources"
+                "what tells how many sources there are; give n_sources (--n-sources)"
             )
         self.n_sources = int(count)
         self.sample_rate = int(separator.sample_rate)
