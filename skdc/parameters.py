@@ -304,7 +304,11 @@ def known_count(n_sources: int | str | None) -> int | None:
 
 
 def call_parameters(
-    estimator: BaseEstimator, n_sources: int | str | None, input_rate: int | None
+    estimator: BaseEstimator,
+    n_sources: int | str | None,
+    input_rate: int | None,
+    *,
+    caller: str = "predict",
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
 
@@ -315,6 +319,8 @@ def call_parameters(
         Keyword of the call; None where it was not given.
     input_rate : int or None
         Keyword of the call; None where it was not given.
+    caller : str, default="predict"
+        Method that the error names.
 
     Returns
     -------
@@ -333,7 +339,7 @@ def call_parameters(
         "n_sources": [_COUNT, StrOptions({"auto"}), None],
         "input_rate": [_COUNT, None],
     }
-    validate_parameter_constraints(allowed, keywords, caller_name="predict")
+    validate_parameter_constraints(allowed, keywords, caller_name=caller)
     count: Any = estimator.n_sources if n_sources is None else n_sources
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
     return known_count(count), rate

@@ -593,7 +593,7 @@ class DeepClusteringSeparator(
         """
         return self._map(X, mixture_masks, n_sources=n_sources, input_rate=input_rate)
 
-    def score(self, X: Waveforms, y: Any) -> float:
+    def score(self, X: Waveforms, y: Any, *, input_rate: int | None = None) -> float:
         """Mean SI-SDR improvement over the mixture.
 
         Parameters
@@ -602,6 +602,8 @@ class DeepClusteringSeparator(
             Mixtures.
         y : list of arrays
             References as for `fit`.
+        input_rate : int, optional
+            As for `predict`, of both.
 
         Returns
         -------
@@ -616,7 +618,8 @@ class DeepClusteringSeparator(
             If a mixture has more references than sources are predicted, or one is silent.
         """
         separator = self.pipeline()
-        pairs = check_pairs(X, y, self._audio)
+        _, rate = call_parameters(self, None, input_rate, caller="score")
+        pairs = check_pairs(X, y, replace(self._audio, input_rate=rate))
         scores = score_pairs(separator, pairs, lambda _: known_count(self.n_sources))
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 

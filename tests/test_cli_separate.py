@@ -18,6 +18,7 @@ from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.commands.separate import find_jobs
 from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
+from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
 
@@ -424,3 +425,19 @@ def test_what_is_said_is_of_files_and_options(
         assert all(
             "talk.wav" in line or "'talk' has one channel" in line for line in err.splitlines()
         )
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("given", "is_warned"),
+    [(["--n-sources", "3"], True), (["--n-sources", "2"], False), ([], False)],
+)
+def test_more_people_than_the_model_was_trained_on(
+    given: list[str], is_warned: bool, model: str, capsys: Capture
+) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.set_params(remix=DynamicMixing(n_sources=(1, 2)), n_sources=5).save("two.model")
+    noise("talk.wav")
+    assert main(["separate", "talk.wav", "-o", "out", "--model", "two.model", *given]) == 0
+    expected = "skdc: warning: --n-sources 3: the model was trained on at most 2 people who speak"
+    assert (expected in capsys.readouterr().err) is is_warned

@@ -400,3 +400,14 @@ def test_progress_within_a_long_recording(
     seconds.clear()
     assert len(list(pipeline.embed([mixture, mixture]))) == 2
     assert seconds == pytest.approx([3.0, 3.0], abs=0.01)
+
+
+def test_score_takes_the_rate_of_one_call(separator: DeepClusteringSeparator) -> None:
+    y = [make_sources(1600, seed=seed) for seed in range(2)]
+    X = [sources.sum(axis=0) for sources in y]
+    score = separator.score(X, y, input_rate=16000)
+    assert separator.input_rate is None
+    assert score != separator.score(X, y)
+    assert score == separator.set_params(input_rate=16000).score(X, y)
+    with pytest.raises(ValueError, match="The 'input_rate' parameter of score must be"):
+        separator.score(X, y, input_rate=0)

@@ -20,6 +20,7 @@ from skdc.commands.options import (
     add_model_argument,
     positive_int,
     source_count,
+    warn_of_count,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rttm",
         action="store_true",
-        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'",
+        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'; sources "
+        "count from 1, as their files do",
     )
     parser.add_argument(
         "--channels",
@@ -159,6 +161,8 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
         model.set_params(n_sources=args.n_sources)
+    if not args.channels:
+        warn_of_count(model, args.n_sources)
     # Files may have any number of channels, as they may of talkers.
     n_sources = _expected_count(model, args)
     _check_targets(jobs, args, n_sources or MOST_SOURCES)

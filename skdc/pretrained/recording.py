@@ -135,6 +135,8 @@ class Separation:
         -------
         list of Turn
             ``(source, start_s, stop_s)``, by their starts; as `skdc.signal.find_turns` finds them.
+            ``sources[turn.source]`` is the source: they count from 0 here, and from 1 in RTTM,
+            where the numbers are those of the files of `save`.
         """
         return find_turns(self.sources, self.rate)
 
