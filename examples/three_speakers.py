@@ -17,11 +17,11 @@ separator = load_pretrained().set_params(n_sources=3)
 print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better than the mixture")
 
 # %%
-# With ``n_sources=None`` a small head of the network tells the number. Of speakers that it never
+# With ``n_sources="auto"`` a small head of the network tells the number. Of speakers that it never
 # heard it knows nearly all single ones and pairs, and 85 of 100 mixtures of three: most others it
 # takes for four, as this one. So give the number where you know it:
 
-counter = load_pretrained().set_params(n_sources=None)
+counter = load_pretrained().set_params(n_sources="auto")
 print(f"talkers counted: {len(counter.predict(mixture))}")
 
 # %%

@@ -18,9 +18,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from skdc.inputs import AudioFormat
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "check_resumable",
     "check_run",
     "check_segment_frames",
+    "known_count",
     "network_config",
     "resolve_device",
     "resolve_precision",
@@ -50,7 +53,11 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 _RATE = Interval(Integral, 1, 1_000_000, closed="both")
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
-    "n_sources": [Interval(Integral, 1, MOST_SOURCES, closed="both"), None],
+    "n_sources": [
+        Interval(Integral, 1, MOST_SOURCES, closed="both"),
+        StrOptions({"auto"}),
+        None,
+    ],
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
@@ -128,6 +135,15 @@ class ParametersMixin(BaseEstimator):
 
     _parameter_constraints = PARAMETER_CONSTRAINTS
 
+    activity_threshold_db: float
+    bidirectional: bool
+    device: str | torch.device
+    hop_length: int
+    input_rate: int | None
+    remix: bool | DynamicMixing
+    sample_rate: int
+    win_length: int
+
     @tells_what_moved
     def set_params(self, **params: Any) -> Self:
         """Set parameters.
@@ -150,6 +166,24 @@ class ParametersMixin(BaseEstimator):
         """
         super().set_params(**params)
         return self
+
+    @property
+    def _framing(self) -> Framing:
+        sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
+        return Framing(*sizes, is_causal=not self.bidirectional)
+
+    @property
+    def _audio(self) -> AudioFormat:
+        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
+
+    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
+        return {
+            "remix": self.remix,
+            "sample_rate": self.sample_rate,
+            "framing": self._framing,
+            "device": resolve_device(self.device),
+            "on_disk": on_disk,
+        }
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,8 +282,33 @@ def check_parameters(estimator: BaseEstimator) -> None:
     check_segment_frames(estimator.segment_frames)
 
 
+def known_count(n_sources: int | str | None) -> int | None:
+    """Give the number of sources that the parameter `n_sources` states.
+
+    Parameters
+    ----------
+    n_sources : int, "auto" or None
+
+    Returns
+    -------
+    int or None
+        None where the number is to be estimated, which both "auto" and None say.
+
+    Examples
+    --------
+    >>> from skdc.parameters import known_count
+    >>> known_count(3), known_count("auto"), known_count(None)
+    (3, None, None)
+    """
+    return None if n_sources is None or isinstance(n_sources, str) else n_sources
+
+
 def call_parameters(
-    estimator: BaseEstimator, n_sources: int | str | None, input_rate: int | None
+    estimator: BaseEstimator,
+    n_sources: int | str | None,
+    input_rate: int | None,
+    *,
+    caller: str = "predict",
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
 
@@ -260,11 +319,13 @@ def call_parameters(
         Keyword of the call; None where it was not given.
     input_rate : int or None
         Keyword of the call; None where it was not given.
+    caller : str, default="predict"
+        Method that the error names.
 
     Returns
     -------
     n_sources : int or None
-        As the parameter of that name.
+        None where the number is to be estimated.
     input_rate : int or None
         As the parameter of that name.
 
@@ -278,10 +339,10 @@ def call_parameters(
         "n_sources": [_COUNT, StrOptions({"auto"}), None],
         "input_rate": [_COUNT, None],
     }
-    validate_parameter_constraints(allowed, keywords, caller_name="predict")
+    validate_parameter_constraints(allowed, keywords, caller_name=caller)
     count: Any = estimator.n_sources if n_sources is None else n_sources
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
-    return None if count == "auto" else count, rate
+    return known_count(count), rate
 
 
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
@@ -328,7 +389,7 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
         bidirectional=bool(parameters["bidirectional"]),
         # A copy, so that a change to the parameter does not reach the fitted network.
         trunk=clone(resolve_trunk(parameters["trunk"])),
-        n_masks=(_plain(parameters["n_sources"]) or 2) if has_mask_head else 0,
+        n_masks=(_plain(known_count(parameters["n_sources"])) or 2) if has_mask_head else 0,
     )
 
 

@@ -47,6 +47,7 @@ from skdc.parameters import (
     check_parameters,
     check_resumable,
     check_run,
+    known_count,
     network_config,
     resolve_device,
     resolve_precision,
@@ -56,7 +57,6 @@ from skdc.parameters import (
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
-from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
@@ -83,9 +83,9 @@ class DeepClusteringSeparator(
 
     Parameters
     ----------
-    n_sources : int or None, default=2
-        Sources to find in each mixture; None estimates the number for each. May be changed after
-        fitting: a network that was trained on two talkers also separates three.
+    n_sources : int, "auto" or None, default=2
+        Sources to find in each mixture; ``"auto"``, or None, estimates the number for each. May be
+        changed after fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
         Length of the embedding vectors. With fewer than about ten, one source is heard more in
         the other; more cost memory and time in the last layer and in clustering.
@@ -169,7 +169,9 @@ class DeepClusteringSeparator(
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows.
+        `n_layers` may have been raised meanwhile: a network of two layers grows. The voice head
+        and the count head stay as they are, which serves a network that has changed little; after
+        long training, `fit_voices` trains them anew. A network that grows loses them.
 
     Attributes
     ----------
@@ -215,7 +217,7 @@ class DeepClusteringSeparator(
     @tells_what_moved
     def __init__(
         self,
-        n_sources: int | None = 2,
+        n_sources: int | Literal["auto"] | None = 2,
         *,
         embedding_dim: int = 40,
         hidden_size: int = 600,
@@ -361,7 +363,7 @@ class DeepClusteringSeparator(
         check_parameters(self)
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked = check_recordings(recordings, speakers, self._audio)
-        held_out, n_sources = self._check_held_out(X_val, y_val), self.n_sources or 2
+        held_out, n_sources = self._check_held_out(X_val, y_val), known_count(self.n_sources) or 2
         mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
         counts = mixture_counts(n_sources, mixing)
         # Before recordings are read, which takes minutes where they are many.
@@ -392,7 +394,7 @@ class DeepClusteringSeparator(
         Trains two heads on the states of the network, which itself stays as it is to the bit. The
         voice head serves recordings of more than 30 s: what it hears tells which source of one
         stretch is which of another, also where one talker pauses for minutes; without it, their
-        mean spectra tell. The count head serves ``n_sources=None``, where the spread of the
+        mean spectra tell. The count head serves ``n_sources="auto"``, where the spread of the
         embeddings tells without it. What is separated into a given number of sources in less than
         30 s comes out as before.
 
@@ -495,6 +497,8 @@ class DeepClusteringSeparator(
             progress=self.verbose > 0,
             ends_when_interrupted=True,
         )
+        if resume:
+            network.take_heads(self.network_)
         self._adopt(network, continue_history(earlier, history), seed)
         return self
 
@@ -589,7 +593,7 @@ class DeepClusteringSeparator(
         """
         return self._map(X, mixture_masks, n_sources=n_sources, input_rate=input_rate)
 
-    def score(self, X: Waveforms, y: Any) -> float:
+    def score(self, X: Waveforms, y: Any, *, input_rate: int | None = None) -> float:
         """Mean SI-SDR improvement over the mixture.
 
         Parameters
@@ -598,6 +602,8 @@ class DeepClusteringSeparator(
             Mixtures.
         y : list of arrays
             References as for `fit`.
+        input_rate : int, optional
+            As for `predict`, of both.
 
         Returns
         -------
@@ -612,8 +618,9 @@ class DeepClusteringSeparator(
             If a mixture has more references than sources are predicted, or one is silent.
         """
         separator = self.pipeline()
-        pairs = check_pairs(X, y, self._audio)
-        scores = score_pairs(separator, pairs, lambda _: self.n_sources)
+        _, rate = call_parameters(self, None, input_rate, caller="score")
+        pairs = check_pairs(X, y, replace(self._audio, input_rate=rate))
+        scores = score_pairs(separator, pairs, lambda _: known_count(self.n_sources))
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(
@@ -667,28 +674,10 @@ class DeepClusteringSeparator(
         is_quiet = self.verbose <= 0 or n_items == 1
         return iter(tqdm(items, total=n_items, unit="mixture", disable=is_quiet))
 
-    @property
-    def _framing(self) -> Framing:
-        sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
-        return Framing(*sizes, is_causal=not self.bidirectional)
-
-    @property
-    def _audio(self) -> AudioFormat:
-        return AudioFormat(self._framing, self.sample_rate, self.input_rate)
-
     def _check_held_out(self, X_val: Any, y_val: Any) -> CheckedPairs | None:
         if X_val is None and y_val is None:
             return None
         return check_pairs(X_val, y_val, self._audio, names=("X_val", "y_val"))
-
-    def _bank_options(self, on_disk: bool) -> dict[str, Any]:
-        return {
-            "remix": self.remix,
-            "sample_rate": self.sample_rate,
-            "framing": self._framing,
-            "device": resolve_device(self.device),
-            "on_disk": on_disk,
-        }
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)

@@ -127,7 +127,7 @@ def test_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture
         (["separat"], "invalid choice: 'separat'"),
         (["separate", "a.wav"], "required: -o/--output"),
         (["demo", "--n-sources", "0"], "got '0', expected an integer of at least 1"),
-        (["separate", "a.wav", "-o", ".", "--n-sources", "two"], "got 'two', expected an integer"),
+        (["separate", "a.wav", "-o", ".", "--n-sources", "two"], "from 1 to 20, or 'auto'"),
     ],
 )
 def test_usage_errors(

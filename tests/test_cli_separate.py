@@ -18,6 +18,7 @@ from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.commands.separate import find_jobs
 from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
+from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
 
@@ -116,7 +117,7 @@ def test_page(model: str, capsys: Capture) -> None:
 def test_too_many_sources(model: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         main(["separate", "talk.wav", "-o", "out", "--model", model, "--n-sources", "50"])
-    assert "got 50, expected at most 20 or 'auto'" in capsys.readouterr().err
+    assert "got '50', expected an integer from 1 to 20, or 'auto'" in capsys.readouterr().err
 
 
 def test_one_command_and_three_lines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +169,8 @@ def test_nothing_is_clipped(subtype: str, model: str, capsys: Capture) -> None:
 def test_silence(model: str, capsys: Capture) -> None:
     write_audio("quiet.wav", np.zeros(8000), 8000)
     assert main(["separate", "quiet.wav", "-o", "out", "--model", model]) == 0
-    assert (
-        capsys.readouterr().err == "skdc: warning: quiet.wav: X[0] is silent; so are its sources\n"
-    )
+    said = capsys.readouterr().err
+    assert said == "skdc: warning: quiet.wav: the recording is silent; so are its sources\n"
 
 
 def test_processes_give_the_same(model: str, capsys: Capture) -> None:
@@ -264,7 +264,7 @@ def test_goes_on_after_a_bad_file(model: str, capsys: Capture) -> None:
     lines = errors.splitlines()
     assert lines[0] == "skdc: error: no audio file at 'gone.wav'"
     assert lines[1].startswith("skdc: error: cannot read 'text.wav' as audio")
-    assert lines[2].startswith("skdc: error: short.wav: X[0] has 100 samples")
+    assert lines[2].startswith("skdc: error: short.wav: the recording has 100 samples")
     assert len(lines) == 3
     assert tree("out") == ["talk-1.wav", "talk-2.wav"]
 
@@ -401,3 +401,43 @@ def test_the_first_source_tells_that_all_are_there(
 def test_skips_or_overwrites(model: str) -> None:
     with pytest.raises(SystemExit):
         main(["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing", "--force"])
+
+
+@pytest.mark.parametrize("options", [[], ["--page"], ["--band", "network"], ["--channels"]])
+@pytest.mark.parametrize("what", ["short", "silent", "clipped", "offset"])
+def test_what_is_said_is_of_files_and_options(
+    what: str, options: list[str], model: str, capsys: Capture
+) -> None:
+    sine = np.sin(np.arange(8000) / 20)
+    samples = {
+        "short": sine[:50],
+        "silent": np.zeros(8000),
+        "clipped": np.clip(3 * sine, -0.9, 0.9) * np.hanning(8000).clip(0.3, 0.9),
+        "offset": 0.1 * sine + 0.5,
+    }[what]
+    write_audio("talk.wav", samples, 8000)
+    main(["separate", "talk.wav", "-o", "out", "--model", model, "--json", *options])
+    out, err = capsys.readouterr()
+    for said in (out, err):
+        for python in ("X[", "=True", "=None", "input_rate", "recordings["):
+            assert python not in said.replace("--channels (channels=True)", "")
+    if err:
+        assert all(
+            "talk.wav" in line or "'talk' has one channel" in line for line in err.splitlines()
+        )
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("given", "is_warned"),
+    [(["--n-sources", "3"], True), (["--n-sources", "2"], False), ([], False)],
+)
+def test_more_people_than_the_model_was_trained_on(
+    given: list[str], is_warned: bool, model: str, capsys: Capture
+) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.set_params(remix=DynamicMixing(n_sources=(1, 2)), n_sources=5).save("two.model")
+    noise("talk.wav")
+    assert main(["separate", "talk.wav", "-o", "out", "--model", "two.model", *given]) == 0
+    expected = "skdc: warning: --n-sources 3: the model was trained on at most 2 people who speak"
+    assert (expected in capsys.readouterr().err) is is_warned

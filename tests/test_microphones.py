@@ -314,6 +314,10 @@ def test_one_microphone_is_what_predict_gives(separator: DeepClusteringSeparator
 def test_other_numbers_of_sources(separator: DeepClusteringSeparator) -> None:
     recording = in_turns(4000).sum(axis=0)
     assert separate_array(separator, recording, n_sources=3).shape == (3, 4000)
+    counted = separate_array(separator, recording, n_sources="auto")
+    separator.n_sources = "auto"
+    np.testing.assert_array_equal(separate_array(separator, recording), counted)
+    separator.n_sources = 2
     silent = separate_array(separator, np.zeros((2, 4000)))
     np.testing.assert_array_equal(silent, np.zeros((2, 4000)))
 

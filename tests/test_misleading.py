@@ -164,7 +164,7 @@ def test_files_that_are_left_out_are_in_json(model: str, capsys: Capture) -> Non
     assert main(command) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     skipped = {Path(row["input"]).name: row["skipped"] for row in rows}
-    assert skipped == {"notes.txt": "its name is none of audio", "talk.wav": None}
+    assert skipped == {"notes.txt": "its name is not that of an audio file", "talk.wav": None}
     assert main([*command, "--skip-existing"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     skipped = {Path(row["input"]).name: row["skipped"] for row in rows}

@@ -296,7 +296,7 @@ def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_pat
     assert_allclose(result.sources, sources, atol=1e-6)
     assert_allclose(result.mixture, sources.sum(axis=0), atol=1e-6)
     assert result.save(tmp_path)[1].name == "recording-2.wav"
-    with pytest.raises(ValueError, match="'recording' has one channel; leave channels=True out"):
+    with pytest.raises(ValueError, match="'recording' has one channel; leave --channels"):
         skdc.separate(sources[0], rate=8000, channels=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.mixture import GaussianMixture
 
+import skdc
 from skdc import DeepClusteringSeparator
 from skdc.exceptions import AudioWarning
 from skdc.separation import Separator
@@ -189,12 +191,39 @@ def test_number_of_sources_may_change_after_fit(separator: DeepClusteringSeparat
     assert separator.set_params(n_sources=3).predict(MIXTURES).shape == (4, 3, 800)
 
 
-def test_unknown_number_of_sources(separator: DeepClusteringSeparator) -> None:
-    separator.set_params(n_sources=None)
+@pytest.mark.parametrize("unknown", [None, "auto"])
+def test_unknown_number_of_sources(separator: DeepClusteringSeparator, unknown: Any) -> None:
+    separator.set_params(n_sources=unknown)
     masks = separator.predict_masks(RAGGED)
     for sources, mask, mixture in zip(separator.predict(RAGGED), masks, RAGGED, strict=True):
         assert len(sources) == len(mask) >= 1
         assert_allclose(sources.sum(axis=0), mixture, atol=1e-5)
+
+
+def test_both_words_for_an_unknown_number_say_the_same(
+    separator: DeepClusteringSeparator, tmp_path: Path
+) -> None:
+    by_call = separator.predict(MIXTURES[0], n_sources="auto")
+    for word in ("auto", None):
+        separator.set_params(n_sources=word).save(tmp_path / "model")
+        loaded = DeepClusteringSeparator.load(tmp_path / "model")
+        assert loaded.n_sources == word
+        assert_array_equal(loaded.predict(MIXTURES[0]), by_call)
+        result = skdc.separate(MIXTURES[0], rate=8000, model=loaded)
+        assert_allclose(result.sources, by_call, atol=1e-6)
+        recordings = np.random.default_rng(0).standard_normal((2, 8000))
+        masked = make_separator(n_sources=word, objective="mask_inference")
+        assert masked.fit_recordings(recordings).network_.config.n_masks == 2
+
+
+def test_an_unknown_word_for_the_number_is_told_the_known_ones(
+    separator: DeepClusteringSeparator,
+) -> None:
+    known = r"'n_sources' parameter of .* must be an int .*, a str among \{'auto'\} or None"
+    with pytest.raises(ValueError, match=known):
+        separator.predict(MIXTURES[0], n_sources="many")
+    with pytest.raises(ValueError, match=known):
+        separator.set_params(n_sources="many").predict(MIXTURES[0])
 
 
 def test_numbers_of_sources_that_differ_turn_an_array_into_a_list(
@@ -371,3 +400,14 @@ def test_progress_within_a_long_recording(
     seconds.clear()
     assert len(list(pipeline.embed([mixture, mixture]))) == 2
     assert seconds == pytest.approx([3.0, 3.0], abs=0.01)
+
+
+def test_score_takes_the_rate_of_one_call(separator: DeepClusteringSeparator) -> None:
+    y = [make_sources(1600, seed=seed) for seed in range(2)]
+    X = [sources.sum(axis=0) for sources in y]
+    score = separator.score(X, y, input_rate=16000)
+    assert separator.input_rate is None
+    assert score != separator.score(X, y)
+    assert score == separator.set_params(input_rate=16000).score(X, y)
+    with pytest.raises(ValueError, match="The 'input_rate' parameter of score must be"):
+        separator.score(X, y, input_rate=0)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_separator
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.cli import main
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
-from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
 
 
@@ -88,12 +89,69 @@ def test_training_repeats(plain: DeepClusteringSeparator, model: Path, tmp_path:
     assert all(torch.equal(w, first[name]) for name, w in again.network_.state_dict().items())
 
 
-def test_training_the_network_on_drops_the_head(model: Path) -> None:
+@pytest.mark.parametrize("how", ["recordings", "mixtures", "partial"])
+def test_training_the_network_on_keeps_the_heads(how: str, model: Path, tmp_path: Path) -> None:
+    before = DeepClusteringSeparator.load(model).network_
     separator = DeepClusteringSeparator.load(model).set_params(warm_start=True, max_epochs=1)
     clips = load_sample_clips()
-    separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
-    assert separator.network_.voice_head is None
-    assert separator.network_.config.voice_dim == 0
+    y = np.random.default_rng(0).standard_normal((2, 2, 8000))
+    if how == "recordings":
+        separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
+    elif how == "mixtures":
+        separator.fit(y.sum(axis=1), y)
+    else:
+        separator.partial_fit(y.sum(axis=1), y)
+    separator.save(tmp_path / "on.safetensors")
+    after = DeepClusteringSeparator.load(tmp_path / "on.safetensors").network_
+    assert after.config == before.config
+    weights = after.state_dict()
+    is_same = {name: torch.equal(weights[name], w) for name, w in before.state_dict().items()}
+    assert not all(is_same.values())
+    heads = [name for name in is_same if name.startswith(("voice_head.", "count_head."))]
+    assert len(heads) > 8
+    assert all(is_same[name] for name in heads)
+
+
+def test_training_from_nothing_has_no_heads(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    y = np.random.default_rng(0).standard_normal((2, 2, 8000))
+    separator.fit(y.sum(axis=1), y)
+    assert separator.network_.voice_head is separator.network_.count_head is None
+
+
+def test_a_network_that_grows_loses_the_heads_and_says_so() -> None:
+    y = np.random.default_rng(0).standard_normal((2, 2, 8000))
+    separator = make_separator(n_layers=2, trunk=BLSTM(residual=True))
+    separator.fit(y.sum(axis=1), y).fit_voices(list(y[0]), ["ann", "bob"], n_examples=8)
+    separator.set_params(n_layers=3, warm_start=True)
+    with pytest.warns(UserWarning, match="to 2 layers .* has 3; fit_voices, or skdc voices"):
+        separator.fit(y.sum(axis=1), y)
+    assert separator.network_.voice_head is separator.network_.count_head is None
+
+
+def test_the_command_that_trains_on_keeps_the_heads_and_says_so(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = DeepClusteringSeparator.load(model)
+    start.quality_ = load_pretrained("speech-2mix-8k-small").quality_
+    start.save("start.safetensors")
+    for clip in load_sample_clips()[:4]:
+        write_audio(f"v/{clip.speaker}/{clip.name}.flac", clip.waveform[:16000], clip.sample_rate)
+    command = ["train", "--from", "start.safetensors", "--data", "v", "-o", "new.safetensors"]
+    assert main([*command, "--set", "max_epochs=1"]) == 0
+    said = capsys.readouterr().out
+    assert "is told by the heads of start.safetensors as they were; skdc voices trains" in said
+    assert "(quality_db) is left out: it was fitted to start.safetensors" in said
+    new = DeepClusteringSeparator.load("new.safetensors")
+    assert new.quality_ is None
+    weights, before = new.network_.state_dict(), start.network_.state_dict()
+    for name in before:
+        if name.startswith(("voice_head.", "count_head.")):
+            assert torch.equal(weights[name], before[name].half().float())
 
 
 def test_too_few_speakers_are_refused(model: Path) -> None:

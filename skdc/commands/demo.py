@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_model_argument, positive_int
+from skdc.commands.options import add_model_argument, positive_int, warn_of_count
 from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from skdc.pretrained import load_pretrained
 
     model = load_pretrained(args.model, device=args.device)
+    warn_of_count(model, args.n_sources)
     model.set_params(n_sources=args.n_sources)
     rate = model.sample_rate
     mixture, references = (

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Literal
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from skdc.separator import DeepClusteringSeparator
 
 __all__ = [
     "DATA_HELP",
@@ -12,6 +16,7 @@ __all__ = [
     "add_model_argument",
     "positive_int",
     "source_count",
+    "warn_of_count",
 ]
 
 DEFAULT_MODEL = "speech-8k"
@@ -125,7 +130,39 @@ def source_count(text: str) -> int | Literal["auto"]:
     """
     if text == "auto":
         return "auto"
-    count = positive_int(text)
-    if count > MOST_SOURCES:
-        raise argparse.ArgumentTypeError(f"got {count}, expected at most {MOST_SOURCES} or 'auto'")
-    return count
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_SOURCES):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected an integer from 1 to {MOST_SOURCES}, or 'auto'"
+        )
+    return int(text)
+
+
+def warn_of_count(model: DeepClusteringSeparator, n_sources: int | Literal["auto"] | None) -> None:
+    """Warn where ``--n-sources`` asks for more people than a model was trained on.
+
+    Parameters
+    ----------
+    model : DeepClusteringSeparator
+        Fitted. A model that states no numbers of talkers says nothing.
+    n_sources : int, "auto" or None
+        What was given.
+
+    Examples
+    --------
+    >>> from skdc import load_pretrained
+    >>> from skdc.commands.options import warn_of_count
+    >>> warn_of_count(load_pretrained(), 4)
+    """
+    from skdc.training import DynamicMixing
+    from skdc.training.mixing import mixture_counts
+
+    remix, counts = model.remix, [model.network_.config.most_counted]
+    if isinstance(remix, DynamicMixing) and remix.n_sources is not None:
+        counts += mixture_counts(2, remix)
+    most = max(counts)
+    if isinstance(n_sources, int) and 0 < most < n_sources:
+        warnings.warn(
+            f"--n-sources {n_sources}: the model was trained on at most {most} people who speak "
+            "at once; where more sources are looked for, some are parts of one voice",
+            stacklevel=2,
+        )

@@ -20,6 +20,7 @@ from skdc.commands.options import (
     add_model_argument,
     positive_int,
     source_count,
+    warn_of_count,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rttm",
         action="store_true",
-        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'",
+        help="write NAME.rttm too, who speaks when; --json then holds it as 'turns'; sources "
+        "count from 1, as their files do",
     )
     parser.add_argument(
         "--channels",
@@ -148,17 +150,26 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     if skipped := find_skipped(args.inputs, args.output):
         named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
         others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
-        print(f"skdc: no audio by their names, left out: {named}{others}", file=sys.stderr)
+        print(
+            f"skdc: left out, because their names are not those of audio files: {named}{others}",
+            file=sys.stderr,
+        )
     if args.json:
         for path in skipped:
-            print(json.dumps(_nothing_done(path) | {"skipped": "its name is none of audio"}))
+            print(
+                json.dumps(
+                    _nothing_done(path) | {"skipped": "its name is not that of an audio file"}
+                )
+            )
     from skdc.pretrained import load_pretrained
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
-        model.set_params(n_sources=None if args.n_sources == "auto" else args.n_sources)
+        model.set_params(n_sources=args.n_sources)
+    if not args.channels:
+        warn_of_count(model, args.n_sources)
     # Files may have any number of channels, as they may of talkers.
-    n_sources = None if args.channels else model.n_sources
+    n_sources = _expected_count(model, args)
     _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
@@ -346,6 +357,13 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         )
 
 
+def _expected_count(model: DeepClusteringSeparator, args: argparse.Namespace) -> int | None:
+    """Give the number of sources of each file; None where it is known after the work only."""
+    from skdc.parameters import known_count
+
+    return None if args.channels else known_count(model.n_sources)
+
+
 def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
     """Whether all files of a job are there whole: as long as their source, at its rate.
 
@@ -375,7 +393,7 @@ def _separate(
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        n_sources = None if args.channels else model.n_sources
+        n_sources = _expected_count(model, args)
         if args.dask is not None and not args.force and _is_done(job, args, n_sources):
             # The worker that had this file died after it, before it could tell.
             return done | {"skipped": "separated already"}

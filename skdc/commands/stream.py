@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import add_model_argument, positive_int
+from skdc.commands.options import add_model_argument, positive_int, warn_of_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _DURATIONS}
     durations: dict[str, Any] = {name: s for name, s in given.items() if s is not None}
     separator = load_pretrained(args.model, device=args.device)
+    warn_of_count(separator, args.n_sources)
     stream = StreamingSeparator(separator, n_sources=args.n_sources, **durations)
     print(
         f"skdc: {stream.sample_rate} Hz, {stream.n_sources} channels out, first sound after "

@@ -298,11 +298,12 @@ def _mix_no_more_than_speak(
 
     A model to go on from was trained on many speakers; `given` names the parameters of the user.
     """
+    from skdc.parameters import known_count
     from skdc.training import DynamicMixing
     from skdc.training.mixing import mixture_counts, possible_counts
 
     remix = separator.remix if isinstance(separator.remix, DynamicMixing) else DynamicMixing()
-    counts = mixture_counts(separator.n_sources or 2, remix)
+    counts = mixture_counts(known_count(separator.n_sources) or 2, remix)
     if (most := max(counts)) <= n_speakers:
         return
     possible = possible_counts(n_speakers, counts)
@@ -451,3 +452,15 @@ def _keep_what_it_knew(
         scores = [model.score(X_val, y_val) for model in (before, separator)]
         what = args.valid or args.protocol
         print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")
+    network = separator.network_
+    heads = [network.voice_head, network.count_head]
+    if any(head is not None for head in heads):
+        print(
+            f"How many talk, and who is who in long recordings, is told by the heads of "
+            f"{args.start} as they were; skdc voices trains them anew"
+        )
+    if before.quality_ is not None:
+        print(
+            f"The expected improvement (quality_db) is left out: it was fitted to {args.start}, "
+            "and skdc.evaluation.calibrate fits it anew"
+        )

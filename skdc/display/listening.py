@@ -61,6 +61,7 @@ class ListeningMixin:
         found, is_full = Separability(), band == "full"
         work = partial(full_band_sources if is_full else network_band_sources, found=[found])
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call["labels"] = ["the recording"]
         return self._map([recording], work, **call, keep_recordings=is_full)[0], found
 
     def separate_in_blocks(
@@ -90,6 +91,7 @@ class ListeningMixin:
         found = Separability()
         work = partial(full_band_blocks, found=[found])
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call["labels"] = ["the recording"]
         return self._map([recording], work, **call, keep_recordings=True)[0], found
 
     def listen(

@@ -423,6 +423,7 @@ def check_mixtures(
     name: str = "X",
     allow_silence: bool = True,
     keep_recordings: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> Mixtures:
     """Check mixtures and bring them to one form.
 
@@ -441,6 +442,8 @@ def check_mixtures(
     keep_recordings : bool, default=False
         Whether to keep the items as they came in, too. They may then have several channels,
         ``(n_channels, n_samples_i)``, whose mean is the mixture.
+    labels : sequence of str, optional
+        What errors call each item; by default its place, ``X[0]`` and so on.
 
     Returns
     -------
@@ -470,6 +473,7 @@ def check_mixtures(
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
+            label = label if labels is None else labels[index]
             if keep_recordings:
                 waveform = as_channels(item, label)
                 recordings.append(waveform)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -189,8 +191,32 @@ class EmbeddingNetwork(nn.Module):
         """
         weights = earlier.state_dict()
         own = self.state_dict()
-        # A voice head or a count head would not fit other states, so it is not taken along.
+        # A voice head and a count head are trained on the states of a network that stays as it is.
         self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
+
+    def take_heads(self, earlier: EmbeddingNetwork) -> None:
+        """Take copies of the voice head and the count head of the network that this began with.
+
+        Parameters
+        ----------
+        earlier : EmbeddingNetwork
+            As for `take_weights`. Where this one has more layers, the heads do not fit its states:
+            they are left out, with a warning.
+        """
+        device = self.input_mean.device
+        voice, count = earlier.voice_head, earlier.count_head
+        layers, n_layers = earlier.config.n_layers, self.config.n_layers
+        if n_layers != layers and not (voice is None and count is None):
+            warnings.warn(
+                f"the voice head and the count head belong to {layers} layers and are left out of "
+                f"this one, which has {n_layers}; fit_voices, or skdc voices, trains them anew",
+                stacklevel=5,
+            )
+            return
+        if voice is not None:
+            self.set_voice_head(deepcopy(voice).to(device))
+        if count is not None:
+            self.set_count_head(deepcopy(count).to(device))
 
     def set_voice_head(self, head: VoiceHead) -> None:
         """Take a voice head that was trained on this network's states.

@@ -16,6 +16,7 @@ from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_so
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
+from skdc.parameters import known_count
 from skdc.pretrained.models import DEFAULT_MODEL, load_pretrained
 from skdc.separation import Separability
 from skdc.separator import DeepClusteringSeparator
@@ -134,6 +135,8 @@ class Separation:
         -------
         list of Turn
             ``(source, start_s, stop_s)``, by their starts; as `skdc.signal.find_turns` finds them.
+            ``sources[turn.source]`` is the source: they count from 0 here, and from 1 in RTTM,
+            where the numbers are those of the files of `save`.
         """
         return find_turns(self.sources, self.rate)
 
@@ -234,7 +237,8 @@ def separate(
     rate : int, optional
         Sample rate of an array, Hz. A file has its own.
     n_sources : int or "auto", optional
-        Sources to find, or to estimate the number of; as many as the model is for by default.
+        Sources to find; ``"auto"`` estimates the number. By default what the model's parameter of
+        that name says, which is 2 for the bundled models.
     model : str, path-like or DeepClusteringSeparator, default="speech-8k"
         As for `load_pretrained`; or a fitted separator, which saves loading one in every call and
         is left as it is.
@@ -288,7 +292,9 @@ def separate(
         signal = as_channels(recording, "recording")
     if channels:
         if signal.ndim == 1:
-            raise ValueError(f"{name!r} has one channel; leave channels=True out to separate it")
+            raise ValueError(
+                f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
+            )
         parts = read_samples(signal, "recording")
         return Separation(parts.sum(axis=0), parts, rate, name)
     if not isinstance(model, DeepClusteringSeparator):
@@ -424,7 +430,7 @@ def _judge(
 ) -> tuple[float | None, float | None, list[str]]:
     """Give the expected improvement, its error, and what is to be said of it."""
     expected = model.quality_.predict(found) if model.quality_ else None
-    is_counted = n_sources == "auto" or (n_sources is None and model.n_sources is None)
+    is_counted = known_count(model.n_sources if n_sources is None else n_sources) is None
     notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
     return *(expected or (None, None)), notes
 

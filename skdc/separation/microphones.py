@@ -246,7 +246,7 @@ def separate_array(
     separator: DeepClusteringSeparator,
     recording: ArrayLike,
     *,
-    n_sources: int | None = None,
+    n_sources: int | Literal["auto"] | None = None,
     reference: int = 0,
     method: Literal["wiener", "mvdr"] = "wiener",
 ) -> NDArray[np.float32]:
@@ -260,8 +260,8 @@ def separate_array(
     recording : float array of shape (n_channels, n_samples)
         At the separator's `sample_rate`. The microphones must record at the same time, at places
         that differ; channels of a finished mix tell little of directions.
-    n_sources : int, optional
-        Sources to find; by default as many as the separator says, which may be None.
+    n_sources : int or "auto", optional
+        Sources to find; ``"auto"`` estimates the number. By default what the separator says.
     reference : int, default=0
         The microphone as which the sources are to sound.
     method : {"wiener", "mvdr"}, default="wiener"
@@ -320,6 +320,7 @@ def separate_array(
     channels = (channels / scale).to(pipeline.network.input_mean.device)
     spectrograms = framing.stft(channels)
     count = separator.n_sources if n_sources is None else n_sources
+    count = None if count == "auto" else count
     masks = spatial_masks(spectrograms, _joined_masks(pipeline, spectrograms, count))
     # A single microphone has no filters that longer windows would improve.
     for seconds in _FILTER_WINDOWS if len(channels) > 1 else ():

@@ -124,7 +124,7 @@ class Separability:
         return 1 - float(self._centre.square().sum()) / self._magnitude**2
 
     def is_one_talker(self, spread_of_one: float) -> bool:
-        """Whether one person alone seems to speak, as ``n_sources=None`` tells it.
+        """Whether one person alone seems to speak, as ``n_sources="auto"`` tells it.
 
         Parameters
         ----------

@@ -144,10 +144,10 @@ class StreamingSeparator:
             if not 0 <= seconds < float("inf"):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
         count = separator.n_sources if n_sources is None else n_sources
-        if count is None or count < 1:
+        if count is None or isinstance(count, str) or count < 1:
             raise ValueError(
-                f"n_sources={count!r} must be at least 1: a stream cannot wait for what tells how "
-                "many sources there are; give n_sources"
+                f"n_sources={count!r} must be a number, at least 1: a stream cannot wait for "
+                "what tells how many sources there are; give n_sources (--n-sources)"
             )
         self.n_sources = int(count)
         self.sample_rate = int(separator.sample_rate)

@@ -31,7 +31,8 @@ class Turn(NamedTuple):
     Attributes
     ----------
     source : int
-        From 0.
+        From 0, the index into the sources. RTTM, ``skdc separate --json`` and the files of the
+        sources count from 1.
     start_s, stop_s : float
         Seconds.
     """
