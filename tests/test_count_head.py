@@ -84,12 +84,18 @@ def test_nobody_talks_in_silence(model: Path) -> None:
         assert len(separator.predict(np.zeros(16_000), n_sources="auto")) == 1
 
 
-def test_training_on_drops_the_head(model: Path) -> None:
+def test_training_on_keeps_the_head(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model).set_params(warm_start=True, max_epochs=1)
+    before = separator.network_.count_head
+    assert before is not None
     clips = load_sample_clips()
     separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
-    assert separator.network_.count_head is None
-    assert separator.network_.config.most_counted == 0
+    after = separator.network_.count_head
+    assert after is not None
+    assert after is not before
+    weights = after.state_dict()
+    assert all(torch.equal(weights[name], w) for name, w in before.state_dict().items())
+    assert separator.network_.config.most_counted == after.most
 
 
 def test_two_speakers_are_enough(plain: DeepClusteringSeparator, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from skdc.audio import AudioFiles, write_audio
 from skdc.cli import main
 from skdc.datasets import find_recordings
 from skdc.datasets.corpora import _matching_recordings
+from skdc.network import BLSTM
 from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
@@ -314,3 +315,13 @@ def test_the_summary_is_of_this_run(has_list: bool, capsys: Capture) -> None:
     assert summary is not None
     assert float(summary[1]) < 1
     assert summary[2] == "301 hours, of old.safetensors"
+
+
+def test_train_on_with_more_layers() -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    start = make_separator(n_layers=2, trunk=BLSTM(residual=True))
+    start.fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    assert main([*command, "--set", "max_epochs=1", "n_layers=3"]) == 0
+    assert len(weights("new.safetensors")) > len(weights("old.safetensors"))

@@ -428,7 +428,7 @@ def _print_summary(
     )
     scores = [row.get("validation_si_sdr_improvement") for row in history]
     measured = [score for score in scores if score is not None]
-    # Of a model that is averaged with another one, that was measured and said already.
+    # A model that was averaged with another one was measured after that, which was said.
     if measured and args.start is None:
         print(f"validation: SI-SDR improvement {max(measured):.2f} dB")
 
@@ -443,7 +443,10 @@ def _keep_what_it_knew(
     weights = before.network_.state_dict()
     separator.network_.load_state_dict(
         {
+            # A network that grew has layers that it did not begin with.
             name: trained.lerp(weights[name].to(trained), _KEPT_SHARE)
+            if name in weights
+            else trained
             for name, trained in separator.network_.state_dict().items()
         }
     )

@@ -143,7 +143,7 @@ def bin_weights(magnitude: Tensor) -> Tensor:
     Parameters
     ----------
     magnitude : Tensor
-        Of a mixture's bins, at least 0.
+        Magnitudes of the bins of a mixture, at least 0.
 
     Returns
     -------
