@@ -221,7 +221,7 @@ def test_an_unknown_word_for_the_number_is_told_the_known_ones(
 ) -> None:
     known = r"'n_sources' parameter of .* must be an int .*, a str among \{'auto'\} or None"
     with pytest.raises(ValueError, match=known):
-        separator.predict(MIXTURES[0], n_sources="many")
+        separator.predict(MIXTURES[0], n_sources="many")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=known):
         separator.set_params(n_sources="many").predict(MIXTURES[0])
 

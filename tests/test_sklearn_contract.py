@@ -69,7 +69,7 @@ class WaveformCheckAdapter(DeepClusteringSeparator):
     def partial_fit(self, X: Any, y: Any) -> WaveformCheckAdapter:
         return super().partial_fit(*with_sources(X, y))
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: Any, y: Any) -> float:  # type: ignore[override]
         return super().score(*with_sources(X, y))
 
 

@@ -116,7 +116,8 @@ def test_training_from_nothing_has_no_heads(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model)
     y = np.random.default_rng(0).standard_normal((2, 2, 8000))
     separator.fit(y.sum(axis=1), y)
-    assert separator.network_.voice_head is separator.network_.count_head is None
+    assert separator.network_.voice_head is None
+    assert separator.network_.count_head is None
 
 
 def test_a_network_that_grows_loses_the_heads_and_says_so() -> None:
@@ -126,7 +127,8 @@ def test_a_network_that_grows_loses_the_heads_and_says_so() -> None:
     separator.set_params(n_layers=3, warm_start=True)
     with pytest.warns(UserWarning, match="to 2 layers .* has 3; fit_voices, or skdc voices"):
         separator.fit(y.sum(axis=1), y)
-    assert separator.network_.voice_head is separator.network_.count_head is None
+    assert separator.network_.voice_head is None
+    assert separator.network_.count_head is None
 
 
 def test_the_command_that_trains_on_keeps_the_heads_and_says_so(

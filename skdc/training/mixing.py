@@ -24,7 +24,7 @@ class DynamicMixing(BaseEstimator):
         Share of the mixtures, 0...1, whose later sources are drawn from the quarter of the
         speakers whose average spectrum is nearest to that of the first: the pairs that are hard
         to tell apart, mostly of one sex.
-    n_sources : tuple of int or None, default=None
+    n_sources : int, tuple of int or None, default=None
         Numbers of sources of a mixture, one drawn for each; ``(1, 2, 3)`` trains on one to three
         talkers. None takes those of the mixtures that `fit` was given.
     noise_share : float, default=0.0
@@ -46,7 +46,7 @@ class DynamicMixing(BaseEstimator):
         level_range_db: float = 5.0,
         speeds: Sequence[float] = (1.0,),
         similar_share: float = 0.0,
-        n_sources: Sequence[int] | None = None,
+        n_sources: int | Sequence[int] | None = None,
         noise_share: float = 0.0,
         room_share: float = 0.0,
     ) -> None:
