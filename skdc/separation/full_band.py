@@ -34,7 +34,7 @@ __all__ = [
 # lies between that and its edge.
 _FIRST_COUNTED = 0.75
 _LAST_HEARD = 0.95
-# The louder source gets more than its share of the power. Of a bin of power P that is shared as m
+# The louder source gets more than its share of the power. Where a bin of power P is shared as m
 # and 1 - m, the sources have (m**2 + (1 - m)**2) P, which is less than P, and least for equal
 # shares. The exponent is as small as keeps the sources' power above the band within 1 dB of the
 # mixture's, because with every larger one SI-SDR falls: `examples/benchmarks/full_band.py`.
