@@ -186,12 +186,12 @@ def test_train_on_from_a_model(capsys: Capture) -> None:
     assert " dB before, " in said
     new = DeepClusteringSeparator.load("new.safetensors")
     old = DeepClusteringSeparator.load("old.safetensors")
-    assert (new.learning_rate, new.max_epochs) == (1e-4, 3)
+    assert (new.learning_rate, new.max_epochs) == (3e-4, 3)
     assert (new.hidden_size, new.win_length) == (old.hidden_size, old.win_length)
     assert new.n_iter_ == old.n_iter_ + 3
-    # Trained by steps of 1e-4.
+    # Trained by steps of 3e-4.
     for name, value in weights("old.safetensors").items():
-        assert_allclose(weights("new.safetensors")[name], value, rtol=1e-3, atol=2e-3)
+        assert_allclose(weights("new.safetensors")[name], value, rtol=1e-3, atol=6e-3)
     assert any(
         (weights("new.safetensors")[name] != value).any()
         for name, value in weights("old.safetensors").items()

@@ -1,8 +1,8 @@
 """What a service must reckon with: loading, latency, many requests at once, memory.
 
 For one request, the time on the clock and the time of the processor are printed: the second is
-what an idle machine would take with one thread. Run with as many threads of a product as a request is to have,
-for instance
+what an idle machine would take with one thread. Run with as many threads of a product as a request
+is to have, for instance
 ``OMP_NUM_THREADS=1 python examples/benchmarks/service.py``
 """
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What a fine-tuned model keeps of the weights that it began with: training on few voices makes it
 # forget others, and such a mean of both models forgets little and keeps most of what was gained.
-_KEPT_SHARE = 0.3
+_KEPT_SHARE = 0.5
 # Parameters with parameters of their own, which a configuration writes as tables.
 _NESTED_PARAMETERS = ("trunk", "remix")
 
