@@ -618,9 +618,9 @@ class DeepClusteringSeparator(
             If a mixture has more references than sources are predicted, or one is silent.
         """
         separator = self.pipeline()
-        _, rate = call_parameters(self, None, input_rate, caller="score")
+        count, rate = call_parameters(self, None, input_rate, caller="score")
         pairs = check_pairs(X, y, replace(self._audio, input_rate=rate))
-        scores = score_pairs(separator, pairs, lambda _: known_count(self.n_sources))
+        scores = score_pairs(separator, pairs, lambda _: count)
         return float(np.mean(list(chain(*self._progress(scores, len(pairs.references))))))
 
     def _map(

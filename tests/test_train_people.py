@@ -49,6 +49,15 @@ def found(source: str, split: str | None = None) -> list[tuple[str, str]]:
 # -- layouts --------------------------------------------------------------------------------------
 
 
+def list_a_pair() -> None:
+    """Write lists/pairs.csv: a mixture of v/ann/1.wav and v/bob/1.wav."""
+    Path("lists").mkdir()
+    Path("lists/pairs.csv").write_text(
+        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
+        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
+    )
+
+
 def test_a_folder_for_each_speaker() -> None:
     touch("v/ann/1.wav", "v/ann/deep/2.FLAC", "v/bob/1.mp3", "v/notes.txt", "v/bob/notes.txt")
     touch("v/.cache/1.wav", "v/ann/.hidden.wav", "v/loose.wav", "v/ann/call.m4a")
@@ -171,11 +180,7 @@ def test_a_run_that_goes_on_needs_no_force(capsys: Capture) -> None:
 
 def test_train_on_from_a_model(capsys: Capture) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
-    Path("lists").mkdir()
-    Path("lists/pairs.csv").write_text(
-        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
-        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
-    )
+    list_a_pair()
     y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
     make_separator(learning_rate=0.5).fit(y.sum(axis=1), y).save("old.safetensors")
     command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
@@ -292,11 +297,7 @@ def test_early_stopping_leaves_enough_to_mix() -> None:
 @pytest.mark.parametrize("has_list", [False, True])
 def test_the_summary_is_of_this_run(has_list: bool, capsys: Capture) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
-    Path("lists").mkdir()
-    Path("lists/pairs.csv").write_text(
-        "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
-        "pair-0,8000,v/ann/1.wav,1.0,v/bob/1.wav,1.0\n"
-    )
+    list_a_pair()
     y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
     old = make_separator(max_epochs=7).fit(y.sum(axis=1), y)
     old.history_ = [
