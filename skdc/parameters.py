@@ -307,6 +307,7 @@ def call_parameters(
     estimator: BaseEstimator,
     n_sources: int | str | None,
     input_rate: int | None,
+    phase_iterations: int = 0,
     *,
     caller: str = "predict",
 ) -> tuple[int | None, int | None]:
@@ -319,6 +320,8 @@ def call_parameters(
         Keyword of the call; None where it was not given.
     input_rate : int or None
         Keyword of the call; None where it was not given.
+    phase_iterations : int, default=0
+        Keyword of the call.
     caller : str, default="predict"
         Method that the error names.
 
@@ -334,10 +337,15 @@ def call_parameters(
     ValueError
         If a keyword is not what it may be.
     """
-    keywords = {"n_sources": n_sources, "input_rate": input_rate}
+    keywords = {
+        "n_sources": n_sources,
+        "input_rate": input_rate,
+        "phase_iterations": phase_iterations,
+    }
     allowed = {
         "n_sources": [_COUNT, StrOptions({"auto"}), None],
         "input_rate": [_COUNT, None],
+        "phase_iterations": [Interval(Integral, 0, None, closed="left")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
     count: Any = estimator.n_sources if n_sources is None else n_sources

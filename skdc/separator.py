@@ -524,6 +524,7 @@ class DeepClusteringSeparator(
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
         band: str = "full",
+        phase_iterations: int = 0,
     ) -> Any:
         """Separate mixtures.
 
@@ -543,6 +544,9 @@ class DeepClusteringSeparator(
             all that the mixtures have, or those that the network hears. With the full band, each
             frame's frequencies above the network's are shared as those below them were, and the
             sources sum to the mixture.
+        phase_iterations : int, default=0
+            Times that overlapping frames of each source are made to agree on their phases, where
+            its mask is unsure of itself: see `skdc.signal.resynthesise`. 5 gain some 0.05 dB.
 
         Returns
         -------
@@ -562,6 +566,7 @@ class DeepClusteringSeparator(
         if band not in ("full", "network"):
             raise ValueError(f"band={band!r}; give 'full' or 'network'")
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call["phase_iterations"] = phase_iterations
         if self.output == "masks":
             return self._map(X, mixture_masks, **call)
         if self.output == "labels":
@@ -630,15 +635,17 @@ class DeepClusteringSeparator(
         *,
         n_sources: int | str | None = None,
         input_rate: int | None = None,
+        phase_iterations: int = 0,
         name: str = "X",
         **checks: Any,
     ) -> Any:
         self._check_fitted()
-        count, rate = call_parameters(self, n_sources, input_rate)
+        count, rate = call_parameters(self, n_sources, input_rate, phase_iterations)
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, audio)
-            options = {"n_sources": n_sources, "input_rate": input_rate, **checks}
+            options = checks | {"n_sources": n_sources, "input_rate": input_rate}
+            options["phase_iterations"] = phase_iterations
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
@@ -647,7 +654,7 @@ class DeepClusteringSeparator(
         with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **how) as bar:
             # The last frame reaches beyond the end of a recording.
             report = lambda seconds: bar.update(min(seconds, total - bar.n))  # noqa: E731
-            pipeline = replace(self.pipeline(), report=report)
+            pipeline = replace(self.pipeline(), report=report, phase_iterations=phase_iterations)
             found = list(work(pipeline, mixtures, audio, count))
         return collect(found, mixtures.container)
 

@@ -42,13 +42,14 @@ class ListeningMixin:
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
         band: str = "full",
+        phase_iterations: int = 0,
     ) -> tuple[NDArray[np.float32], Separability]:
         """Separate one recording, and tell how clearly its sources were told apart.
 
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-        n_sources, input_rate, band : optional
+        n_sources, input_rate, band, phase_iterations : optional
             As for `predict`.
 
         Returns
@@ -61,7 +62,7 @@ class ListeningMixin:
         found, is_full = Separability(), band == "full"
         work = partial(full_band_sources if is_full else network_band_sources, found=[found])
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call["labels"] = ["the recording"]
+        call |= {"phase_iterations": phase_iterations, "labels": ["the recording"]}
         return self._map([recording], work, **call, keep_recordings=is_full)[0], found
 
     def separate_in_blocks(
@@ -70,6 +71,7 @@ class ListeningMixin:
         *,
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
+        phase_iterations: int = 0,
     ) -> tuple[RestoredBlocks, Separability]:
         """Do what `separate` does with the full band, in memory that does not grow.
 
@@ -77,7 +79,7 @@ class ListeningMixin:
         ----------
         recording : LongRecording or array of shape (n_samples,) or (n_channels, n_samples)
             Such as a `skdc.audio.AudioRecording`, which reads a file part by part.
-        n_sources, input_rate : optional
+        n_sources, input_rate, phase_iterations : optional
             As for `predict`.
 
         Returns
@@ -91,7 +93,7 @@ class ListeningMixin:
         found = Separability()
         work = partial(full_band_blocks, found=[found])
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call["labels"] = ["the recording"]
+        call |= {"phase_iterations": phase_iterations, "labels": ["the recording"]}
         return self._map([recording], work, **call, keep_recordings=True)[0], found
 
     def listen(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skdc.separation.evidence import Stretch
 from skdc.separation.stretches import Piece, fade
-from skdc.signal import Framing
+from skdc.signal import Framing, resynthesise
 
 __all__ = [
     "Recording",
@@ -75,6 +75,8 @@ class SourceBlocks:
         The network's.
     network_rate : int
         Hz.
+    phase_iterations : int, default=0
+        As for `skdc.signal.resynthesise`.
     """
 
     masks: Iterable[Piece]
@@ -82,9 +84,14 @@ class SourceBlocks:
     recording: Recording
     framing: Framing
     network_rate: int
+    phase_iterations: int = 0
 
     def __iter__(self) -> Iterator[Tensor]:
-        return fade(full_band_pieces(self.masks, self.recording, self.framing, self.network_rate))
+        return fade(
+            full_band_pieces(
+                self.masks, self.recording, self.framing, self.network_rate, self.phase_iterations
+            )
+        )
 
 
 def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:
@@ -215,7 +222,11 @@ def full_band_masks(stretch: Stretch, masks: Tensor, *, is_higher: bool) -> Tens
 
 
 def full_band_pieces(
-    pieces: Iterable[Piece], recording: Recording, framing: Framing, network_rate: int
+    pieces: Iterable[Piece],
+    recording: Recording,
+    framing: Framing,
+    network_rate: int,
+    phase_iterations: int = 0,
 ) -> Iterator[Piece]:
     """Separate a recording by the masks of its stretches, stretch by stretch.
 
@@ -229,6 +240,8 @@ def full_band_pieces(
         The network's.
     network_rate : int
         Hz.
+    phase_iterations : int, default=0
+        As for `skdc.signal.resynthesise`.
 
     Yields
     ------
@@ -254,11 +267,11 @@ def full_band_pieces(
         places = start + torch.arange(count, device="cpu") * full.hop_length
         frames = places.double() / float(step) - first
         masks = stretch_masks(masks, frames.to(masks.device), bins.to(masks.device))
-        yield start, max(previous_stop - start, 0), _masked(masks, samples, full)
+        yield start, max(previous_stop - start, 0), _masked(masks, samples, full, phase_iterations)
         previous_stop = stop
 
 
-def _masked(masks: Tensor, samples: Tensor, framing: Framing) -> Tensor:
+def _masked(masks: Tensor, samples: Tensor, framing: Framing, phase_iterations: int) -> Tensor:
     """Divide all channels by the same masks: ``(n_sources, n_channels, n_samples)``."""
     n_channels, n_samples = samples.shape
     sources = samples.new_empty(len(masks), n_channels, n_samples)
@@ -266,6 +279,10 @@ def _masked(masks: Tensor, samples: Tensor, framing: Framing) -> Tensor:
     for channel, waveform in enumerate(samples):
         spectrogram = framing.stft(waveform)
         for source, mask in enumerate(masks):
-            sources[source, channel] = framing.istft(mask * spectrogram, n_samples)
+            sources[source, channel] = resynthesise(
+                mask, spectrogram, n_samples, framing, phase_iterations
+            )
+    if phase_iterations:  # of three sources and more, each has found its own phases
+        sources += (samples - sources.sum(0)) / len(sources)
     sources[0] += samples - sources.sum(0)  # what the rounding of the transforms left
     return sources

@@ -124,6 +124,9 @@ class Separator:
     spread_of_one : float, default=0.43
         How far the embeddings of a single talker spread, where their number is to be found and
         the network has no count head; see `skdc.separation.estimate_n_clusters`.
+    phase_iterations : int, default=0
+        Times that the frames of each source are made to agree on their phases; see
+        `skdc.signal.resynthesise`.
     report : callable, optional
         Called with the seconds of a mixture that were done since the last call.
 
@@ -148,6 +151,7 @@ class Separator:
     clusterer: Any = None
     sample_rate: int = 8000
     spread_of_one: float = SPREAD_OF_ONE
+    phase_iterations: int = 0
     report: Callable[[float], object] | None = None
 
     def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -288,7 +292,9 @@ class Separator:
         for recording, count, parts in zip(recordings, counts, all_parts, strict=True):
             above = partial(full_band_masks, is_higher=recording.rate > sample_rate)
             masks, n_sources_found = self._assigned(parts, count, above)
-            yield SourceBlocks(masks, n_sources_found, recording, self.framing, sample_rate)
+            yield SourceBlocks(
+                masks, n_sources_found, recording, self.framing, sample_rate, self.phase_iterations
+            )
 
     def _watched(
         self, all_parts: Iterable[Iterator[Stretch]], found: Iterable[Separability] | None
@@ -300,9 +306,13 @@ class Separator:
             yield item.watch(parts, self.framing, self._own_count_head())
 
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
-        masked = signal.apply_masks(masks, stretch.spectrogram)
-        stop = stretch.start + len(stretch.spectrogram)
-        return self.framing.istft(masked, len(self._segment(mixture, stretch.start, stop)))
+        part = self._segment(mixture, stretch.start, stretch.start + len(stretch.spectrogram))
+        sources = signal.resynthesise(
+            masks, stretch.spectrogram, len(part), self.framing, self.phase_iterations
+        )
+        if self.phase_iterations:  # of three sources and more, each has found its own phases
+            sources += (part.to(sources) - sources.sum(0)) / len(sources)
+        return sources
 
     def stretches(
         self, mixtures: Sequence[Waveform], n_clusters: Iterable[int | None]
