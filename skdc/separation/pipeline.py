@@ -41,7 +41,7 @@ _STRETCH_S = 6.0
 _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
-_FRAMES_TOGETHER = 8_192
+_FRAMES_TOGETHER = 4_096
 
 
 class Projection(NamedTuple):
