@@ -307,8 +307,9 @@ def call_parameters(
     estimator: BaseEstimator,
     n_sources: int | str | None,
     input_rate: int | None,
-    phase_iterations: int = 0,
     *,
+    noise: bool = False,
+    phase_iterations: int = 0,
     caller: str = "predict",
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
@@ -320,6 +321,8 @@ def call_parameters(
         Keyword of the call; None where it was not given.
     input_rate : int or None
         Keyword of the call; None where it was not given.
+    noise : bool, default=False
+        Keyword of the call.
     phase_iterations : int, default=0
         Keyword of the call.
     caller : str, default="predict"
@@ -340,11 +343,13 @@ def call_parameters(
     keywords = {
         "n_sources": n_sources,
         "input_rate": input_rate,
+        "noise": noise,
         "phase_iterations": phase_iterations,
     }
     allowed = {
         "n_sources": [_COUNT, StrOptions({"auto"}), None],
         "input_rate": [_COUNT, None],
+        "noise": ["boolean"],
         "phase_iterations": [Interval(Integral, 0, None, closed="left")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)

@@ -62,6 +62,7 @@ from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
 from skdc.training.counts import train_count_head
 from skdc.training.mixing import check_speaker_count, mixture_counts
+from skdc.training.noise import train_noise_head
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
 
@@ -389,14 +390,13 @@ class DeepClusteringSeparator(
     def fit_voices(
         self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 2800
     ) -> Self:
-        """Teach a fitted separator to tell who is who, and how many talk.
+        """Teach a fitted separator to tell who is who, how many talk, and what is noise.
 
-        Trains two heads on the states of the network, which itself stays as it is to the bit. The
-        voice head serves recordings of more than 30 s: what it hears tells which source of one
-        stretch is which of another, also where one talker pauses for minutes; without it, their
-        mean spectra tell. The count head serves ``n_sources="auto"``, where the spread of the
-        embeddings tells without it. What is separated into a given number of sources in less than
-        30 s comes out as before.
+        Trains three heads on the states of the network, which itself stays as it is to the bit.
+        The voice head serves recordings of more than 30 s: it tells which source of one stretch is
+        which of another; without it, their mean spectra do. The count head serves
+        ``n_sources="auto"``; without it, the spread of the embeddings does. The noise head serves
+        ``predict(noise=True)``. All other separation stays as it is.
 
         Parameters
         ----------
@@ -424,10 +424,9 @@ class DeepClusteringSeparator(
             raise ValueError(f"n_examples={n_examples} must be at least 1")
         how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
         how["progress"] = self.verbose > 0
-        voices = train_voice_head(self.pipeline(), checked, speakers, **how)
-        count = train_count_head(self.pipeline(), checked, speakers, **how)
-        self.network_.set_voice_head(voices)
-        self.network_.set_count_head(count)
+        train = {"voice": train_voice_head, "count": train_count_head, "noise": train_noise_head}
+        heads: Any = {k: f(self.pipeline(), checked, speakers, **how) for k, f in train.items()}
+        self.network_.set_heads(**heads)
         return self
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:
@@ -524,6 +523,7 @@ class DeepClusteringSeparator(
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
         band: str = "full",
+        noise: bool = False,
         phase_iterations: int = 0,
     ) -> Any:
         """Separate mixtures.
@@ -535,15 +535,16 @@ class DeepClusteringSeparator(
             band, recordings in a list may have channels, ``(n_channels, n_samples_i)``: their mean
             is what the network hears, and each is divided by the same masks.
         n_sources : int or "auto", optional
-            Sources to find in each mixture in this call; ``"auto"`` estimates the number. By
-            default what the parameter of that name says.
+            Sources to find in each; ``"auto"`` estimates how many. By default the parameter's.
         input_rate : int, optional
-            Rate of the mixtures in this call, Hz. By default what the parameter of that name says.
+            Rate of the mixtures, Hz. By default the parameter's.
         band : {"full", "network"}, default="full"
             Frequencies of the sources, where the mixtures are at another rate than the network:
             all that the mixtures have, or those that the network hears. With the full band, each
-            frame's frequencies above the network's are shared as those below them were, and the
-            sources sum to the mixture.
+            frame's frequencies above the network's are shared as those below.
+        noise : bool, default=False
+            Whether to keep noise out of the sources and give it as one more, the last. Needs a
+            noise head: see `fit_voices`.
         phase_iterations : int, default=0
             Times that overlapping frames of each source are made to agree on their phases, where
             its mask is unsure of itself: see `skdc.signal.resynthesise`. 5 gain some 0.05 dB.
@@ -565,8 +566,8 @@ class DeepClusteringSeparator(
         """
         if band not in ("full", "network"):
             raise ValueError(f"band={band!r}; give 'full' or 'network'")
-        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call["phase_iterations"] = phase_iterations
+        how = {"noise": noise, "phase_iterations": phase_iterations}
+        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
         if self.output == "masks":
             return self._map(X, mixture_masks, **call)
         if self.output == "labels":
@@ -635,26 +636,25 @@ class DeepClusteringSeparator(
         *,
         n_sources: int | str | None = None,
         input_rate: int | None = None,
-        phase_iterations: int = 0,
+        how: dict[str, Any] | None = None,
         name: str = "X",
         **checks: Any,
     ) -> Any:
         self._check_fitted()
-        count, rate = call_parameters(self, n_sources, input_rate, phase_iterations)
+        count, rate = call_parameters(self, n_sources, input_rate, **(how or {}))
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, audio)
-            options = checks | {"n_sources": n_sources, "input_rate": input_rate}
-            options["phase_iterations"] = phase_iterations
+            options = {"n_sources": n_sources, "input_rate": input_rate, "how": how, **checks}
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
         # Seconds of audio, so that the bar moves within a long recording, too.
-        total, how = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
-        with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **how) as bar:
+        total, style = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
+        with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **style) as bar:
             # The last frame reaches beyond the end of a recording.
             report = lambda seconds: bar.update(min(seconds, total - bar.n))  # noqa: E731
-            pipeline = replace(self.pipeline(), report=report, phase_iterations=phase_iterations)
+            pipeline = replace(self.pipeline(), report=report, **(how or {}))
             found = list(work(pipeline, mixtures, audio, count))
         return collect(found, mixtures.container)
 

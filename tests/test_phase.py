@@ -99,8 +99,11 @@ def test_each_iteration_lowers_what_the_filter_minimises() -> None:
 def test_sources_of_predict_sum_to_the_mixture(n_sources: int, rate: int) -> None:
     separator = fitted(n_sources=n_sources)
     rng = np.random.default_rng(0)
-    recordings = [rng.standard_normal(4 * rate).astype(np.float32), rng.standard_normal((2, 3000))]
-    options = {"input_rate": rate, "n_sources": n_sources}
+    recordings: list[Any] = [
+        rng.standard_normal(4 * rate).astype(np.float32),
+        rng.standard_normal((2, 3000)),
+    ]
+    options: dict[str, Any] = {"input_rate": rate, "n_sources": n_sources}
     plain = separator.predict(recordings, **options)
     found = separator.predict(recordings, **options, phase_iterations=5)
     for recording, before, after in zip(recordings, plain, found, strict=True):
@@ -114,7 +117,7 @@ def test_long_recordings_and_files(tmp_path: Path) -> None:
     found = separator.predict(recording, band="network", phase_iterations=2)
     assert_allclose(found.sum(axis=0), recording, atol=1e-5)
     write_audio(tmp_path / "talk.wav", recording, 8000, subtype="FLOAT")
-    options = {"model": separator, "phase_iterations": 2}
+    options: dict[str, Any] = {"model": separator, "phase_iterations": 2}
     result = skdc.separate_file(tmp_path / "talk.wav", tmp_path, subtype="float", **options)
     whole = skdc.separate(tmp_path / "talk.wav", **options)
     for path, source in zip(result.paths, whole.sources, strict=True):
@@ -124,7 +127,7 @@ def test_long_recordings_and_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_iterations", [-1, 1.5, "five", None])
-def test_a_number_of_iterations_that_is_none(n_iterations: object) -> None:
+def test_a_number_of_iterations_that_is_none(n_iterations: Any) -> None:
     separator = fitted()
     with pytest.raises(
         ValueError, match="'phase_iterations' parameter of predict must be an int in the range"

@@ -53,7 +53,9 @@ def test_silent_frames_and_sources_do_no_harm() -> None:
 def test_the_network_stays_as_it_is(plain: DeepClusteringSeparator, model: Path) -> None:
     loaded = DeepClusteringSeparator.load(model)
     before, after = plain.network_.state_dict(), loaded.network_.state_dict()
-    assert {n for n in after if n not in before and not n.startswith("count_head")} == {
+    assert {
+        n for n in after if n not in before and not n.startswith(("count_head", "noise_head"))
+    } == {
         f"voice_head.{layer}.{part}"
         for layer in ("hidden", "attention", "out")
         for part in ("weight", "bias")
@@ -107,7 +109,9 @@ def test_training_the_network_on_keeps_the_heads(how: str, model: Path, tmp_path
     weights = after.state_dict()
     is_same = {name: torch.equal(weights[name], w) for name, w in before.state_dict().items()}
     assert not all(is_same.values())
-    heads = [name for name in is_same if name.startswith(("voice_head.", "count_head."))]
+    heads = [
+        name for name in is_same if name.startswith(("voice_head.", "count_head.", "noise_head."))
+    ]
     assert len(heads) > 8
     assert all(is_same[name] for name in heads)
 
@@ -152,7 +156,7 @@ def test_the_command_that_trains_on_keeps_the_heads_and_says_so(
     assert new.quality_ is None
     weights, before = new.network_.state_dict(), start.network_.state_dict()
     for name in before:
-        if name.startswith(("voice_head.", "count_head.")):
+        if name.startswith(("voice_head.", "count_head.", "noise_head.")):
             assert torch.equal(weights[name], before[name].half().float())
 
 

@@ -47,8 +47,8 @@ class Job(NamedTuple):
         """What messages call the file."""
         return self.label or self.source
 
-    def output(self, number: int) -> Path:
-        """Give the file of one source."""
+    def output(self, number: int | str) -> Path:
+        """Give the file of one source, or that of the noise."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
 
     def beside(self, args: argparse.Namespace) -> list[Path]:
@@ -94,6 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="full",
         help="frequencies and channels of the sources: those of the recording, or what the model "
         "hears, in mono (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--noise",
+        action="store_true",
+        help="keep noise out of the sources, and write it to NAME-noise.wav",
     )
     parser.add_argument(
         "--phase-iterations",
@@ -351,7 +356,8 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
                 f"{str(first)!r} and {str(job.source)!r} would both be written to "
                 f"{str(job.output(1))!r}; separate them into different folders"
             )
-        targets = [job.output(number) for number in range(1, n_sources + 1)]
+        ends = [*range(1, n_sources + 1), *["noise"] * args.noise]
+        targets = [job.output(end) for end in ends]
         there += [path for path in targets + job.beside(args) if path.exists()]
     if taken := [target for target in there if target.resolve() in inputs]:
         raise FileExistsError(
@@ -430,13 +436,14 @@ def _from_file_to_files(
         n_sources=args.n_sources,
         model=model,
         subtype=args.subtype,
+        noise=args.noise,
         phase_iterations=args.phase_iterations,
     )
     outputs = [*result.paths, *(result.save_rttm(path) for path in job.beside(args))]
     return {
         "sample_rate": result.rate,
         "seconds": result.n_samples / result.rate,
-        "n_sources": len(result.paths),
+        "n_sources": result.n_sources,
         "quality_db": _rounded(result.quality_db),
         "quality_error_db": _rounded(result.quality_error_db),
         "turns": _numbered(result.turns) if args.rttm else None,
@@ -450,7 +457,7 @@ def _in_memory(
     from skdc.pretrained import separate
 
     options = {"model": model, "band": args.band, "channels": args.channels}
-    options["phase_iterations"] = args.phase_iterations
+    options |= {"noise": args.noise, "phase_iterations": args.phase_iterations}
     result = replace(
         separate(job.source, n_sources=args.n_sources, **options), name=job.target.name
     )

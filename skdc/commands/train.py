@@ -456,11 +456,11 @@ def _keep_what_it_knew(
         what = args.valid or args.protocol
         print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")
     network = separator.network_
-    heads = [network.voice_head, network.count_head]
+    heads = [network.voice_head, network.count_head, network.noise_head]
     if any(head is not None for head in heads):
         print(
-            f"How many talk, and who is who in long recordings, is told by the heads of "
-            f"{args.start} as they were; skdc voices trains them anew"
+            "How many talk, who is who in long recordings, and what is noise, is told by the "
+            f"heads of {args.start} as they were; skdc voices trains them anew"
         )
     if before.quality_ is not None:
         print(

@@ -42,6 +42,7 @@ class ListeningMixin:
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
         band: str = "full",
+        noise: bool = False,
         phase_iterations: int = 0,
     ) -> tuple[NDArray[np.float32], Separability]:
         """Separate one recording, and tell how clearly its sources were told apart.
@@ -49,7 +50,7 @@ class ListeningMixin:
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-        n_sources, input_rate, band, phase_iterations : optional
+        n_sources, input_rate, band, noise, phase_iterations : optional
             As for `predict`.
 
         Returns
@@ -61,8 +62,9 @@ class ListeningMixin:
         """
         found, is_full = Separability(), band == "full"
         work = partial(full_band_sources if is_full else network_band_sources, found=[found])
-        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"phase_iterations": phase_iterations, "labels": ["the recording"]}
+        how = {"noise": noise, "phase_iterations": phase_iterations}
+        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        call["labels"] = ["the recording"]
         return self._map([recording], work, **call, keep_recordings=is_full)[0], found
 
     def separate_in_blocks(
@@ -71,6 +73,7 @@ class ListeningMixin:
         *,
         n_sources: int | Literal["auto"] | None = None,
         input_rate: int | None = None,
+        noise: bool = False,
         phase_iterations: int = 0,
     ) -> tuple[RestoredBlocks, Separability]:
         """Do what `separate` does with the full band, in memory that does not grow.
@@ -79,7 +82,7 @@ class ListeningMixin:
         ----------
         recording : LongRecording or array of shape (n_samples,) or (n_channels, n_samples)
             Such as a `skdc.audio.AudioRecording`, which reads a file part by part.
-        n_sources, input_rate, phase_iterations : optional
+        n_sources, input_rate, noise, phase_iterations : optional
             As for `predict`.
 
         Returns
@@ -92,8 +95,9 @@ class ListeningMixin:
         """
         found = Separability()
         work = partial(full_band_blocks, found=[found])
-        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"phase_iterations": phase_iterations, "labels": ["the recording"]}
+        how = {"noise": noise, "phase_iterations": phase_iterations}
+        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        call["labels"] = ["the recording"]
         return self._map([recording], work, **call, keep_recordings=True)[0], found
 
     def listen(

@@ -219,7 +219,7 @@ def model_fingerprint(model: DeepClusteringSeparator) -> str:
     parameters = {name: str(getattr(model, name)) for name in SEPARATION_PARAMETERS}
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for name, tensor in sorted(model.network_.state_dict().items()):
-        if name.startswith(("voice_head.", "count_head.")):
+        if name.startswith(("voice_head.", "count_head.", "noise_head.")):
             continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())

@@ -58,6 +58,8 @@ class NetworkConfig:
         for no such head.
     most_counted : int, default=0
         The largest number of talkers that the count head knows; 0 for no such head.
+    hears_noise : bool, default=False
+        Whether there is a noise head, which tells how much of each bin is speech.
 
     Examples
     --------
@@ -78,6 +80,7 @@ class NetworkConfig:
     n_masks: int = 0
     voice_dim: int = 0
     most_counted: int = 0
+    hears_noise: bool = False
 
     def __post_init__(self) -> None:
         # A search over np.arange gives NumPy's numbers, which torch's layers refuse.
@@ -88,8 +91,9 @@ class NetworkConfig:
             size = getattr(self, name)
             if type(size) is not int or not least <= size <= largest:
                 raise ValueError(f"{name}={size!r} must be an int from {least} to {largest}")
-        if type(self.bidirectional) is not bool:
-            raise ValueError(f"bidirectional={self.bidirectional!r} must be True or False")
+        for name in ("bidirectional", "hears_noise"):
+            if type(value := getattr(self, name)) is not bool:
+                raise ValueError(f"{name}={value!r} must be True or False")
 
     def as_dict(self) -> dict[str, Any]:
         """Give the configuration as plain values, ready for JSON.
@@ -177,6 +181,9 @@ class EmbeddingNetwork(nn.Module):
             if config.most_counted
             else None
         )
+        self.noise_head = (
+            BinHead(self.trunk.bands, self.trunk.width, 1) if config.hears_noise else None
+        )
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
@@ -191,11 +198,11 @@ class EmbeddingNetwork(nn.Module):
         """
         weights = earlier.state_dict()
         own = self.state_dict()
-        # A voice head and a count head are trained on the states of a network that stays as it is.
+        # Heads are trained on the states of a network that stays as it is.
         self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
-        """Take copies of the voice head and the count head of the network that this began with.
+        """Take copies of the voice, count and noise head of the network that this began with.
 
         Parameters
         ----------
@@ -204,39 +211,46 @@ class EmbeddingNetwork(nn.Module):
             they are left out, with a warning.
         """
         device = self.input_mean.device
-        voice, count = earlier.voice_head, earlier.count_head
+        heads: dict[str, Any] = {
+            "voice": earlier.voice_head,
+            "count": earlier.count_head,
+            "noise": earlier.noise_head,
+        }
+        heads = {name: head for name, head in heads.items() if head is not None}
         layers, n_layers = earlier.config.n_layers, self.config.n_layers
-        if n_layers != layers and not (voice is None and count is None):
+        if n_layers != layers and heads:
             warnings.warn(
-                f"the voice head and the count head belong to {layers} layers and are left out of "
-                f"this one, which has {n_layers}; fit_voices, or skdc voices, trains them anew",
+                f"the heads for {' and '.join(heads)} belong to {layers} layers and are left out "
+                f"of this network, which has {n_layers}; fit_voices, or skdc voices, trains them "
+                "anew",
                 stacklevel=5,
             )
             return
+        self.set_heads(**{name: deepcopy(head).to(device) for name, head in heads.items()})
+
+    def set_heads(
+        self,
+        *,
+        voice: VoiceHead | None = None,
+        count: CountHead | None = None,
+        noise: BinHead | None = None,
+    ) -> None:
+        """Take heads that were trained on this network's states.
+
+        Parameters
+        ----------
+        voice, count, noise : optional
+            What is not given stays as it is.
+        """
         if voice is not None:
-            self.set_voice_head(deepcopy(voice).to(device))
+            self.config = replace(self.config, voice_dim=voice.dim)
+            self.voice_head = voice
         if count is not None:
-            self.set_count_head(deepcopy(count).to(device))
-
-    def set_voice_head(self, head: VoiceHead) -> None:
-        """Take a voice head that was trained on this network's states.
-
-        Parameters
-        ----------
-        head : VoiceHead
-        """
-        self.config = replace(self.config, voice_dim=head.dim)
-        self.voice_head = head
-
-    def set_count_head(self, head: CountHead) -> None:
-        """Take a count head that was trained on this network's states.
-
-        Parameters
-        ----------
-        head : CountHead
-        """
-        self.config = replace(self.config, most_counted=head.most)
-        self.count_head = head
+            self.config = replace(self.config, most_counted=count.most)
+            self.count_head = count
+        if noise is not None:
+            self.config = replace(self.config, hears_noise=True)
+            self.noise_head = noise
 
     @torch.no_grad()
     def set_input_statistics(self, features: Tensor) -> None:

@@ -8,13 +8,14 @@ from torch.nn import functional
 
 from skdc.network.kernels.projection import project_active
 
-__all__ = ["BinHead"]
+__all__ = ["BinHead", "speech_share"]
 
 
 class BinHead(nn.Module):
     """A linear layer that gives each bin some numbers, from the states of the bin's band.
 
-    As the embedding head it gives each bin its vector; as the mask head, one number a mask.
+    As the embedding head it gives each bin its vector; as the mask head, one number a mask; as the
+    noise head, the logit of how much of the bin is speech.
 
     Parameters
     ----------
@@ -87,3 +88,20 @@ class BinHead(nn.Module):
             One a mixture, ``forward(states)[i][active[i]]``.
         """
         return project_active(states, self.weight, self.bias, active, self.bands)
+
+
+def speech_share(head: BinHead, states: Tensor) -> Tensor:
+    """Tell how much of each bin is speech, by a noise head.
+
+    Parameters
+    ----------
+    head : BinHead
+        With one output for each bin.
+    states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
+
+    Returns
+    -------
+    float32 Tensor of shape (n_mixtures, n_frames, n_bins)
+        From 0 to 1. The rest of the bin is noise.
+    """
+    return torch.sigmoid(head(states.float()).squeeze(-1))

@@ -49,7 +49,7 @@ class Separation:
         The recording.
     sources : float array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
         Its sources, the loudest first, at the recording's rate and with its channels; they sum to
-        it.
+        it, with the noise, if that was kept out of them.
     rate : int
         Hz.
     name : str
@@ -65,6 +65,8 @@ class Separation:
         Standard error of that, dB.
     notes : tuple of str
         What to be careful about, as the warnings of `separate` said it.
+    noise : float array of the shape of `mixture`, or None
+        What was kept out of the sources with ``noise=True``.
 
     Examples
     --------
@@ -86,6 +88,12 @@ class Separation:
     quality_db: float | None = None
     quality_error_db: float | None = None
     notes: tuple[str, ...] = ()
+    noise: FloatArray | None = None
+
+    @property
+    def _parts(self) -> FloatArray:
+        """The sources, and the noise, if any, after them."""
+        return self.sources if self.noise is None else np.stack([*self.sources, self.noise])
 
     def __repr__(self) -> str:
         seconds = self.mixture.shape[-1] / self.rate
@@ -100,7 +108,9 @@ class Separation:
         *,
         subtype: Literal["pcm16", "pcm24", "float"] = "pcm16",
     ) -> list[Path]:
-        """Write each source to a WAV file. With the full band, the files sum to the recording.
+        """Write each source to a WAV file, and the noise to NAME-noise.wav, if there is any.
+
+        With the full band, the files sum to the recording.
 
         Parameters
         ----------
@@ -113,7 +123,7 @@ class Separation:
         Returns
         -------
         list of Path
-            The files.
+            The files; that of the noise is the last.
 
         Raises
         ------
@@ -123,9 +133,10 @@ class Separation:
             If a file cannot be written.
         """
         _check_subtype(subtype)
-        paths = _paths(folder, self.name, len(self.sources))
-        total = self.mixture if self.band == "full" else self.sources.sum(axis=0)
-        write_sources(paths, self.sources, total, self.rate, subtype=SUBTYPES[subtype])
+        paths = _paths(folder, self.name, len(self.sources), noise=self.noise is not None)
+        parts = self._parts
+        total = self.mixture if self.band == "full" else parts.sum(axis=0)
+        write_sources(paths, parts, total, self.rate, subtype=SUBTYPES[subtype])
         return paths
 
     def turns(self) -> list[Turn]:
@@ -169,7 +180,10 @@ class Separation:
         if self.quality_db is not None:
             expected = f"{self.quality_db:+.1f} dB (give or take {self.quality_error_db:.1f} dB)"
             notes.insert(0, f"Expected improvement over the recording: SI-SDR {expected}")
-        return ListeningPage(self.mixture, self.sources, self.rate, title=self.name, notes=notes)
+        names = [f"Source {number}" for number in range(1, len(self.sources) + 1)]
+        names += ["Noise"] * (self.noise is not None)
+        options: dict[str, Any] = {"title": self.name, "names": names, "notes": notes}
+        return ListeningPage(self.mixture, self._parts, self.rate, **options)
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,7 @@ class SeparatedFile:
     Attributes
     ----------
     paths : list of Path
-        The files of its sources, the loudest first.
+        The files of its sources, the loudest first, and that of the noise, if any.
     rate : int
         Hz.
     n_samples : int
@@ -188,6 +202,8 @@ class SeparatedFile:
         Who speaks when, as for `Separation.turns`.
     name : str
         What the files are named after.
+    n_sources : int
+        How many people.
     quality_db, quality_error_db, notes
         As for `Separation`.
     """
@@ -197,6 +213,7 @@ class SeparatedFile:
     n_samples: int
     turns: list[Turn]
     name: str
+    n_sources: int
     quality_db: float | None = None
     quality_error_db: float | None = None
     notes: tuple[str, ...] = ()
@@ -225,6 +242,7 @@ def separate(
     model: str | os.PathLike[str] | DeepClusteringSeparator = DEFAULT_MODEL,
     band: Literal["full", "network"] = "full",
     channels: bool = False,
+    noise: bool = False,
     phase_iterations: int = 0,
     device: str = "auto",
 ) -> Separation:
@@ -248,6 +266,8 @@ def separate(
     channels : bool, default=False
         Whether to take each channel as a source, as it is, where each person had a microphone; the
         recording is then their sum.
+    noise : bool, default=False
+        Whether to keep noise out of the sources; the result has it apart.
     phase_iterations : int, default=0
         As for `DeepClusteringSeparator.predict`: 5 make the sources a little cleaner.
     device : str, default="auto"
@@ -294,6 +314,8 @@ def separate(
         name = "recording"
         signal = as_channels(recording, "recording")
     if channels:
+        if noise:
+            raise ValueError("channels are taken as they are; leave --noise (noise=True) out")
         if signal.ndim == 1:
             raise ValueError(
                 f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
@@ -308,7 +330,10 @@ def separate(
     if model.output != "sources":
         raise ValueError(f"the model has output={model.output!r}; set it to 'sources'")
     call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
-    sources, found = model.separate(signal, input_rate=rate, band=band, **call)
+    sources, found = model.separate(signal, input_rate=rate, band=band, noise=noise, **call)
+    apart = None
+    if noise:
+        sources, apart = sources[:-1], sources[-1]
     gain_db, error_db, of_quality = _judge(model, found, n_sources)
     notes += of_quality
     for note in notes:
@@ -322,6 +347,7 @@ def separate(
         gain_db,
         error_db,
         tuple(notes),
+        apart,
     )
 
 
@@ -333,6 +359,7 @@ def separate_file(
     n_sources: int | Literal["auto"] | None = None,
     model: str | os.PathLike[str] | DeepClusteringSeparator = DEFAULT_MODEL,
     subtype: Literal["pcm16", "pcm24", "float"] = "pcm16",
+    noise: bool = False,
     phase_iterations: int = 0,
     device: str = "auto",
 ) -> SeparatedFile:
@@ -354,8 +381,8 @@ def separate_file(
         As for `separate`.
     subtype : {"pcm16", "pcm24", "float"}, default="pcm16"
         As for `Separation.save`.
-    phase_iterations : int, default=0
-        As for `separate`.
+    noise, phase_iterations : optional
+        As for `separate`; the noise goes to NAME-noise.wav.
     device : str, default="auto"
         As for `separate`.
 
@@ -391,29 +418,31 @@ def separate_file(
         rate = recording.rate
         notes = list(_notes_of_channels(recording, rate))
         call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
-        blocks, found = model.separate_in_blocks(recording, input_rate=rate, **call)
+        blocks, found = model.separate_in_blocks(recording, input_rate=rate, noise=noise, **call)
         gain_db, error_db, of_quality = _judge(model, found, n_sources)
         notes += of_quality
         for note in notes:
             warnings.warn(note, AudioWarning, stacklevel=2)
-        finder = TurnFinder(blocks.n_sources, rate)
+        count = blocks.n_sources - noise  # people
+        finder = TurnFinder(count, rate)
 
         def pairs() -> Iterator[tuple[FloatArray, FloatArray]]:
             nonlocal finder
-            finder = TurnFinder(blocks.n_sources, rate)
+            finder = TurnFinder(count, rate)
             start = 0
             for sources in blocks:
-                finder.add(sources)
+                finder.add(sources[:count])
                 stop = start + sources.shape[-1]
                 yield recording[..., start:stop], sources
                 start = stop
 
         name = Path(path).stem if name is None else name
-        paths = _paths(folder, name, blocks.n_sources)
+        paths = _paths(folder, name, count, noise=noise)
         write_source_blocks(paths, pairs, recording.shape, rate, subtype=SUBTYPES[subtype])
         n_samples = recording.shape[-1]
         turns = finder.turns()
-    return SeparatedFile(paths, rate, n_samples, turns, name, gain_db, error_db, tuple(notes))
+    heard = (gain_db, error_db, tuple(notes))
+    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard)
 
 
 def _check_subtype(subtype: str) -> None:
@@ -421,8 +450,11 @@ def _check_subtype(subtype: str) -> None:
         raise ValueError(f"subtype={subtype!r}; give one of {', '.join(map(repr, SUBTYPES))}")
 
 
-def _paths(folder: str | os.PathLike[str], name: str, n_sources: int) -> list[Path]:
-    return [Path(folder) / f"{name}-{number}.wav" for number in range(1, n_sources + 1)]
+def _paths(
+    folder: str | os.PathLike[str], name: str, n_sources: int, *, noise: bool
+) -> list[Path]:
+    ends = [*range(1, n_sources + 1), *["noise"] * noise]
+    return [Path(folder) / f"{name}-{end}.wav" for end in ends]
 
 
 def _save_rttm(path: str | os.PathLike[str], turns: list[Turn], name: str) -> Path:

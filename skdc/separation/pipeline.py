@@ -20,6 +20,7 @@ from skdc import signal
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
+from skdc.network.heads import speech_share
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
@@ -71,7 +72,7 @@ class AssignedPieces:
         First frame of each stretch, and frames that the one before it covers too.
     made : iterable of arrays of shape (n_clusters, length, ...)
         What was made of each, every time it is gone through. The second axis is time, in frames or
-        in samples.
+        in samples. What comes after the clusters, which is noise, comes after the voices.
     voices : sequence of int64 arrays of shape (n_clusters, n_frames)
         The voice of each cluster in each frame.
     n_voices : int
@@ -95,7 +96,9 @@ class AssignedPieces:
             parts = functional.interpolate(
                 parts, values.shape[1], mode="linear", align_corners=True
             )
-            yield *place, torch.einsum("vct,ct...->vt...", parts, values)
+            n_clusters = len(own)
+            spoken = torch.einsum("vct,ct...->vt...", parts, values[:n_clusters])
+            yield *place, torch.cat([spoken, values[n_clusters:]])
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,9 @@ class Separator:
     spread_of_one : float, default=0.43
         How far the embeddings of a single talker spread, where their number is to be found and
         the network has no count head; see `skdc.separation.estimate_n_clusters`.
+    noise : bool, default=False
+        Whether to keep noise out of the sources: masks and sources have one more, the last, which
+        is what the noise head takes to be no speech.
     phase_iterations : int, default=0
         Times that the frames of each source are made to agree on their phases; see
         `skdc.signal.resynthesise`.
@@ -151,6 +157,7 @@ class Separator:
     clusterer: Any = None
     sample_rate: int = 8000
     spread_of_one: float = SPREAD_OF_ONE
+    noise: bool = False
     phase_iterations: int = 0
     report: Callable[[float], object] | None = None
 
@@ -224,7 +231,7 @@ class Separator:
         counts = list(islice(n_sources, len(mixtures)))
         found = self.stretches(mixtures, counts)
         for mixture, count, parts in zip(mixtures, counts, found, strict=True):
-            pieces, _ = self._assigned(parts, count, lambda stretch, masks: masks)
+            pieces, _ = self._assigned(parts, count, self._with_noise)
             yield stitch(pieces, self.framing.frame_count(len(mixture)))
 
     def separate(
@@ -290,7 +297,8 @@ class Separator:
         counts = list(islice(n_sources, len(mixtures)))
         all_parts = self._watched(self.stretches(mixtures, counts), found)
         for recording, count, parts in zip(recordings, counts, all_parts, strict=True):
-            above = partial(full_band_masks, is_higher=recording.rate > sample_rate)
+            is_higher = recording.rate > sample_rate
+            above = partial(self._full_band_masks, is_higher=is_higher)
             masks, n_sources_found = self._assigned(parts, count, above)
             yield SourceBlocks(
                 masks, n_sources_found, recording, self.framing, sample_rate, self.phase_iterations
@@ -305,7 +313,25 @@ class Separator:
         for parts, item in zip(all_parts, found, strict=True):
             yield item.watch(parts, self.framing, self._own_count_head())
 
+    def _with_noise(self, stretch: Stretch, masks: Tensor) -> Tensor:
+        """Take what is noise from the masks of a stretch, and add a mask for it, if asked for."""
+        if not self.noise:
+            return masks
+        if self.network.noise_head is None:
+            raise ValueError(
+                "noise=True needs a model with a noise head, but this one has none; fit_voices, "
+                "or skdc voices, trains one"
+            )
+        with torch.no_grad():
+            speech = speech_share(self.network.noise_head, stretch.states)  # (1, frames, bins)
+        return torch.cat([masks * speech, 1 - speech])
+
+    def _full_band_masks(self, stretch: Stretch, masks: Tensor, *, is_higher: bool) -> Tensor:
+        masks = self._with_noise(stretch, masks)
+        return full_band_masks(stretch, masks, is_higher=is_higher)
+
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
+        masks = self._with_noise(stretch, masks)
         part = self._segment(mixture, stretch.start, stretch.start + len(stretch.spectrogram))
         sources = signal.resynthesise(
             masks, stretch.spectrogram, len(part), self.framing, self.phase_iterations
@@ -372,7 +398,7 @@ class Separator:
         first = next(parts)
         if (second := next(parts, None)) is None:
             # A recording of a single stretch is as its clusters are.
-            return [(0, 0, make(first, first.masks))], len(first.masks)
+            return [(0, 0, make(first, first.masks))], len(first.masks) + self.noise
         head = self.network.voice_head
         clues: list[Clue] = []
         places: list[tuple[int, int]] = []
@@ -397,7 +423,8 @@ class Separator:
         )
         n_voices = n_sources or 1 + max(int(own.max()) for own in voices)
         device = self.network.input_mean.device
-        return AssignedPieces(places, made, voices, n_voices, device), n_voices
+        pieces = AssignedPieces(places, made, voices, n_voices, device)
+        return pieces, n_voices + self.noise
 
     def _clustered(
         self,

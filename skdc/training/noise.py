@@ -1,0 +1,94 @@
+"""Training of a noise head, for a trained network that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skdc.network.heads import BinHead, speech_share
+from skdc.separation import Separator
+from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.heads import SECONDS, Voices, fit_head
+
+__all__ = ["train_noise_head"]
+
+_MOST = 3  # talkers
+# Mixtures are made as they are used, few at once: their spectrograms would fill the memory.
+_BATCH_SIZE = 8
+_NOISY_SHARE = 0.8
+_ROOM_SHARE = 0.2
+# Below -25 dB, 0.003 of the speech's energy, an error is hardly heard and does not count.
+_SMALLEST_ERROR = 3e-3
+# At first nearly everything is speech.
+_FIRST_LOGIT = 3.0
+
+
+def train_noise_head(
+    separator: Separator,
+    recordings: Sequence[NDArray[np.float32]],
+    speakers: Sequence[Hashable],
+    *,
+    n_examples: int,
+    seed: int,
+    progress: bool = False,
+) -> BinHead:
+    """Train a noise head to tell how much of each bin is speech.
+
+    Examples are mixtures of one to three speakers; a fifth of them is in rooms, and four fifths
+    have noise, as `skdc.training.acoustics` makes both. The loss is the error of the speech that
+    the head leaves, relative to all of the speech, in decibels.
+
+    Parameters
+    ----------
+    separator : Separator
+        With the trained network.
+    recordings : sequence of float32 arrays of shape (n_samples_i,)
+        One speaker each, at the network's rate.
+    speakers : sequence of hashables
+        Who speaks in each recording.
+    n_examples : int
+        Examples of 5 s. Each is seen once.
+    seed : int
+        Seed of examples and weights.
+    progress : bool, default=False
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    BinHead
+        With one output for each bin: the logit of the share that is speech.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    network, framing, rate = separator.network, separator.framing, separator.sample_rate
+    device = network.input_mean.device
+    voices = Voices(recordings, speakers, round(SECONDS * rate), seed)
+    most = min(_MOST, len(voices.names))
+    head = BinHead(network.trunk.bands, network.trunk.width, 1).to(device)
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, _FIRST_LOGIT)
+
+    def draw(number: int) -> Tensor:
+        """Give the sources of a mixture, (most, n_samples), those beyond `number` silent."""
+        sources, _ = voices.draw(number)
+        return torch.cat([sources, sources.new_zeros(most - number, sources.shape[1])])
+
+    def loss(done: float) -> Tensor:
+        numbers = torch.randint(1, most + 1, (_BATCH_SIZE,), generator=generator, device="cpu")
+        sources = torch.stack([draw(number) for number in numbers.tolist()])
+        heard = add_rooms(sources, _ROOM_SHARE, sample_rate=rate, generator=generator)
+        clean = heard.sum(1)  # (mixtures, samples)
+        noisy = add_noise(clean, _NOISY_SHARE, generator=generator)
+        states = torch.cat([own for own, _ in separator.states(noisy)])
+        speech, whole = framing.stft(torch.stack([clean, noisy]).to(device))
+        kept = speech_share(head, states) * whole  # (mixtures, frames, bins)
+        error = (kept - speech).abs().square().sum((1, 2))
+        power = speech.abs().square().sum((1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+        return 10 * torch.log10(error / power + _SMALLEST_ERROR).mean()
+
+    n_steps = -(-n_examples // _BATCH_SIZE)
+    fit_head(head.parameters(), loss, n_steps, name="noise head", progress=progress)
+    return head.eval().requires_grad_(False)

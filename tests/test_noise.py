@@ -1,0 +1,183 @@
+"""Noise kept out of the sources: the noise head, and where what it hears goes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import make_separator, make_sources
+from numpy.testing import assert_allclose, assert_array_equal
+
+import skdc
+from skdc import DeepClusteringSeparator
+from skdc.audio import read_audio, write_audio
+from skdc.cli import main
+from skdc.network.heads import BinHead, speech_share
+from skdc.training.noise import train_noise_head
+
+
+@pytest.fixture(scope="module")
+def plain() -> DeepClusteringSeparator:
+    y = np.stack([make_sources(4000, seed=seed) for seed in range(4)])
+    return make_separator().fit(y.sum(axis=1), y)
+
+
+@pytest.fixture(scope="module")
+def separator(plain: DeepClusteringSeparator) -> DeepClusteringSeparator:
+    """With a noise head whose shares differ from bin to bin."""
+    hearing = copy.deepcopy(plain)
+    network = hearing.network_
+    torch.manual_seed(0)
+    head = BinHead(network.trunk.bands, network.trunk.width, 1)
+    torch.nn.init.normal_(head.weight, std=2.0)
+    network.set_heads(noise=head.requires_grad_(False))
+    return hearing
+
+
+def recording(seconds: float = 0.5, rate: int = 8000) -> np.ndarray:
+    return make_sources(int(seconds * rate), seed=9).sum(axis=0).astype(np.float32)
+
+
+def test_share_of_speech_is_the_logistic_function_of_the_output() -> None:
+    head = BinHead(((0, 3), (3, 7)), width=4, n_outputs=1).requires_grad_(False)
+    states = torch.randn(2, 5, 2, 4)
+    shares = speech_share(head, states)
+    for mixture, frame, index in np.ndindex(2, 5, 7):
+        state = states[mixture, frame, int(index >= 3)]
+        logit = float(head.weight[index] @ state + head.bias[index])
+        assert float(shares[mixture, frame, index]) == pytest.approx(
+            1 / (1 + np.exp(-logit)), abs=1e-6
+        )
+
+
+def test_masks_are_those_without_noise_times_what_is_speech(
+    separator: DeepClusteringSeparator,
+) -> None:
+    mixture = recording()
+    pipeline = separator.pipeline()
+    states, _ = next(pipeline.states([torch.from_numpy(mixture)]))
+    assert separator.network_.noise_head is not None
+    speech = speech_share(separator.network_.noise_head, states)[0].numpy()
+    expected = separator.predict_masks(mixture) * speech
+    found = copy.deepcopy(separator).set_params(output="masks").predict(mixture, noise=True)
+    assert_allclose(found[:-1], expected, atol=1e-6)
+    assert_allclose(found[-1], 1 - speech, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 11025])
+@pytest.mark.parametrize("phase_iterations", [0, 2])
+def test_sources_and_noise_sum_to_the_recording(
+    separator: DeepClusteringSeparator, rate: int, phase_iterations: int
+) -> None:
+    recordings = [recording(rate=rate), np.stack([recording(rate=rate), recording(rate=rate) / 2])]
+    options: dict[str, Any] = {"input_rate": rate, "phase_iterations": phase_iterations}
+    for given, found in zip(
+        recordings, separator.predict(recordings, noise=True, **options), strict=True
+    ):
+        assert found.shape == (3, *given.shape)
+        assert_allclose(found.sum(axis=0), given, atol=1e-5)
+        assert np.square(found[-1]).sum() > 1e-3 * np.square(given).sum()
+
+
+@pytest.mark.parametrize("band", ["full", "network"])
+def test_noise_comes_after_the_voices_of_a_long_recording(
+    separator: DeepClusteringSeparator, band: str
+) -> None:
+    mixture = recording(36)
+    found = separator.predict(mixture, noise=True, band=band)
+    assert_allclose(found.sum(axis=0), mixture, atol=1e-5)
+    whole = separator.predict(mixture, band=band)
+    # The noise of a stretch does not hang on its voices: it is that of the stretch alone.
+    part = separator.predict(mixture[: 6 * 8000], noise=True, band=band)
+    middle = slice(2 * 8000, 4 * 8000)
+    assert_allclose(found[-1, middle], part[-1, middle], atol=2e-3)
+    assert np.square(found[:-1]).sum() < np.square(whole).sum()
+
+
+def test_without_noise_all_is_as_it_was(
+    plain: DeepClusteringSeparator, separator: DeepClusteringSeparator
+) -> None:
+    for mixture in (recording(), recording(36)):
+        assert_array_equal(plain.predict(mixture), separator.predict(mixture))
+
+
+def test_no_noise_head(plain: DeepClusteringSeparator) -> None:
+    with pytest.raises(ValueError, match="noise=True needs a model with a noise head"):
+        plain.predict(recording(), noise=True)
+    with pytest.raises(ValueError, match="'noise' parameter of predict must be an instance of"):
+        plain.predict(recording(), noise="yes")  # type: ignore[arg-type]
+
+
+def test_files_sum_to_the_recording(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
+    write_audio(tmp_path / "talk.wav", recording(2, 16000), 16000)
+    result = skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=separator, noise=True)
+    assert [path.name for path in result.paths] == ["talk-1.wav", "talk-2.wav", "talk-noise.wav"]
+    assert result.n_sources == 2
+    assert {turn.source for turn in result.turns} <= {0, 1}
+    steps = [soundfile.read(path, dtype="int16")[0].astype(int) for path in result.paths]
+    given = soundfile.read(tmp_path / "talk.wav", dtype="int16")[0]
+    assert_array_equal(sum(steps), given)
+    whole = skdc.separate(tmp_path / "talk.wav", model=separator, noise=True)
+    assert whole.noise is not None
+    assert len(whole.sources) == 2
+    assert_allclose(whole.noise, read_audio(result.paths[-1])[0], atol=2e-4)
+    assert "Noise" in whole.listen().html
+    paths = whole.save(tmp_path / "again")
+    assert [path.name for path in paths] == [path.name for path in result.paths]
+
+
+def test_channels_have_no_noise_to_keep_out(separator: DeepClusteringSeparator) -> None:
+    channels = np.stack([recording(), recording()[::-1]])
+    with pytest.raises(ValueError, match=r"leave --noise \(noise=True\) out"):
+        skdc.separate(channels, rate=8000, model=separator, channels=True, noise=True)
+
+
+def test_command(
+    separator: DeepClusteringSeparator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separator.save(tmp_path / "model.safetensors", weights="int8")
+    write_audio(tmp_path / "talk.wav", recording(2), 8000)
+    command = ["separate", str(tmp_path / "talk.wav"), "-o", str(tmp_path / "out"), "--noise"]
+    command += ["--model", str(tmp_path / "model.safetensors"), "--json"]
+    assert main(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["n_sources"] == 2
+    assert [Path(path).name for path in said["outputs"]][-1] == "talk-noise.wav"
+    assert main(command) == 2
+    (tmp_path / "out" / "talk-1.wav").unlink()
+    (tmp_path / "out" / "talk-2.wav").unlink()
+    assert main(command) == 2, "the noise would be overwritten"
+    loaded = DeepClusteringSeparator.load(tmp_path / "model.safetensors")
+    found = loaded.predict(recording(2), noise=True)
+    assert_allclose(found, separator.predict(recording(2), noise=True), atol=0.02)
+
+
+def test_training_hears_noise() -> None:
+    """Tones are speech here: what a head learns tells them from noise."""
+    rng = np.random.default_rng(0)
+    rate = 2000
+    time = np.arange(rate) / rate
+    pitches = 62.5 * np.arange(1, 9)
+    recordings = [(0.1 * np.sin(2 * np.pi * p * time)).astype(np.float32) for p in pitches]
+    y = np.stack([np.stack([recordings[i], recordings[i + 4]]) for i in range(4)])
+    separator = make_separator(sample_rate=rate, hidden_size=16, max_epochs=20)
+    separator.fit(y.sum(axis=1), y)
+    before = {name: w.clone() for name, w in separator.network_.state_dict().items()}
+
+    def train(n_examples: int) -> BinHead:
+        pipeline = separator.pipeline()
+        return train_noise_head(pipeline, recordings, range(8), n_examples=n_examples, seed=0)
+
+    assert torch.equal(train(16).weight, train(16).weight), "the seed decides"
+    separator.network_.set_heads(noise=train(1200))
+    assert all(torch.equal(separator.network_.state_dict()[n], w) for n, w in before.items())
+    noisy = recordings[1] + recordings[6] + 0.03 * rng.standard_normal(rate)
+    mask = separator.set_params(output="masks").predict(noisy, noise=True)[-1]
+    # Tones of 125 and 437.5 Hz lie in bins 4 and 14 of 33; in the upper half is noise alone.
+    assert mask[:, [4, 14]].mean() < 0.5 * mask[:, 20:].mean()
