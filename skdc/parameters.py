@@ -539,11 +539,11 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     Raises
     ------
     ValueError
-        If they differ in more than dropout, heads for voices and their number, and more layers of
+        If they differ in more than dropout, heads that fit_voices trains, and more layers of
         a trunk that can grow.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
-    same = ("dropout", "trunk", "voice_dim", "most_counted")
+    same = ("dropout", "trunk", "voice_dim", "most_counted", "hears_noise")
     changed = [k for k in now if now[k] != before.get(k) and k not in same]
     is_deeper = wanted.n_layers > fitted.n_layers
     if is_deeper and wanted.trunk.grows_from(fitted.trunk, fitted.n_layers):
