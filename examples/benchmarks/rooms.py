@@ -66,21 +66,30 @@ cases = {
     "room, T60 0.3 s": (0.3, None, None),
     "room, T60 0.3 s, speech-like noise, 20 dB": (0.3, 20, speech),
 }
-print(f"{args.model}, {len(pairs)} mixtures: SI-SDR improvement, dB; what the model expects, dB")
+hears_noise = separator.network_.noise_head is not None
+print(
+    f"{args.model}, {len(pairs)} mixtures: SI-SDR improvement, dB"
+    + "; with noise=True" * hears_noise
+    + "; what the model expects, without it" * (separator.quality_ is not None)
+)
 for name, (t60_s, ratio_db, spectrum) in cases.items():
     if args.case and name not in args.case:
         continue
     rng = np.random.default_rng(0)
-    gains, expected = [], []
+    gains, kept_out, expected = [], [], []
     for mixture, sources in pairs:
         if t60_s is not None:
             sources = in_room(sources, t60_s, rng)
             mixture = sources.sum(axis=0)
         if ratio_db is not None:
             mixture = with_noise(mixture, ratio_db, spectrum, rng)
-        found, clearness = separator.separate(mixture, n_sources=len(sources), band="network")
+        options = {"n_sources": len(sources), "band": "network"}
+        found, clearness = separator.separate(mixture, **options)
         gains.append(np.mean(si_sdr_improvement(sources, found, mixture)))
+        if hears_noise:
+            found = separator.predict(mixture, **options, noise=True)[:-1]
+            kept_out.append(np.mean(si_sdr_improvement(sources, found, mixture)))
         if separator.quality_ is not None:
             expected.append(separator.quality_.predict(clearness)[0])
-    said = f"{np.mean(expected):9.2f}" if expected else ""
-    print(f"{name:44}{np.mean(gains):7.2f}{said}", flush=True)
+    columns = [f"{np.mean(values):9.2f}" for values in (gains, kept_out, expected) if values]
+    print(f"{name:42}{''.join(columns)}", flush=True)
