@@ -10,5 +10,5 @@ for requirement in project["dependencies"]:
     print(f"{name}=={version}")
 tools = ("pytest", "hypothesis", "mir_eval", "matplotlib")
 for requirement in project["optional-dependencies"]["test"]:
-    if requirement.startswith(tools) and "cov" not in requirement:
+    if re.match(r"[\w-]+", requirement)[0] in tools:
         print(requirement)

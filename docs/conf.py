@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +66,8 @@ numpydoc_show_class_members = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": r"\.py$",  # runs all of them
+    # Which examples are run: all, unless the tests have run them before.
+    "filename_pattern": os.environ.get("SKDC_GALLERY", r"\.py$"),
     "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
     "show_memory": False,

@@ -72,6 +72,9 @@ __all__ = [
     "training",
 ]
 
+# Here because the help of the commands names it, and must not wait for torch.
+DEFAULT_MODEL = "speech-8k"
+
 _MODULE_OF = {
     "DeepClusteringSeparator": "skdc.separator",
     "StreamingSeparator": "skdc.separation.streaming",

@@ -30,7 +30,15 @@ def _pictures_stay_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     plt.close("all")
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+# The others train, or cluster slowly.
+QUICK = {"live", "own_recording", "pipeline", "quickstart", "three_speakers"}
+
+
+def marked(path: Path) -> Any:
+    return pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("path", [marked(path) for path in EXAMPLES])
 def test_example_runs(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = runpy.run_path(str(path), run_name="__main__")
     assert "dB" in capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_failures_are_named(tmp_path: Path, separator: DeepClusteringSeparator) 
 def test_parts_are_those_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_s: float
 ) -> None:
-    monkeypatch.setattr("skdc.audio.recordings._KEPT_S", kept_s)
+    monkeypatch.setattr("skdc.audio.recording._KEPT_S", kept_s)
     monkeypatch.setattr("skdc.audio.io._BLOCK_SAMPLES", 1000)
     path = tmp_path / "a.mp3"
     write_audio(path, noise(2, 30_000), 16000, subtype="MPEG_LAYER_III")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,6 +114,17 @@ def test_a_warm_up_of_the_whole_recording_gives_what_predict_gives(
     tolerance = 1e-2 if separator.precision == "bfloat16" else 1e-4
     peak = np.abs(mixture).max()
     np.testing.assert_allclose(found / peak, separator.predict(mixture) / peak, atol=tolerance)
+
+
+def test_a_stream_copies_no_heads_that_it_does_not_use(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    network = StreamingSeparator(separator)._separator.network
+    assert (network.config.voice_dim, network.config.most_counted) == (0, 0)
+    assert (network.voice_head, network.count_head) == (None, None)
+    assert separator.network_.voice_head is not None
+    assert separator.network_.count_head is not None
+    features = log_magnitude(torch.rand(1, 20, network.config.n_bins))
+    torch.testing.assert_close(network(features), separator.network_(features))
 
 
 @pytest.mark.parametrize("trunk", [BLSTM(), BLSTM(residual=True)])

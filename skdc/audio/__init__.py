@@ -10,7 +10,7 @@ from skdc.audio.io import (
     write_audio,
 )
 from skdc.audio.pcm import SampleDecoder
-from skdc.audio.recordings import AudioRecording
+from skdc.audio.recording import AudioRecording
 from skdc.audio.sources import write_source_blocks, write_sources
 
 __all__ = [

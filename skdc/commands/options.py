@@ -6,6 +6,8 @@ import argparse
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+from skdc import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
@@ -19,7 +21,6 @@ __all__ = [
     "warn_of_count",
 ]
 
-DEFAULT_MODEL = "speech-8k"
 # What `skdc.datasets.find_recordings` takes.
 DATA_HELP = (
     "recordings of single speakers: a folder with a folder for each speaker, a table voices.csv "

@@ -15,7 +15,6 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
 from skdc.inputs.long import LongRecording
 from skdc.inputs.pairs import CheckedPairs, check_pairs, hold_out
-from skdc.inputs.recordings import CheckedRecordings, check_recordings, hold_out_speakers
 from skdc.inputs.results import (
     RestoredBlocks,
     full_band_blocks,
@@ -25,6 +24,7 @@ from skdc.inputs.results import (
     network_band_sources,
     to_arrays,
 )
+from skdc.inputs.speakers import CheckedRecordings, check_recordings, hold_out_speakers
 from skdc.inputs.waveforms import Mixtures, as_channels, check_mixtures, read_samples
 
 __all__ = [

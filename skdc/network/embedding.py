@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -251,6 +251,19 @@ class EmbeddingNetwork(nn.Module):
         if noise is not None:
             self.config = replace(self.config, hears_noise=True)
             self.noise_head = noise
+
+    def for_masks(self) -> Self:
+        """Give this network without the voice head and the count head; weights are shared.
+
+        Returns
+        -------
+        EmbeddingNetwork
+            Embeddings and masks are the same.
+        """
+        bare = copy(self)
+        bare._modules = self._modules | {"voice_head": None, "count_head": None}
+        bare.config = replace(self.config, voice_dim=0, most_counted=0)
+        return bare
 
     @torch.no_grad()
     def set_input_statistics(self, features: Tensor) -> None:

@@ -5,7 +5,7 @@
 """
 
 from skdc.pretrained.models import list_pretrained, load_pretrained
-from skdc.pretrained.recording import SeparatedFile, Separation, separate, separate_file
+from skdc.pretrained.one_call import SeparatedFile, Separation, separate, separate_file
 
 __all__ = [
     "SeparatedFile",

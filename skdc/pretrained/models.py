@@ -6,11 +6,11 @@ import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from skdc import DEFAULT_MODEL
 from skdc.separator import DeepClusteringSeparator
 
-__all__ = ["DEFAULT_MODEL", "list_pretrained", "load_pretrained"]
+__all__ = ["list_pretrained", "load_pretrained"]
 
-DEFAULT_MODEL = "speech-8k"
 _FOLDER = files("skdc.pretrained")
 _SUFFIX = ".safetensors"
 

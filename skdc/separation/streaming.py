@@ -134,7 +134,7 @@ class StreamingSeparator:
         # Weights are prepared once in place of once a block. The copy stays as it is while the
         # separator learns on.
         dtype = torch.bfloat16 if self._separator.precision == "bfloat16" else torch.float32
-        network = packed_copy(self._separator.network, dtype)
+        network = packed_copy(self._separator.network.for_masks(), dtype)
         self._separator = replace(self._separator, network=network)
         if lookahead is None:
             lookahead = 0.0 if self._is_causal else 0.25

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skdc import DEFAULT_MODEL
 from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_sources
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
 from skdc.parameters import known_count
-from skdc.pretrained.models import DEFAULT_MODEL, load_pretrained
+from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
 from skdc.separator import DeepClusteringSeparator
 from skdc.signal import Turn, TurnFinder, channel_similarity, find_turns, to_rttm
