@@ -17,12 +17,20 @@ import torch
 from conftest import make_separator
 from numpy.testing import assert_array_equal
 
-from skdc import DeepClusteringSeparator, make_mixtures
+from skdc import (
+    DeepClusteringSeparator,
+    StreamingSeparator,
+    make_mixtures,
+    separate,
+    separate_array,
+)
 from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.display import ListeningPage
 from skdc.exceptions import AudioWarning
-from skdc.signal import resample
+from skdc.preprocessing import HighPass
+from skdc.signal import active_speech_level, channel_similarity, find_turns, resample
 
 Capture = pytest.CaptureFixture[str]
 
@@ -74,6 +82,37 @@ def test_channels_that_pass_for_mixtures(separator: DeepClusteringSeparator) -> 
     separator.predict([stereo])
     separator.predict(list(stereo))
     separator.predict(noise(2, 4000))
+
+
+RAGGED: Any = [[0.1] * 4000, [0.1] * 3000]
+CHANNELS = noise(2, 4000)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("X[0]", lambda separator: separator.predict([RAGGED])),
+        ("X", lambda separator: separator.predict([0.1, [0.2, 0.3]])),
+        ("y[0]", lambda separator: separator.score(CHANNELS[0], RAGGED)),
+        ("recording", lambda separator: separator.listen(RAGGED)),
+        ("recording", lambda separator: separate(RAGGED, rate=8000, model=separator)),
+        ("the recording", lambda separator: separate_array(separator, RAGGED)),
+        ("samples", lambda separator: StreamingSeparator(separator).push(RAGGED)),
+        ("recordings[0]", lambda _: make_mixtures([RAGGED, RAGGED], n_mixtures=1)),
+        ("X[0]", lambda _: HighPass().fit_transform([RAGGED])),
+        ("sources", lambda _: find_turns(RAGGED, 8000)),
+        ("channels", lambda _: channel_similarity(RAGGED, 8000)),
+        ("waveform", lambda _: active_speech_level(RAGGED, 8000)),
+        ("waveform", lambda _: write_audio("ragged.wav", RAGGED, 8000)),
+        ("mixture", lambda _: ListeningPage(RAGGED, CHANNELS, 8000)),
+        ("sources", lambda _: ListeningPage(CHANNELS[0], RAGGED, 8000)),
+        ("references", lambda _: ListeningPage(CHANNELS[0], CHANNELS, 8000, references=RAGGED)),
+    ],
+)
+def test_ragged_lists(separator: DeepClusteringSeparator, name: str, call: Any) -> None:
+    words = "is not an array of samples: its parts have different lengths; cut or pad them"
+    with pytest.raises(ValueError, match=f"^{re.escape(name)} {words} to one length$"):
+        call(separator)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -19,7 +19,7 @@ from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 from skdc.storage import ArrayStore
 
 __all__ = [
@@ -73,12 +73,7 @@ def as_samples(
     TypeError
         If it is not numeric, or of a type that audio does not come in.
     """
-    try:
-        # A tensor that takes part in a gradient does not become an array by itself.
-        array = item.detach().cpu() if isinstance(item, torch.Tensor) else item
-        samples: Any = item if isinstance(item, LongRecording) else np.asarray(array)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array of samples: {error}") from error
+    samples: Any = item if isinstance(item, LongRecording) else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
     if is_mono and samples.ndim != 1:

@@ -20,7 +20,7 @@ from torch import Tensor
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.signal import bin_weights
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -384,7 +384,7 @@ def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
-    channels = np.asarray(recording)
+    channels = as_array(recording, "the recording")
     if channels.dtype.kind != "f":
         raise TypeError(
             f"the recording is of type {channels.dtype}; give floats, such as int16 samples / "

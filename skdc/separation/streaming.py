@@ -21,7 +21,7 @@ from skdc.metrics import best_permutation
 from skdc.network.recurrent import packed_copy
 from skdc.separation.clustering import find_centroids
 from skdc.signal import FrameReader, FrameWriter
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -397,7 +397,7 @@ class _Tail:
 
 
 def _as_block(samples: ArrayLike) -> Tensor:
-    block = np.asarray(samples)
+    block = as_array(samples, "samples")
     if block.dtype.kind != "f":
         raise TypeError(
             f"samples are of type {block.dtype}; give floats, such as int16 samples / 32768"
