@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from skdc import (
     make_mixtures,
     separate,
     separate_array,
+    separate_file,
 )
 from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
@@ -37,6 +39,11 @@ Capture = pytest.CaptureFixture[str]
 
 def noise(*shape: int) -> Any:
     return 0.1 * np.random.default_rng(1).standard_normal(shape)
+
+
+def write(samples: Any) -> str:
+    write_audio("talk.wav", samples, 8000)
+    return "talk.wav"
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +162,49 @@ def test_rate_of_deep_and_steady_sounds(separator: DeepClusteringSeparator) -> N
     speech, _ = load_sample_mixture()
     hum = np.sin(2 * np.pi * 50 * np.arange(len(speech)) / 8000)
     separator.predict(speech + 0.5 * speech.std() * hum)
+
+
+TOO_MANY = "got 50, expected an integer from 1 to 20, or 'auto'"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda separator, x: separator.predict(x, n_sources=50),
+        lambda separator, x: separator.predict_masks(x, n_sources=50),
+        lambda separator, x: separator.set_params(n_sources=50).predict(x),
+        lambda separator, x: separator.set_params(n_sources=50).score(x, np.stack([x, -x / 2])),
+        lambda separator, x: DeepClusteringSeparator(n_sources=50).fit(x, np.stack([x / 2] * 2)),
+        lambda separator, x: separator.listen(x, n_sources=50),
+        lambda separator, x: separate(x, rate=8000, model=separator, n_sources=50),
+        lambda separator, x: separate("nowhere.wav", model=separator, n_sources=50),
+        lambda separator, x: separate_file(write(x), "out", model=separator, n_sources=50),
+        lambda separator, x: separate_array(separator, x[None], n_sources=50),
+        lambda separator, x: StreamingSeparator(separator, n_sources=50),
+    ],
+)
+def test_too_many_sources(
+    separator: DeepClusteringSeparator, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^n_sources: {TOO_MANY}$"):
+        call(copy.deepcopy(separator), noise(4000))
+    assert list(tmp_path.glob("out/*")) == []
+
+
+@pytest.mark.parametrize("command", [["separate", "talk.wav", "-o", "out"], ["stream"]])
+def test_too_many_sources_on_the_command_line(command: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--n-sources", "50"])
+    assert f"argument --n-sources: {TOO_MANY}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 2.0, "two", np.array(2)])
+def test_what_is_no_number_of_sources(separator: DeepClusteringSeparator, count: Any) -> None:
+    message = re.escape(f"n_sources: got {count!r}, expected an integer")
+    with pytest.raises(ValueError, match=message):
+        separator.predict(noise(4000), n_sources=count)
+    assert separator.predict(noise(4000), n_sources=cast("int", np.int64(3))).shape == (3, 4000)
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 __all__ = ["as_array", "check_finite", "check_same_rate"]
 
 
-def as_array(samples: Any, name: str, dtype: DTypeLike = None) -> NDArray[Any]:
+def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Give what may be an array, a list or a tensor as an array.
 
     Parameters
