@@ -212,9 +212,8 @@ def check_pairs(
             total = sources.sum(0)
             # Without their means, of which parts may have been taken off.
             mean, peak = np.array([x.mean(), total.mean()], np.float64), mixtures.peaks[index]
-            power, energy = (
-                float(s @ s) / len(s) - m**2 for s, m in zip((x, total), mean, strict=True)
-            )
+            power = float(x @ x) / len(x) - mean[0] ** 2
+            energy = float(total @ total) / len(x) - mean[1] ** 2
             gain = (float(x @ total) / len(x) - mean[0] * mean[1]) / max(energy, _TINY)
             offset = mixtures.offsets[index] - gain * offsets[index]
             offset += peak * (mean[0] - gain * mean[1])
