@@ -2,7 +2,7 @@
 Preprocess in a pipeline
 ========================
 
-Recordings come in stereo, at odd levels, with rumble from the street. Transformers in front of the
+Recordings come in stereo, with an offset, with rumble from the street. Transformers before the
 separator take care of that: in a scikit-learn pipeline where they leave the sources in y alone, in
 a :class:`~skdc.compose.TransformedSourcesSeparator` where the sources must go through them too.
 """
@@ -16,7 +16,7 @@ from skdc.compose import TransformedSourcesSeparator
 from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.display import SeparationDisplay
 from skdc.metrics import evaluate_separation
-from skdc.preprocessing import HighPass, NormalizeLevel, ToMono
+from skdc.preprocessing import HighPass, RemoveDC, ToMono
 
 # %%
 # Fit behind a pipeline
@@ -35,7 +35,7 @@ stereo = np.stack([1.2 * X, 0.8 * X], axis=1)  # (n_mixtures, n_channels, n_samp
 small = DeepClusteringSeparator(
     embedding_dim=10, hidden_size=30, hop_length=128, max_epochs=3, random_state=0
 )
-pipeline = make_pipeline(ToMono(), NormalizeLevel(), small)
+pipeline = make_pipeline(ToMono(), RemoveDC(), small)
 pipeline.fit(stereo, y)
 
 # %%

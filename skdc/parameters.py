@@ -22,12 +22,12 @@ from skdc.inputs import AudioFormat
 from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.separation.counts import asked_count
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
     "LOCAL_PARAMETERS",
-    "MOST_SOURCES",
     "PARAMETER_CONSTRAINTS",
     "ParametersMixin",
     "call_parameters",
@@ -35,7 +35,6 @@ __all__ = [
     "check_resumable",
     "check_run",
     "check_segment_frames",
-    "known_count",
     "network_config",
     "resolve_device",
     "resolve_precision",
@@ -46,18 +45,11 @@ __all__ = [
     "without_moved",
 ]
 
-MOST_SOURCES = 100
-"""The largest number of sources of a mixture."""
-
 _COUNT = Interval(Integral, 1, None, closed="left")
 _RATE = Interval(Integral, 1, 1_000_000, closed="both")
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any] | str] = {
-    "n_sources": [
-        Interval(Integral, 1, MOST_SOURCES, closed="both"),
-        StrOptions({"auto"}),
-        None,
-    ],
+    "n_sources": "no_validation",  # `asked_count` checks it, here and in each call
     "embedding_dim": [_COUNT],
     "hidden_size": [_COUNT],
     "n_layers": [_COUNT],
@@ -260,6 +252,7 @@ def check_parameters(estimator: BaseEstimator) -> None:
         If `clusterer`, `trunk` or `objective` is a class, or cannot serve as what it is given for.
     """
     estimator._validate_params()
+    asked_count(estimator.n_sources)
     trunk = resolve_trunk(estimator.trunk)
     resolve_objective(estimator.objective)
     if isinstance(estimator.remix, DynamicMixing):
@@ -280,27 +273,6 @@ def check_parameters(estimator: BaseEstimator) -> None:
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")
     check_segment_frames(estimator.segment_frames)
-
-
-def known_count(n_sources: int | str | None) -> int | None:
-    """Give the number of sources that the parameter `n_sources` states.
-
-    Parameters
-    ----------
-    n_sources : int, "auto" or None
-
-    Returns
-    -------
-    int or None
-        None where the number is to be estimated, which both "auto" and None say.
-
-    Examples
-    --------
-    >>> from skdc.parameters import known_count
-    >>> known_count(3), known_count("auto"), known_count(None)
-    (3, None, None)
-    """
-    return None if n_sources is None or isinstance(n_sources, str) else n_sources
 
 
 def call_parameters(
@@ -340,22 +312,15 @@ def call_parameters(
     ValueError
         If a keyword is not what it may be.
     """
-    keywords = {
-        "n_sources": n_sources,
-        "input_rate": input_rate,
-        "noise": noise,
-        "phase_iterations": phase_iterations,
-    }
+    keywords = {"input_rate": input_rate, "noise": noise, "phase_iterations": phase_iterations}
     allowed = {
-        "n_sources": [_COUNT, StrOptions({"auto"}), None],
-        "input_rate": [_COUNT, None],
+        "input_rate": [_RATE, None],
         "noise": ["boolean"],
         "phase_iterations": [Interval(Integral, 0, None, closed="left")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
-    count: Any = estimator.n_sources if n_sources is None else n_sources
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
-    return known_count(count), rate
+    return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 
 
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
@@ -402,7 +367,7 @@ def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
         bidirectional=bool(parameters["bidirectional"]),
         # A copy, so that a change to the parameter does not reach the fitted network.
         trunk=clone(resolve_trunk(parameters["trunk"])),
-        n_masks=(_plain(known_count(parameters["n_sources"])) or 2) if has_mask_head else 0,
+        n_masks=(_plain(asked_count(parameters["n_sources"])) or 2) if has_mask_head else 0,
     )
 
 

@@ -47,7 +47,6 @@ from skdc.parameters import (
     check_parameters,
     check_resumable,
     check_run,
-    known_count,
     network_config,
     resolve_device,
     resolve_precision,
@@ -57,6 +56,7 @@ from skdc.parameters import (
 from skdc.persistence import PersistenceMixin, continue_history
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
+from skdc.separation.counts import asked_count
 from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
@@ -364,7 +364,7 @@ class DeepClusteringSeparator(
         check_parameters(self)
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked = check_recordings(recordings, speakers, self._audio)
-        held_out, n_sources = self._check_held_out(X_val, y_val), known_count(self.n_sources) or 2
+        held_out, n_sources = self._check_held_out(X_val, y_val), asked_count(self.n_sources) or 2
         mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
         counts = mixture_counts(n_sources, mixing)
         # Before recordings are read, which takes minutes where they are many.

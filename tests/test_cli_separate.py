@@ -114,12 +114,6 @@ def test_page(model: str, capsys: Capture) -> None:
     assert "exists already; use --force" in error_of(command, capsys)
 
 
-def test_too_many_sources(model: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit):
-        main(["separate", "talk.wav", "-o", "out", "--model", model, "--n-sources", "50"])
-    assert "got '50', expected an integer from 1 to 20, or 'auto'" in capsys.readouterr().err
-
-
 def test_one_command_and_three_lines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     speech, _ = load_sample_mixture()
     talk = resample(speech[:24000], 8000, 44100)

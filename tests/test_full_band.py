@@ -217,8 +217,8 @@ def test_keywords_of_one_call(separator: DeepClusteringSeparator) -> None:
     ("keywords", "message"),
     [
         ({"band": "wide"}, "band='wide'; give 'full' or 'network'"),
-        ({"n_sources": 0}, "'n_sources' parameter of predict must be an int"),
-        ({"n_sources": "two"}, "'n_sources' parameter of predict must be"),
+        ({"n_sources": 0}, "n_sources: got 0, expected an integer from 1 to 20, or 'auto'"),
+        ({"n_sources": "two"}, "n_sources: got 'two', expected an integer from 1"),
         ({"input_rate": 44100.0}, "'input_rate' parameter of predict must be an int"),
     ],
 )

@@ -260,11 +260,59 @@ def test_mixtures_that_are_no_sum_are_told_of() -> None:
     one[2] += noise[2]
     with pytest.warns(AudioWarning, match=r"^X\[2\] has more than the sum"):
         make_separator().partial_fit(one, SOURCES)
-    # Without remixing the mixtures are used; the level of them does not matter.
+    # Without remixing the mixtures are used.
     separator = make_separator(remix=False).fit(MIXTURES + 0.5 * noise, SOURCES)
     separator.score(MIXTURES + 0.5 * noise, SOURCES)
-    make_separator().fit(3 * MIXTURES, SOURCES)
     long = np.random.default_rng(0).standard_normal((2, 2, 16000))
     for use in (separator.fit, separator.score):
         with pytest.warns(AudioWarning, match="X.* have nothing in common.*in the same order"):
             use(long[::-1].sum(axis=1), long)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+@pytest.mark.parametrize(
+    ("gain", "offset", "message"),
+    [
+        (
+            0.5,
+            0,
+            r"^X\[1\] is the sum of the sources in y times a gain, 0\.5 in X\[1\]; .* multiply y",
+        ),
+        (-1, 0, r"^X\[1\] is the sum of the sources in y times a gain, -1 in X\[1\]"),
+        (1.1, 0, r"^X\[1\] is the sum of the sources in y times a gain, 1\.1 in X\[1\]"),
+        (
+            1,
+            0.2,
+            r"^X\[1\] is the sum of the sources in y plus a constant, 0\.2 in X\[1\]; .* subtract",
+        ),
+    ],
+)
+def test_a_gain_or_an_offset_beside_the_sum_is_told_of(
+    dtype: Any, gain: float, offset: float, message: str
+) -> None:
+    def as_type(samples: Array) -> Any:
+        return np.rint(samples * 2**15).astype(dtype) if dtype is np.int16 else samples
+
+    sources = 0.1 * np.random.default_rng(0).standard_normal((3, 2, 4000)).clip(-2, 2)
+    X = sources.sum(axis=1)
+    X[1] = gain * X[1] + offset
+    y = sources.astype(dtype) if dtype is not np.int16 else as_type(sources)
+    for is_remixed in (False, True):
+        with pytest.warns(AudioWarning, match=message) as caught:
+            check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
+        assert len(caught) == 1
+    with pytest.warns(AudioWarning, match=message):
+        check_pairs(list(as_type(X)), list(y), AudioFormat(input_rate=16000))
+
+
+def test_sums_that_are_not_exact_pass() -> None:
+    sources = np.random.default_rng(0).standard_normal((3, 2, 4000)) / 10
+    X = sources.sum(axis=1)
+    check_pairs(1.03 * X, sources, AudioFormat())
+    # Offsets that are in both, also where they are large enough to be taken off the mixture alone.
+    for offset in (0.002, 0.009, 0.1):
+        check_pairs(X + 2 * offset, sources + offset, AudioFormat(), is_remixed=True)
+    coarse = np.rint(127 * np.stack([sources.sum(axis=1), *sources.swapaxes(0, 1)]) / 1.5)
+    check_pairs(
+        coarse[0].astype(np.int8), coarse[1:].swapaxes(0, 1).astype(np.int8), AudioFormat()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,18 +18,32 @@ import torch
 from conftest import make_separator
 from numpy.testing import assert_array_equal
 
-from skdc import DeepClusteringSeparator, make_mixtures
+from skdc import (
+    DeepClusteringSeparator,
+    StreamingSeparator,
+    make_mixtures,
+    separate,
+    separate_array,
+    separate_file,
+)
 from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.display import ListeningPage
 from skdc.exceptions import AudioWarning
-from skdc.signal import resample
+from skdc.preprocessing import HighPass
+from skdc.signal import active_speech_level, channel_similarity, find_turns, resample
 
 Capture = pytest.CaptureFixture[str]
 
 
 def noise(*shape: int) -> Any:
     return 0.1 * np.random.default_rng(1).standard_normal(shape)
+
+
+def write(samples: Any) -> str:
+    write_audio("talk.wav", samples, 8000)
+    return "talk.wav"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +91,37 @@ def test_channels_that_pass_for_mixtures(separator: DeepClusteringSeparator) -> 
     separator.predict(noise(2, 4000))
 
 
+RAGGED: Any = [[0.1] * 4000, [0.1] * 3000]
+CHANNELS = noise(2, 4000)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("X[0]", lambda separator: separator.predict([RAGGED])),
+        ("X", lambda separator: separator.predict([0.1, [0.2, 0.3]])),
+        ("y[0]", lambda separator: separator.score(CHANNELS[0], RAGGED)),
+        ("recording", lambda separator: separator.listen(RAGGED)),
+        ("recording", lambda separator: separate(RAGGED, rate=8000, model=separator)),
+        ("the recording", lambda separator: separate_array(separator, RAGGED)),
+        ("samples", lambda separator: StreamingSeparator(separator).push(RAGGED)),
+        ("recordings[0]", lambda _: make_mixtures([RAGGED, RAGGED], n_mixtures=1)),
+        ("X[0]", lambda _: HighPass().fit_transform([RAGGED])),
+        ("sources", lambda _: find_turns(RAGGED, 8000)),
+        ("channels", lambda _: channel_similarity(RAGGED, 8000)),
+        ("waveform", lambda _: active_speech_level(RAGGED, 8000)),
+        ("waveform", lambda _: write_audio("ragged.wav", RAGGED, 8000)),
+        ("mixture", lambda _: ListeningPage(RAGGED, CHANNELS, 8000)),
+        ("sources", lambda _: ListeningPage(CHANNELS[0], RAGGED, 8000)),
+        ("references", lambda _: ListeningPage(CHANNELS[0], CHANNELS, 8000, references=RAGGED)),
+    ],
+)
+def test_ragged_lists(separator: DeepClusteringSeparator, name: str, call: Any) -> None:
+    words = "is not an array of samples: its parts have different lengths; cut or pad them"
+    with pytest.raises(ValueError, match=f"^{re.escape(name)} {words} to one length$"):
+        call(separator)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tensors_with_gradients(separator: DeepClusteringSeparator, dtype: torch.dtype) -> None:
     X = torch.from_numpy(noise(2, 4000)).to(dtype).requires_grad_()
@@ -116,6 +162,49 @@ def test_rate_of_deep_and_steady_sounds(separator: DeepClusteringSeparator) -> N
     speech, _ = load_sample_mixture()
     hum = np.sin(2 * np.pi * 50 * np.arange(len(speech)) / 8000)
     separator.predict(speech + 0.5 * speech.std() * hum)
+
+
+TOO_MANY = "got 50, expected an integer from 1 to 20, or 'auto'"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda separator, x: separator.predict(x, n_sources=50),
+        lambda separator, x: separator.predict_masks(x, n_sources=50),
+        lambda separator, x: separator.set_params(n_sources=50).predict(x),
+        lambda separator, x: separator.set_params(n_sources=50).score(x, np.stack([x, -x / 2])),
+        lambda separator, x: DeepClusteringSeparator(n_sources=50).fit(x, np.stack([x / 2] * 2)),
+        lambda separator, x: separator.listen(x, n_sources=50),
+        lambda separator, x: separate(x, rate=8000, model=separator, n_sources=50),
+        lambda separator, x: separate("nowhere.wav", model=separator, n_sources=50),
+        lambda separator, x: separate_file(write(x), "out", model=separator, n_sources=50),
+        lambda separator, x: separate_array(separator, x[None], n_sources=50),
+        lambda separator, x: StreamingSeparator(separator, n_sources=50),
+    ],
+)
+def test_too_many_sources(
+    separator: DeepClusteringSeparator, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^n_sources: {TOO_MANY}$"):
+        call(copy.deepcopy(separator), noise(4000))
+    assert list(tmp_path.glob("out/*")) == []
+
+
+@pytest.mark.parametrize("command", [["separate", "talk.wav", "-o", "out"], ["stream"]])
+def test_too_many_sources_on_the_command_line(command: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--n-sources", "50"])
+    assert f"argument --n-sources: {TOO_MANY}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 2.0, "two", np.array(2)])
+def test_what_is_no_number_of_sources(separator: DeepClusteringSeparator, count: Any) -> None:
+    message = re.escape(f"n_sources: got {count!r}, expected an integer")
+    with pytest.raises(ValueError, match=message):
+        separator.predict(noise(4000), n_sources=count)
+    assert separator.predict(noise(4000), n_sources=cast("int", np.int64(3))).shape == (3, 4000)
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The estimate of how well a recording was separated: fitted to lists, and checked on others.
 
-The fit goes into the model file, beside the weights, with --write. A new model needs this once:
+The fit goes into the model file, beside the weights, with --write. Where the file holds one,
+both are reported, so that it can stay where nothing is gained. A new model needs this once:
 
 ``python examples/benchmarks/quality.py MODEL --fit 2spk-valid.csv 3spk-valid.csv
 --check 2spk-open.csv --write --plot docs/quality.png``
@@ -43,25 +44,31 @@ def measure_alone(path):
     return [separator.separate(item.load()[1][0], n_sources=2)[1] for item in items]
 
 
+earlier = separator.quality_
 fitted = {Path(path).stem: measure(path) for path in args.fit}
 found = [item for items, _ in fitted.values() for item in items]
 quality = QualityModel.fit(found, np.concatenate([gains for _, gains in fitted.values()]))
 separator.quality_ = quality
 print(f"{args.model}: {quality}")
 lists = fitted | {Path(path).stem: measure(path) for path in args.check}
-title = f"below {args.low:g} dB: said, true, both"
-print(f"{'list':14}{'n':>5}{'true':>7}{'said':>7}{'error':>7}{'rank corr.':>12}  {title}")
 points = {}
-for name, (items, gains) in lists.items():
-    said = np.array([(quality.predict(item) or (np.nan,))[0] for item in items])
-    points[name] = said, gains
-    error = np.sqrt(np.mean((said - gains) ** 2))
-    is_said, is_low = said < args.low, gains < args.low
-    print(
-        f"{name:14}{len(gains):>5}{gains.mean():>7.2f}{said.mean():>7.2f}{error:>7.2f}"
-        f"{spearmanr(said, gains).statistic:>12.2f}  {is_said.sum()}, {is_low.sum()}, "
-        f"{(is_said & is_low).sum()}"
-    )
+for what, model in {"in the file": earlier, "fitted now": quality}.items():
+    if model is None:
+        continue
+    title = f"slope  below {args.low:g} dB: said, true, both"
+    print(f"{what:14}{'n':>5}{'true':>7}{'said':>7}{'error':>7}{'rank corr.':>12}  {title}")
+    for name, (items, gains) in lists.items():
+        said = np.array([(model.predict(item) or (np.nan,))[0] for item in items])
+        points[name] = said, gains
+        error = np.sqrt(np.mean((said - gains) ** 2))
+        # True improvement for each dB that is said: 1 where the estimate is calibrated.
+        slope = np.polyfit(said, gains, 1)[0]
+        is_said, is_low = said < args.low, gains < args.low
+        print(
+            f"{name:14}{len(gains):>5}{gains.mean():>7.2f}{said.mean():>7.2f}{error:>7.2f}"
+            f"{spearmanr(said, gains).statistic:>12.3f}  {slope:5.2f}  {is_said.sum()}, "
+            f"{is_low.sum()}, {(is_said & is_low).sum()}"
+        )
 for path in [*args.fit, *args.check]:
     least = quality.smallest_spread
     one = np.mean([item.is_one_talker(least) for item in lists[Path(path).stem][0]])
@@ -71,19 +78,18 @@ for path in [*args.fit, *args.check]:
 if args.plot is not None:
     from matplotlib import pyplot as plt
 
-    names = list(points)
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3.2 * len(names), 3.4), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, name in zip(axes[0], names, strict=True):
+    # One panel with large letters, which is read on a telephone too.
+    figure, axis = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
+    axis.axline((0, 0), slope=1, color="0.6", linewidth=1)
+    for name, marker in zip(points, "xo^s", strict=False):
         said, gains = points[name]
-        axis.plot([-3, 16], [-3, 16], color="0.6", linewidth=1)
-        axis.plot(said, gains, ".", markersize=4, alpha=0.6)
-        axis.set_title(f"{name}: rank correlation {spearmanr(said, gains).statistic:.2f}", size=9)
-        axis.set_xlabel("estimated improvement, dB")
-    axes[0, 0].set_ylabel("SI-SDR improvement, dB")
-    figure.tight_layout()
-    figure.savefig(args.plot, dpi=110)
+        label = f"{name}: {spearmanr(said, gains).statistic:.2f}"
+        axis.plot(said, gains, marker, markersize=4, alpha=0.5, label=label)
+    axis.legend(title="rank correlation", loc="upper left", fontsize=11, title_fontsize=11)
+    axis.set_xlabel("estimated improvement, dB", size=12)
+    axis.set_ylabel("SI-SDR improvement, dB", size=12)
+    axis.tick_params(labelsize=11)
+    figure.savefig(args.plot, dpi=160)
 
 if args.write:
     path = Path(args.model)

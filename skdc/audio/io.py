@@ -19,7 +19,7 @@ from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
 from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
-from skdc.signal.demands import check_finite, check_same_rate
+from skdc.signal.demands import as_array, check_finite, check_same_rate
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -400,7 +400,7 @@ def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
     ValueError, TypeError
         If it is not that, not floating, or holds NaN or infinity.
     """
-    samples = np.asarray(waveform)
+    samples = as_array(waveform, "waveform")
     if not np.issubdtype(samples.dtype, np.floating):
         raise TypeError(
             f"waveform has dtype {samples.dtype}; give floating samples within +-1 (divide 16-bit "

@@ -84,12 +84,13 @@ def run(args: argparse.Namespace) -> int:
     from skdc.evaluation.run import evaluate_model
     from skdc.evaluation.tables import format_summary, plot_improvements
     from skdc.pretrained import load_pretrained
+    from skdc.separation.counts import asked_count
 
     model = load_pretrained(args.model, device=args.device)
 
     benchmark = _open(args, model.sample_rate)
     n_references = len(benchmark.items[0].load()[1])
-    n_sources = args.n_sources or n_references
+    n_sources = asked_count(args.n_sources) or n_references
     title = benchmark.subset if args.list else f"{benchmark.protocol} {benchmark.subset}"
     if n_sources < n_references:
         raise ValueError(

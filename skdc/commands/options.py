@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATA_HELP",
-    "MOST_SOURCES",
     "add_device_argument",
     "add_model_argument",
     "positive_int",
@@ -27,9 +26,6 @@ DATA_HELP = (
     "(columns speaker, path), a pattern in quotes such as 'voices/{speaker}-*.wav', or a folder "
     "with utterances.csv (columns split, speaker, path)"
 )
-# More people than that are never told apart; where the number is not known before the work, files
-# of as many sources are checked.
-MOST_SOURCES = 20
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +117,7 @@ def source_count(text: str) -> int | Literal["auto"]:
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is neither.
+        If it is neither, or more than are ever told apart.
 
     Examples
     --------
@@ -129,13 +125,14 @@ def source_count(text: str) -> int | Literal["auto"]:
     >>> source_count("auto"), source_count("2")
     ('auto', 2)
     """
-    if text == "auto":
-        return "auto"
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_SOURCES):
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected an integer from 1 to {MOST_SOURCES}, or 'auto'"
-        )
-    return int(text)
+    # Not with the others: it takes seconds to import, and `--help` does without.
+    from skdc.separation.counts import asked_count
+
+    try:
+        count = asked_count(int(text) if text.isascii() and text.isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("n_sources: ")) from None
+    return "auto" if count is None else count
 
 
 def warn_of_count(model: DeepClusteringSeparator, n_sources: int | Literal["auto"] | None) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdc.commands.options import (
-    MOST_SOURCES,
     add_model_argument,
     positive_int,
     source_count,
@@ -175,6 +174,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
                 )
             )
     from skdc.pretrained import load_pretrained
+    from skdc.separation.counts import MOST_SOURCES
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
@@ -183,6 +183,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         warn_of_count(model, args.n_sources)
     # Files may have any number of channels, as they may of talkers.
     n_sources = _expected_count(model, args)
+    # Where the number is known after the work only, files of as many as there may be are checked.
     _check_targets(jobs, args, n_sources or MOST_SOURCES)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
@@ -373,9 +374,9 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
 
 def _expected_count(model: DeepClusteringSeparator, args: argparse.Namespace) -> int | None:
     """Give the number of sources of each file; None where it is known after the work only."""
-    from skdc.parameters import known_count
+    from skdc.separation.counts import asked_count
 
-    return None if args.channels else known_count(model.n_sources)
+    return None if args.channels else asked_count(model.n_sources)
 
 
 def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:

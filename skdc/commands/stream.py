@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import add_model_argument, positive_int, warn_of_count
+from skdc.commands.options import add_model_argument, source_count, warn_of_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--n-sources",
-        type=positive_int,
+        type=source_count,
         metavar="N",
         help="speakers to find (default: the model's own)",
     )

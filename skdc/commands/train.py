@@ -298,12 +298,12 @@ def _mix_no_more_than_speak(
 
     A model to go on from was trained on many speakers; `given` names the parameters of the user.
     """
-    from skdc.parameters import known_count
+    from skdc.separation.counts import asked_count
     from skdc.training import DynamicMixing
     from skdc.training.mixing import mixture_counts, possible_counts
 
     remix = separator.remix if isinstance(separator.remix, DynamicMixing) else DynamicMixing()
-    counts = mixture_counts(known_count(separator.n_sources) or 2, remix)
+    counts = mixture_counts(asked_count(separator.n_sources) or 2, remix)
     if (most := max(counts)) <= n_speakers:
         return
     possible = possible_counts(n_speakers, counts)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skdc.signal import Framing, apply_masks, dominant_source, resample
+from skdc.signal.demands import as_array
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -110,7 +111,7 @@ def as_waveforms(value: Any, name: str, n_dims: int) -> FloatArray:
     ValueError
         If it has another shape, or is empty.
     """
-    array = np.array(value, dtype=np.float64)
+    array = as_array(value, name, np.float64).copy()
     if array.ndim != n_dims or not array.size:
         expected = "(n_samples,)" if n_dims == 1 else "(n_sources, n_samples)"
         raise ValueError(f"{name} has shape {array.shape}; expected {expected}")

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from skdc.metrics import si_sdr_improvement
 from skdc.model_file import atomic_path
 from skdc.signal import resample, stft
+from skdc.signal.demands import as_array
 
 __all__ = ["ListeningPage", "encode_png", "picture_rows"]
 
@@ -105,8 +106,8 @@ class ListeningPage:
         names: Sequence[str] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        signal = np.asarray(mixture, dtype=np.float32)
-        parts = np.asarray(sources, dtype=np.float32)
+        signal = as_array(mixture, "mixture", np.float32)
+        parts = as_array(sources, "sources", np.float32)
         if parts.ndim != signal.ndim + 1 or parts.shape[1:] != signal.shape or not signal.size:
             raise ValueError(
                 f"sources have shape {parts.shape} and the mixture {signal.shape}; expected "
@@ -114,7 +115,7 @@ class ListeningPage:
             )
         if names is not None and len(names) != len(parts):
             raise ValueError(f"got {len(names)} names for {len(parts)} sources: one each")
-        truth = None if references is None else np.asarray(references, dtype=np.float32)
+        truth = None if references is None else as_array(references, "references", np.float32)
         if truth is not None and truth.shape[1:] != signal.shape:
             raise ValueError(
                 f"references have shape {truth.shape}; expected (n_references, {signal.shape[-1]})"

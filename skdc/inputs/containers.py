@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
 from skdc.inputs.lazy import is_lazy
+from skdc.signal.demands import as_array
 
 __all__ = ["Container", "Waveforms", "as_items", "as_reference_items", "collect"]
 
@@ -57,11 +57,10 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
             raise ValueError(f"{name} is empty; give at least one mixture")
         # Lists of numbers of equal length are an array written as lists. A list of arrays is a
         # list of recordings.
-        is_array = isinstance(X[0], list | tuple) and len({np.size(row) for row in X}) == 1
+        is_array = isinstance(X[0], list | tuple) and _have_one_size(X)
         if not is_array and not np.isscalar(X[0]):
             return X, "list"
-    # A tensor that takes part in a gradient does not become an array by itself.
-    array = np.asarray(X.detach().cpu() if isinstance(X, torch.Tensor) else X)
+    array = X if isinstance(X, np.ndarray) else as_array(X, name)
     if array.ndim == 0:
         raise TypeError(
             f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "
@@ -91,6 +90,13 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
     # scikit-learn's own messages for the other errors: empty, complex, not numeric, more axes.
     dtype = "numeric" if array.dtype.kind not in "iub" else None
     return check_array(array, input_name=name, dtype=dtype, ensure_all_finite=False), "array"
+
+
+def _have_one_size(rows: Sequence[Any]) -> bool:
+    try:
+        return len({np.size(row) for row in rows}) == 1
+    except ValueError:  # one of them is ragged; who reads it says so
+        return False
 
 
 def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]:

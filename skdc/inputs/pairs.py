@@ -17,16 +17,21 @@ from skdc.inputs.waveforms import (
     as_samples,
     check_mixtures,
     find_extent,
+    pcm_scale,
     scale_samples,
 )
 from skdc.storage import ArrayStore
 
-__all__ = ["CheckedPairs", "check_pairs", "check_references", "hold_out"]
+__all__ = ["CheckedPairs", "check_pairs", "hold_out"]
 
 # A mixture of which its sources explain less energy than this holds something else, -20 dB of it;
 # and one of which they explain hardly any belongs to others.
 _SHARE_OF_SUM = 0.99
 _SHARE_OF_OTHERS = 0.01
+# Gains that differ less from 1, and offsets of a smaller part of the root mean square, come from
+# rounding and from what else a mixture holds.
+_GAIN_ERROR = 0.05
+_OFFSET_ERROR = 0.1
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -47,9 +52,25 @@ class CheckedPairs(NamedTuple):
     on_disk: bool = False
 
 
+class CheckedReferences(NamedTuple):
+    """What belongs to mixtures: their sources or labels.
+
+    Attributes
+    ----------
+    arrays : list of arrays
+        Either float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
+        ``(n_frames, n_bins)``.
+    offsets : list of float
+        Sum of what was taken off the sources of each mixture, PCM scaled to +-1; 0 for labels.
+    """
+
+    arrays: list[NDArray[Any]]
+    offsets: list[float]
+
+
 def check_references(
     y: Any, mixtures: Mixtures, audio: AudioFormat, *, name: str = "y"
-) -> list[NDArray[Any]]:
+) -> CheckedReferences:
     """Check the labels that belong to mixtures.
 
     Parameters
@@ -65,9 +86,7 @@ def check_references(
 
     Returns
     -------
-    list of arrays
-        Either float32 ``(n_sources, n_samples)`` with the scale of the checked mixtures, or int64
-        ``(n_frames, n_bins)``.
+    CheckedReferences
 
     Raises
     ------
@@ -88,26 +107,32 @@ def check_references(
         raise ValueError(
             f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
         )
+    offsets = []
     with ArrayStore(on_disk=is_lazy(y)) as store:
         for index, item in enumerate(items):
             length, peak = mixtures.lengths[index], mixtures.peaks[index]
-            store.append(_check_reference(item, f"{name}[{index}]", length, peak, audio))
+            array, offset = _check_reference(item, f"{name}[{index}]", length, peak, audio)
+            store.append(array)
+            offsets.append(offset)
         references = store.arrays()
     kinds = {array.dtype.kind for array in references}
     if len(kinds) > 1:
         raise ValueError(f"{name} mixes reference sources and label maps; give one form for all")
-    return references
+    return CheckedReferences(references, offsets)
 
 
 def _check_reference(
     item: Any, label: str, n_samples: int, peak: float, audio: AudioFormat
-) -> NDArray[Any]:
-    """Check what belongs to one mixture, which came in with `n_samples` and this peak."""
+) -> tuple[NDArray[Any], float]:
+    """Check what belongs to one mixture, which came in with `n_samples` and this peak.
+
+    Gives the sum of what was taken off the sources, too.
+    """
     n_frames = audio.framing.frame_count(audio.network_length(n_samples))
     shape = n_frames, audio.framing.n_bins
     array = as_samples(item, label, label_shape=shape)
     if array.shape == shape and array.dtype.kind in "iu":
-        return _check_label_map(array, label)
+        return _check_label_map(array, label), 0.0
     if array.ndim != 2:
         raise ValueError(
             f"{label} has shape {array.shape}; give reference sources (n_sources, n_samples) "
@@ -123,7 +148,8 @@ def _check_reference(
     offset, own_peak = find_extent(array)
     if not own_peak > 0:
         raise ValueError(f"{label} is silent: all its sources are 0; leave the mixture out")
-    return scale_samples(array, peak, audio, offset)
+    taken_off = float(offset.sum()) / pcm_scale(array.dtype)[1]
+    return scale_samples(array, peak, audio, offset), taken_off
 
 
 def _check_label_map(array: NDArray[np.integer], label: str) -> NDArray[np.int64]:
@@ -172,52 +198,88 @@ def check_pairs(
     Warns
     -----
     AudioWarning
-        If mixtures have nothing to do with their sources; with `is_remixed`, also if they hold
-        more than the sum of them.
+        If mixtures have nothing to do with their sources, or are the sum of them but for a gain or
+        an offset; with `is_remixed`, also if they hold more than the sum of them.
     """
     on_disk = is_lazy(X) or is_lazy(y)
     if on_disk:
         check_pair_headers(X, y, audio, names=names)
     mixtures = check_mixtures(X, audio, name=names[0], allow_silence=False)
-    references = check_references(y, mixtures, audio, name=names[1])
+    references, offsets = check_references(y, mixtures, audio, name=names[1])
     if references[0].dtype.kind == "f":
-        # Share of the energy of each mixture that the sum of its sources explains, whatever the
-        # level of either.
-        shares = [
-            float(x @ total) ** 2 / max(float(x @ x) * float(total @ total), _TINY)
-            for x, total in zip(
-                mixtures.waveforms, (sources.sum(0) for sources in references), strict=True
-            )
-        ]
-        _warn_of_other_sums(np.array(shares), names, is_remixed)
+        sums = []
+        for index, (x, sources) in enumerate(zip(mixtures.waveforms, references, strict=True)):
+            total = sources.sum(0)
+            # Without their means, of which parts may have been taken off.
+            mean, peak = np.array([x.mean(), total.mean()], np.float64), mixtures.peaks[index]
+            power = float(x @ x) / len(x) - mean[0] ** 2
+            energy = float(total @ total) / len(x) - mean[1] ** 2
+            gain = (float(x @ total) / len(x) - mean[0] * mean[1]) / max(energy, _TINY)
+            offset = mixtures.offsets[index] - gain * offsets[index]
+            offset += peak * (mean[0] - gain * mean[1])
+            share = gain**2 * energy / max(power, _TINY)
+            sums.append((share, gain, offset, abs(offset) / max(peak * power**0.5, _TINY)))
+        _warn_of_other_sums(*np.array(sums, np.float64).T, names=names, is_remixed=is_remixed)
     return CheckedPairs(mixtures, references, on_disk)
 
 
 def _warn_of_other_sums(
-    shares: NDArray[np.float64], names: tuple[str, str], is_remixed: bool
+    shares: NDArray[np.float64],
+    gains: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    *,
+    names: tuple[str, str],
+    is_remixed: bool,
 ) -> None:
+    """Warn of mixtures that are not the sum of their sources.
+
+    Of each mixture are given the share of its energy that the sum explains, the gain that brings
+    the sum nearest to it, and what constant is then left, in all and as a part of the root mean
+    square.
+    """
     X, y = names
     unrelated, other = (np.flatnonzero(shares < s) for s in (_SHARE_OF_OTHERS, _SHARE_OF_SUM))
+    is_sum = shares >= _SHARE_OF_SUM
+    scaled = np.flatnonzero(is_sum & (np.abs(gains - 1) > _GAIN_ERROR))
+    moved = np.flatnonzero(is_sum & (parts > _OFFSET_ERROR))
+    if len(scaled):
+        warnings.warn(
+            f"{_listed(X, scaled, 'is', 'are')} the sum of the sources in {y} times a gain, "
+            f"{gains[scaled[0]]:.3g} in {X}[{scaled[0]}]; if that is not meant, multiply {y} by "
+            "the gain of its mixture",
+            AudioWarning,
+            stacklevel=4,
+        )
+    if len(moved):
+        warnings.warn(
+            f"{_listed(X, moved, 'is', 'are')} the sum of the sources in {y} plus a constant, "
+            f"{offsets[moved[0]]:.3g} in {X}[{moved[0]}]; it is taken off here, but if that is "
+            f"not meant, subtract it from {X}",
+            AudioWarning,
+            stacklevel=4,
+        )
     if len(unrelated):
         warnings.warn(
-            f"{_listed(X, unrelated)} nothing in common with the sum of the sources in {y}; check "
-            f"that {X} and {y} are in the same order",
+            f"{_listed(X, unrelated, 'has', 'have')} nothing in common with the sum of the "
+            f"sources in {y}; check that {X} and {y} are in the same order",
             AudioWarning,
             stacklevel=4,
         )
     elif is_remixed and len(other):
         warnings.warn(
-            f"{_listed(X, other)} more than the sum of the sources in {y}, such as noise or an "
-            f"echo, and with remix=True training uses {y} alone; set remix=False to train on {X} "
-            "as they are",
+            f"{_listed(X, other, 'has', 'have')} more than the sum of the sources in {y}, "
+            f"such as noise or an echo, and with remix=True training uses {y} alone; set "
+            f"remix=False to train on {X} as they are",
             AudioWarning,
             stacklevel=4,
         )
 
 
-def _listed(name: str, indices: NDArray[np.intp]) -> str:
+def _listed(name: str, indices: NDArray[np.intp], one: str, several: str) -> str:
+    """Name items as the subject of a verb, which is given for one and for several of them."""
     others = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
-    return f"{name}[{indices[0]}]{others} {'have' if others else 'has'}"
+    return f"{name}[{indices[0]}]{others} {several if others else one}"
 
 
 def hold_out(

@@ -19,7 +19,7 @@ from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 from skdc.storage import ArrayStore
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "as_samples",
     "check_mixtures",
     "find_extent",
+    "pcm_scale",
     "read_samples",
     "scale_samples",
     "warn_of_rate",
@@ -73,12 +74,8 @@ def as_samples(
     TypeError
         If it is not numeric, or of a type that audio does not come in.
     """
-    try:
-        # A tensor that takes part in a gradient does not become an array by itself.
-        array = item.detach().cpu() if isinstance(item, torch.Tensor) else item
-        samples: Any = item if isinstance(item, LongRecording) else np.asarray(array)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array of samples: {error}") from error
+    is_array = isinstance(item, np.ndarray | LongRecording)
+    samples: Any = item if is_array else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
     if is_mono and samples.ndim != 1:
@@ -169,7 +166,7 @@ def read_samples(item: Any, name: str, *, is_mono: bool = False) -> NDArray[np.f
     """
     samples = as_samples(item, name, is_mono=is_mono)
     is_single = samples.dtype.kind == "f" and samples.dtype.itemsize <= 4
-    silence, full_scale = _pcm_scale(samples.dtype)
+    silence, full_scale = pcm_scale(samples.dtype)
     shifted = np.subtract(samples, silence, dtype=np.float64)
     return (shifted / full_scale).astype(np.float32 if is_single else np.float64)
 
@@ -203,7 +200,7 @@ def find_extent(samples: NDArray[Any]) -> Extent:
         root mean square; 0 otherwise, so that recordings without an offset stay as they are. A
         channel that does not vary is all offset.
     """
-    silence, full_scale = _pcm_scale(samples.dtype)
+    silence, full_scale = pcm_scale(samples.dtype)
     starts = range(0, samples.shape[-1], _BLOCK_SAMPLES)
     ends = []
     for start in starts:
@@ -252,7 +249,7 @@ def scale_samples(
     -------
     float32 array of shape (..., audio.network_length(n_samples))
     """
-    silence, full_scale = _pcm_scale(samples.dtype)
+    silence, full_scale = pcm_scale(samples.dtype)
     zero = np.asarray(silence + offset)[..., None]
     n_samples = samples.shape[-1]
     scaled = np.empty((*samples.shape[:-1], audio.network_length(n_samples)), np.float32)
@@ -267,7 +264,7 @@ def scale_samples(
     return scaled
 
 
-def _pcm_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
+def pcm_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Give silence and full scale in samples of a type."""
     if dtype == np.uint8:  # 8-bit WAV is unsigned
         return 128.0, 128.0
@@ -378,7 +375,7 @@ class Mixtures(NamedTuple):
             rounds nothing.
         """
         recording, offset = self.recordings[index], self.offsets[index][..., None]
-        silence, full_scale = _pcm_scale(recording.dtype)
+        silence, full_scale = pcm_scale(recording.dtype)
         exponent = np.frexp(self.peaks[index])[1]
 
         def read(start: int, stop: int) -> Tensor:
@@ -492,7 +489,7 @@ def check_mixtures(
                     warn_of_rate(heard, audio, label)
                 store.append(heard)
             peaks.append(peak)
-            offsets.append(extent.offset / _pcm_scale(waveform.dtype)[1])
+            offsets.append(extent.offset / pcm_scale(waveform.dtype)[1])
             lengths.append(waveform.shape[-1])
         waveforms: list[Any] = store.arrays()
     for index, parts in long_ones:
@@ -549,7 +546,7 @@ def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence
         warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
         return 1.0
     # Clipping leaves runs of equal samples at the peak; loud but sound audio touches it once.
-    silence, full_scale = _pcm_scale(waveform.dtype)
+    silence, full_scale = pcm_scale(waveform.dtype)
     zero = (silence + offset)[..., None]
     near = 0.9999 * peak * full_scale
     n_at_peak = n_pairs = 0

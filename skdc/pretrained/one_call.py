@@ -17,9 +17,9 @@ from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_so
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
-from skdc.parameters import known_count
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
+from skdc.separation.counts import asked_count
 from skdc.separator import DeepClusteringSeparator
 from skdc.signal import Turn, TurnFinder, channel_similarity, find_turns, to_rttm
 
@@ -300,6 +300,7 @@ def separate(
     >>> result.save("parts")  # doctest: +SKIP
     [PosixPath('parts/talk-1.wav'), PosixPath('parts/talk-2.wav')]
     """
+    asked_count(n_sources)  # before a long file is read
     if isinstance(recording, str | os.PathLike):
         if rate is not None:
             raise ValueError(
@@ -471,7 +472,7 @@ def _judge(
 ) -> tuple[float | None, float | None, list[str]]:
     """Give the expected improvement, its error, and what is to be said of it."""
     expected = model.quality_.predict(found) if model.quality_ else None
-    is_counted = known_count(model.n_sources if n_sources is None else n_sources) is None
+    is_counted = asked_count(model.n_sources if n_sources is None else n_sources) is None
     notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
     return *(expected or (None, None)), notes
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
+from skdc.separation.counts import asked_count
 from skdc.signal import bin_weights
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -306,6 +307,7 @@ def separate_array(
     """
     if method not in ("wiener", "mvdr"):
         raise ValueError(f"method={method!r}; give 'wiener' or 'mvdr'")
+    count = asked_count(separator.n_sources if n_sources is None else n_sources)
     pipeline = separator.pipeline()
     if pipeline.mask == "binary":
         # Masks that are sure of every bin leave nothing to be corrected.
@@ -319,8 +321,6 @@ def separate_array(
     scale = float(channels.abs().max()) or 1.0
     channels = (channels / scale).to(pipeline.network.input_mean.device)
     spectrograms = framing.stft(channels)
-    count = separator.n_sources if n_sources is None else n_sources
-    count = None if count == "auto" else count
     masks = spatial_masks(spectrograms, _joined_masks(pipeline, spectrograms, count))
     # A single microphone has no filters that longer windows would improve.
     for seconds in _FILTER_WINDOWS if len(channels) > 1 else ():
@@ -384,7 +384,7 @@ def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
-    channels = np.asarray(recording)
+    channels = as_array(recording, "the recording")
     if channels.dtype.kind != "f":
         raise TypeError(
             f"the recording is of type {channels.dtype}; give floats, such as int16 samples / "

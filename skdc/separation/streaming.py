@@ -20,8 +20,9 @@ from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.network.recurrent import packed_copy
 from skdc.separation.clustering import find_centroids
+from skdc.separation.counts import asked_count
 from skdc.signal import FrameReader, FrameWriter
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -143,13 +144,13 @@ class StreamingSeparator:
         for name, seconds in durations.items():
             if not 0 <= seconds < float("inf"):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
-        count = separator.n_sources if n_sources is None else n_sources
-        if count is None or isinstance(count, str) or count < 1:
+        count = asked_count(separator.n_sources if n_sources is None else n_sources)
+        if count is None:
             raise ValueError(
-                f"n_sources={count!r} must be a number, at least 1: a stream cannot wait for "
-                "what tells how many sources there are; give n_sources (--n-sources)"
+                "n_sources must be a number: a stream cannot wait for what tells how many sources "
+                "there are; give n_sources (--n-sources)"
             )
-        self.n_sources = int(count)
+        self.n_sources = count
         self.sample_rate = int(separator.sample_rate)
         self._framing = self._separator.framing
         hop = self._framing.hop_length
@@ -397,7 +398,7 @@ class _Tail:
 
 
 def _as_block(samples: ArrayLike) -> Tensor:
-    block = np.asarray(samples)
+    block = as_array(samples, "samples")
     if block.dtype.kind != "f":
         raise TypeError(
             f"samples are of type {block.dtype}; give floats, such as int16 samples / 32768"

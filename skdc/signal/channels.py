@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.fft import irfft, next_fast_len, rfft
 
+from skdc.signal.demands import as_array
+
 __all__ = ["channel_similarity"]
 
 _LONGEST_S = 60.0
@@ -41,7 +43,7 @@ def channel_similarity(channels: ArrayLike, rate: int) -> float:
     >>> channel_similarity(noise, 8000) < 0.1
     True
     """
-    samples = np.asarray(channels)[:, : int(_LONGEST_S * rate)].astype(np.float32)
+    samples = as_array(channels, "channels")[:, : int(_LONGEST_S * rate)].astype(np.float32)
     samples -= samples.mean(axis=1, keepdims=True)
     levels = np.sqrt(np.square(samples).mean(axis=1, dtype=np.float64))
     if levels.min() <= _WEAK * levels.max():

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import cheby2, lfilter, sosfilt
 
-from skdc.signal.demands import check_finite
+from skdc.signal.demands import as_array, check_finite
 
 __all__ = ["active_level", "active_speech_level"]
 
@@ -99,7 +99,7 @@ def active_speech_level(waveform: ArrayLike, sample_rate: int) -> float:
     >>> round(active_speech_level(tone, 8000), 2), round(active_speech_level(pauses, 8000), 2)
     (0.88, 0.88)
     """
-    samples = np.asarray(waveform, dtype=np.float64)
+    samples = as_array(waveform, "waveform", np.float64)
     if samples.ndim != 1:
         raise ValueError(f"waveform has shape {samples.shape}; give (n_samples,)")
     check_finite(samples, "waveform")

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_closing, binary_opening
 
+from skdc.signal.demands import as_array
+
 __all__ = ["Turn", "TurnFinder", "find_turns", "to_rttm"]
 
 _HOP_S = 0.01
@@ -69,7 +71,7 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     >>> find_turns([first, second], 8000)
     [Turn(source=0, start_s=0.0, stop_s=1.02), Turn(source=1, start_s=0.98, stop_s=2.0)]
     """
-    signals = np.asarray(sources)
+    signals = as_array(sources, "sources")
     finder = TurnFinder(len(signals), rate)
     finder.add(signals)
     return finder.turns()
