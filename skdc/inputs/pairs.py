@@ -234,7 +234,7 @@ def _warn_of_other_sums(
 ) -> None:
     """Warn of mixtures that are not the sum of their sources.
 
-    Gives for each mixture the share of its energy that the sum explains, the gain that brings
+    `parts` holds for each mixture the share of its energy that the sum explains, the gain that brings
     the sum nearest to it, and what constant is then left, in all and as a part of the root mean
     square.
     """
