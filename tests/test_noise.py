@@ -15,9 +15,11 @@ from conftest import make_separator, make_sources
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skdc
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.audio import read_audio, write_audio
 from skdc.cli import main
+from skdc.datasets import load_sample_mixture
+from skdc.metrics import si_sdr, si_sdr_improvement
 from skdc.network.heads import BinHead, speech_share
 from skdc.training.noise import train_noise_head
 
@@ -181,3 +183,28 @@ def test_training_hears_noise() -> None:
     mask = separator.set_params(output="masks").predict(noisy, noise=True)[-1]
     # Tones of 125 and 437.5 Hz lie in bins 4 and 14 of 33; in the upper half is noise alone.
     assert mask[:, [4, 14]].mean() < 0.5 * mask[:, 20:].mean()
+
+
+@pytest.mark.parametrize("name", ["speech-8k", "speech-2mix-8k", "speech-2mix-8k-small"])
+def test_bundled_models_keep_noise_out(name: str) -> None:
+    model = load_pretrained(name, device="cpu")
+    mixture, sources = load_sample_mixture()
+    white = np.random.default_rng(0).standard_normal(len(mixture)).astype(np.float32)
+    noise = white * np.sqrt(np.mean(mixture**2)) * 10 ** (-10 / 20)
+    noisy = mixture + noise
+    plain = model.predict(noisy, n_sources=2)
+    found = model.predict(noisy, n_sources=2, noise=True)
+    assert_allclose(found.sum(axis=0), noisy, atol=1e-5)
+    gain = si_sdr_improvement(sources, found[:-1], noisy).mean()
+    assert gain > si_sdr_improvement(sources, plain, noisy).mean() + 0.5
+    # What is kept out is noise rather than speech.
+    assert si_sdr(noise, found[-1]) > 3
+    clean = model.predict(mixture, n_sources=2, noise=True)[:-1]
+    before = si_sdr_improvement(sources, model.predict(mixture, n_sources=2), mixture).mean()
+    assert si_sdr_improvement(sources, clean, mixture).mean() > before - 0.15
+
+
+def test_models_without_a_noise_head_say_so() -> None:
+    live = load_pretrained("speech-2mix-8k-live", device="cpu")
+    with pytest.raises(ValueError, match="noise=True needs a model with a noise head"):
+        live.predict(recording(), noise=True)

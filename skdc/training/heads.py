@@ -19,7 +19,6 @@ SECONDS = 5.0
 
 BATCH_SIZE = 64
 
-_LEARNING_RATE = 2e-3
 # Largest difference between the levels of the voices of a mixture, dB.
 _LEVEL_RANGE_DB = 5.0
 # Standard deviation of the largest part of the gains of random filters.
@@ -33,6 +32,7 @@ def fit_head(
     *,
     name: str,
     progress: bool,
+    learning_rate: float = 2e-3,
 ) -> None:
     """Make a loss small by AdamW, at a rate that rises first and then falls.
 
@@ -46,11 +46,13 @@ def fit_head(
         What the progress bar is called.
     progress : bool
         Whether to show it.
+    learning_rate : float, default=2e-3
+        The highest one.
     """
-    optimiser = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-2)
     for step in trange(n_steps, desc=name, unit="step", disable=not progress):
         for group in optimiser.param_groups:
-            group["lr"] = _LEARNING_RATE * _falling_rate(step, n_steps)
+            group["lr"] = learning_rate * _falling_rate(step, n_steps)
         optimiser.zero_grad()
         loss(step / n_steps).backward()
         optimiser.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ _NOISY_SHARE = 0.8
 _ROOM_SHARE = 0.2
 # Below -25 dB, 0.003 of the speech's energy, an error is hardly heard and does not count.
 _SMALLEST_ERROR = 3e-3
+# A single layer learns well at a high rate.
+_LEARNING_RATE = 2e-2
 # At first nearly everything is speech.
 _FIRST_LOGIT = 3.0
 
@@ -90,5 +93,10 @@ def train_noise_head(
         return 10 * torch.log10(error / power + _SMALLEST_ERROR).mean()
 
     n_steps = -(-n_examples // _BATCH_SIZE)
-    fit_head(head.parameters(), loss, n_steps, name="noise head", progress=progress)
+    how: dict[str, Any] = {
+        "name": "noise head",
+        "progress": progress,
+        "learning_rate": _LEARNING_RATE,
+    }
+    fit_head(head.parameters(), loss, n_steps, **how)
     return head.eval().requires_grad_(False)
