@@ -18,7 +18,8 @@ from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.commands.train import read_config
 from skdc.datasets import write_audio
-from skdc.protocols import PROTOCOLS, load_protocol_validation, open_protocol_recordings
+from skdc.datasets.mixture_lists import load_mixtures
+from skdc.protocols import PROTOCOLS, open_protocol_recordings, open_protocol_validation
 
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
 SPEAKERS = ("101", "202", "303", "404")
@@ -370,7 +371,9 @@ def test_recordings_of_mixtures(tmp_path: Path) -> None:
     assert lengths["101"] == 3000
     expected = voice("101", 3000)
     np.testing.assert_allclose(recordings[speakers.index("101")], expected, atol=2**-15)
-    mixtures, references = load_protocol_validation("wsj0-2mix", tmp_path, n_mixtures=2)
+    mixtures, references = load_mixtures(
+        open_protocol_validation("wsj0-2mix", tmp_path, n_mixtures=2), 8000
+    )
     assert [mixture.shape for mixture in mixtures] == [(2400,)] * 2
     assert [sources.shape for sources in references] == [(2, 2400)] * 2
     np.testing.assert_allclose(mixtures[0], references[0].sum(axis=0), atol=2**-14)

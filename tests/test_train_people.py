@@ -203,6 +203,61 @@ def test_train_on_from_a_model(capsys: Capture) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (("v/ann/1.wav", "v/bob/1.wav"), "mixture 'pair-0' of 'lists/pairs.csv' is silent"),
+        (("v/ann/2.wav",), "mixture 'pair-0' of 'lists/pairs.csv' has 100 samples; at least"),
+    ],
+)
+def test_mixtures_of_validation_are_named(
+    spoilt: tuple[str, ...], message: str, capsys: Capture
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav", "v/ann/2.wav", "v/bob/2.wav")
+    list_a_pair()
+    if len(spoilt) == 1:
+        text = Path("lists/pairs.csv").read_text().replace("8000,", "100,")
+        Path("lists/pairs.csv").write_text(text)
+    else:
+        Path("valid").mkdir()
+        text = Path("lists/pairs.csv").read_text().replace("v/", "valid/")
+        Path("lists/pairs.csv").write_text(text)
+        for name in ("ann", "bob"):
+            write_audio(f"valid/{name}/1.wav", np.zeros(8000), 8000)
+    command = ["train", "--data", "v", "--valid", "lists/pairs.csv", *TINY]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always:.*looks clipped")
+def test_warnings_of_mixtures_of_validation_name_them(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    list_a_pair()
+    noise = np.random.default_rng(0).standard_normal(8000)
+    is_first = np.arange(8000) < 7000
+    write_audio("w/ann/1.wav", 0.5 * np.clip(noise, -1, 1) * is_first, 8000)
+    write_audio("w/bob/1.wav", 0.05 * noise * ~is_first, 8000)
+    text = Path("lists/pairs.csv").read_text().replace("v/", "w/")
+    Path("lists/pairs.csv").write_text(text)
+    assert main(["train", "--data", "v", "--valid", "lists/pairs.csv", *TINY]) == 0
+    said = capsys.readouterr().err
+    assert "warning: mixture 'pair-0' of 'lists/pairs.csv' looks clipped" in said
+
+
+def test_mixtures_of_more_sources_than_the_model_looks_for(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav", "v/cyn/1.wav")
+    list_a_pair()
+    header, row = Path("lists/pairs.csv").read_text().splitlines()
+    text = f"{header},source_3,gain_3\n{row},v/cyn/1.wav,1.0\n"
+    Path("lists/pairs.csv").write_text(text)
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    assert main([*command, "--valid", "lists/pairs.csv", "--set", "max_epochs=1"]) == 0
+    assert " dB before, " in capsys.readouterr().out
+    assert DeepClusteringSeparator.load("new.safetensors").n_sources == 2
+
+
 def test_settings_that_a_model_cannot_take(capsys: Capture) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
     y = np.random.default_rng(3).standard_normal((2, 2, 8000))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import tomllib
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
     from skdc.audio import AudioFiles
+    from skdc.datasets.mixture_lists import StoredMixture
     from skdc.separator import DeepClusteringSeparator
 
 # What a fine-tuned model keeps of the weights that it began with: training on few voices makes it
@@ -111,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from skdc.datasets.mixture_lists import load_mixtures
     from skdc.parameters import check_run
 
     _check_output(args)
@@ -126,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
     _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
-    X_val, y_val = _load_validation(args, separator)
+    listed = _find_validation(args, rate)
+    X_val, y_val = load_mixtures(listed, rate) if listed else (None, None)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
     size_gb = 4e-9 * n_samples * separator.sample_rate / rate
@@ -141,7 +145,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"Resuming from {checkpoint}")
     begun = separator.history_ if args.start is not None else []
     try:
-        with _log_to_stderr(), _collecting_interrupts() as interrupts:
+        names = [item.mixture_id for item in listed]
+        with (
+            _log_to_stderr(),
+            _collecting_interrupts() as interrupts,
+            _naming_mixtures(names, args.valid or args.protocol),
+        ):
             # The loaded recordings have no name here, so that their memory is freed when the
             # separator has copied what it needs.
             separator.fit_recordings(
@@ -183,6 +192,35 @@ def _collecting_interrupts() -> Iterator[list[str]]:
         warnings.showwarning = show_or_collect
         warnings.simplefilter("always", InterruptedWarning)
         yield interrupts
+
+
+@contextmanager
+def _naming_mixtures(names: list[str], where: Path | str | None) -> Iterator[None]:
+    """Have errors and warnings name mixtures of validation as their list does, not by place."""
+
+    def named(text: str) -> str:
+        return re.sub(
+            r"\b([Xy])_val\[(\d+)\]",
+            lambda found: (
+                f"{'the sources of ' * (found[1] == 'y')}mixture {names[int(found[2])]!r} of "
+                f"{str(where)!r}"
+            ),
+            text,
+        )
+
+    show = warnings.showwarning
+
+    def show_named(message: Warning | str, *others: Any, **more: Any) -> None:
+        category = type(message) if isinstance(message, Warning) else UserWarning
+        show(category(named(str(message))), *others, **more)
+
+    warnings.showwarning = show_named
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(named(str(error))) from error
+    finally:
+        warnings.showwarning = show
 
 
 def read_config(config: str) -> dict[str, Any]:
@@ -377,24 +415,21 @@ def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepCluste
     return separator
 
 
-def _load_validation(
-    args: argparse.Namespace, separator: DeepClusteringSeparator
-) -> tuple[list[Any] | None, list[Any] | None]:
-    from skdc.datasets.mixture_lists import load_mixture_list, load_mixtures
-    from skdc.protocols import load_protocol_validation
+def _find_validation(args: argparse.Namespace, rate: int) -> Sequence[StoredMixture]:
+    from skdc.datasets.mixture_lists import load_mixture_list
+    from skdc.protocols import open_protocol_validation
 
-    rate = separator.input_rate or separator.sample_rate
     if args.valid is None and args.data is not None:
-        return None, None
+        return []
     if args.valid is None:
-        return load_protocol_validation(
+        return open_protocol_validation(
             args.protocol, args.root, n_mixtures=args.valid_count, sample_rate=rate
         )
     # The list is read at the rate of its recordings, whatever that is, and then resampled.
     listed = load_mixture_list(args.valid, sample_rate=None)[: args.valid_count]
     if not listed:
         raise ValueError(f"{str(args.valid)!r} lists no mixtures")
-    return load_mixtures(listed, rate)
+    return listed
 
 
 @contextmanager
@@ -451,8 +486,12 @@ def _keep_what_it_knew(
         }
     )
     if X_val is not None:
-        before.set_params(input_rate=separator.input_rate, n_sources=separator.n_sources)
-        scores = [model.score(X_val, y_val) for model in (before, separator)]
+        n_sources, scores = separator.n_sources, []
+        for model in (before, separator):
+            # The mixtures may have more sources than the model looks for.
+            model.set_params(input_rate=separator.input_rate, n_sources=len(y_val[0]))
+            scores.append(model.score(X_val, y_val))
+        separator.set_params(n_sources=n_sources)
         what = args.valid or args.protocol
         print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")
     network = separator.network_

@@ -14,9 +14,9 @@ from skdc.protocols.librimix import make_librimix
 from skdc.protocols.registry import (
     PROTOCOLS,
     choose_rate,
-    load_protocol_validation,
     open_protocol,
     open_protocol_recordings,
+    open_protocol_validation,
     plan_protocol,
 )
 from skdc.protocols.speech import open_mixture_list
@@ -29,12 +29,12 @@ __all__ = [
     "PublishedProtocol",
     "choose_rate",
     "draw_mixture_list",
-    "load_protocol_validation",
     "make_librimix",
     "make_speaker_mixtures",
     "make_wsj0_mix",
     "open_mixture_list",
     "open_protocol",
     "open_protocol_recordings",
+    "open_protocol_validation",
     "plan_protocol",
 ]

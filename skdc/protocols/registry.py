@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import AudioFiles
-from skdc.datasets.mixture_lists import load_mixtures
 from skdc.protocols.clips import ClipMix
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 from skdc.protocols.librimix import LibriMix
@@ -22,9 +21,9 @@ from skdc.protocols.wsj0 import WSJ0Mix
 __all__ = [
     "PROTOCOLS",
     "choose_rate",
-    "load_protocol_validation",
     "open_protocol",
     "open_protocol_recordings",
+    "open_protocol_validation",
     "plan_protocol",
 ]
 
@@ -300,10 +299,10 @@ def open_protocol_recordings(
     return protocol.open_recordings(Path(root), chosen, sample_rate)
 
 
-def load_protocol_validation(
+def open_protocol_validation(
     name: str, root: str | os.PathLike[str], *, n_mixtures: int, sample_rate: int = 8000
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Read mixtures of a protocol's validation subset, evenly spread over it.
+) -> list[ProtocolMixture]:
+    """Choose mixtures of a protocol's validation subset, evenly spread over it.
 
     Parameters
     ----------
@@ -314,12 +313,11 @@ def load_protocol_validation(
     n_mixtures : int
         How many, at most.
     sample_rate : int, default=8000
-        Rate of what is given back, Hz.
+        Rate of the network that is trained, Hz; the mixtures may be at another one.
 
     Returns
     -------
-    mixtures : list of float32 arrays of shape (n_samples_i,)
-    references : list of float32 arrays of shape (n_sources, n_samples_i)
+    list of ProtocolMixture
 
     Raises
     ------
@@ -332,21 +330,21 @@ def load_protocol_validation(
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from skdc.datasets import write_audio
-    >>> from skdc.protocols import load_protocol_validation
+    >>> from skdc.protocols import open_protocol_validation
     >>> folder = tempfile.TemporaryDirectory()
     >>> for kind in ("mix", "s1", "s2"):
     ...     path = Path(folder.name) / "wav16k" / "min" / "cv" / kind / "a.wav"
     ...     write_audio(path, np.zeros(32000), 16000)
-    >>> mixtures, references = load_protocol_validation("lrs3-2mix", folder.name, n_mixtures=9)
-    >>> mixtures[0].shape, references[0].shape
-    ((16000,), (2, 16000))
+    >>> (item,) = open_protocol_validation("lrs3-2mix", folder.name, n_mixtures=9)
+    >>> item.mixture_id, item.load()[1].shape
+    ('a', (2, 32000))
     >>> folder.cleanup()
     """
     rate = choose_rate(name, sample_rate)
     items = open_protocol(name, root, subset=PROTOCOLS[name].validation, sample_rate=rate)
     # Mixtures that follow each other by name share speakers, so take them from everywhere.
     chosen = np.linspace(0, len(items), min(n_mixtures, len(items)), endpoint=False).astype(int)
-    return load_mixtures((items[index] for index in chosen), sample_rate)
+    return [items[index] for index in chosen]
 
 
 def _known(name: str) -> PublishedProtocol:
