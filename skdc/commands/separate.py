@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from skdc.commands.options import (
     MOST_SOURCES,
     add_model_argument,
+    add_output_argument,
     positive_int,
     source_count,
     warn_of_count,
@@ -67,14 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a pattern in quotes, such as '**/*.flac', for what matches it, and - for the standard "
         "input",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for NAME-1.wav, NAME-2.wav, ... of each file NAME; what lies in folders "
-        "below a given one goes to such folders",
+    add_output_argument(
+        parser,
+        "DIR",
+        "folder for NAME-1.wav, NAME-2.wav, ... of each file NAME; what lies in folders below a "
+        "given one goes to such folders",
     )
     parser.add_argument(
         "--n-sources",

@@ -24,6 +24,7 @@ from skdc.storage import ArrayStore
 
 __all__ = [
     "Mixtures",
+    "as_channels",
     "as_samples",
     "check_mixtures",
     "find_extent",
