@@ -22,10 +22,7 @@ from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
 
-
-@pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +112,7 @@ def test_page(model: str, capsys: Capture) -> None:
 
 
 def test_too_many_sources(model: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["separate", "talk.wav", "-o", "out", "--model", model, "--n-sources", "50"])
     assert "got '50', expected an integer from 1 to 20, or 'auto'" in capsys.readouterr().err
 
@@ -399,7 +396,7 @@ def test_the_first_source_tells_that_all_are_there(
 
 
 def test_skips_or_overwrites(model: str) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing", "--force"])
 
 
