@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATA_HELP",
-    "MOST_SOURCES",
+    "MOST_TALKERS",
     "add_device_argument",
     "add_jobs_argument",
     "add_model_argument",
@@ -32,7 +32,7 @@ DATA_HELP = (
 )
 # More people than that are never told apart; where the number is not known before the work, files
 # of as many sources are checked.
-MOST_SOURCES = 20
+MOST_TALKERS = 20
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -192,9 +192,9 @@ def source_count(text: str) -> int | Literal["auto"]:
     """
     if text == "auto":
         return "auto"
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_SOURCES):
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_TALKERS):
         raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected an integer from 1 to {MOST_SOURCES}, or 'auto'"
+            f"got {text!r}, expected an integer from 1 to {MOST_TALKERS}, or 'auto'"
         )
     return int(text)
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdc.commands.options import (
-    MOST_SOURCES,
+    MOST_TALKERS,
     add_model_argument,
     add_output_argument,
     positive_int,
     source_count,
     warn_of_count,
 )
+from skdc.exceptions import name_some
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
 _STANDARD_INPUT = "-"
-_MAX_NAMED = 5
 
 
 class Job(NamedTuple):
@@ -146,10 +146,9 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, folder: Path) -> int:
     jobs = find_jobs(args.inputs, args.output)
     if skipped := find_skipped(args.inputs, args.output):
-        named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
-        others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
         print(
-            f"skdc: left out, because their names are not those of audio files: {named}{others}",
+            "skdc: left out, because their names are not those of audio files: "
+            f"{name_some(skipped)}",
             file=sys.stderr,
         )
     if args.json:
@@ -168,7 +167,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         warn_of_count(model, args.n_sources)
     # Files may have any number of channels, as they may of talkers.
     n_sources = _expected_count(model, args)
-    _check_targets(jobs, args, n_sources or MOST_SOURCES)
+    _check_targets(jobs, args, n_sources or MOST_TALKERS)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
             if args.dask is not None:
