@@ -1,6 +1,10 @@
 """Warnings of the package; its errors are Python's own and scikit-learn's NotFittedError."""
 
-__all__ = ["AudioWarning", "InterruptedWarning"]
+from collections.abc import Sequence
+
+__all__ = ["AudioWarning", "InterruptedWarning", "name_some"]
+
+_MOST_NAMED = 5
 
 
 class AudioWarning(UserWarning):
@@ -9,3 +13,25 @@ class AudioWarning(UserWarning):
 
 class InterruptedWarning(UserWarning):
     """Training was interrupted by the user and ended with the weights it had."""
+
+
+def name_some(names: Sequence[object]) -> str:
+    """Name the first of many in a message, and say how many more there are.
+
+    Parameters
+    ----------
+    names : sequence
+        At least one.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from skdc.exceptions import name_some
+    >>> name_some("abcdefgh")
+    'a, b, c, d, e and 3 more'
+    """
+    others = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(str, names[:_MOST_NAMED])) + others

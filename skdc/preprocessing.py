@@ -34,6 +34,7 @@ from skdc.signal import active_level
 
 __all__ = [
     "HighPass",
+    "InvertibleTransformer",
     "NormalizeLevel",
     "PreEmphasis",
     "RemoveDC",
@@ -52,8 +53,8 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
 
     A subclass gives ``_apply(waveforms, mixture)``: the change, which must be linear in
     `waveforms`, of shape ``(..., n_samples)``, so that sources go on summing to their mixture.
-    What it measures, it measures in `mixture`. Where the change can be undone, ``_undo(waveforms,
-    mixture)`` does so and ``inverse_transform`` calls it, as in `NormalizeLevel`.
+    What it measures, it measures in `mixture`. Where the change can be undone, derive from
+    `InvertibleTransformer`.
 
     Examples
     --------
@@ -132,9 +133,6 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
     def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
         raise NotImplementedError
 
-    def _undo(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
-        raise NotImplementedError
-
     def _run(
         self,
         work: Callable[[FloatArray, FloatArray], FloatArray],
@@ -144,23 +142,6 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
         # Measured and filtered in float64; the copy that astype makes is never a view of an input.
         changed = work(waveforms.astype(np.float64), mixture.astype(np.float64))
         return changed.astype(waveforms.dtype)
-
-    def _inverse(self, X: Any, original: Waveforms) -> Any:
-        mixtures, container = self._check(original)
-        items = [X] if container == "single" else list(X)
-        if len(items) != len(mixtures):
-            raise ValueError(f"X has {len(items)} items, but original has {len(mixtures)}")
-        results = []
-        for index, (item, mixture) in enumerate(zip(items, mixtures, strict=True)):
-            waveforms = read_samples(item, f"X[{index}]")
-            n_samples = self._apply(mixture, mixture).shape[-1]
-            if waveforms.shape[-1:] != (n_samples,):
-                raise ValueError(
-                    f"X[{index}] has shape {waveforms.shape}; transform gives {n_samples} samples "
-                    f"for original[{index}]"
-                )
-            results.append(self._run(self._undo, waveforms, mixture))
-        return collect(results, container)
 
     def _check(self, X: Any) -> tuple[list[FloatArray], Container]:
         self._validate_params()
@@ -203,6 +184,63 @@ class WaveformTransformer(TransformerMixin, BaseEstimator):
         tags.requires_fit = False
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class InvertibleTransformer(WaveformTransformer):
+    """A transformer whose change can be undone.
+
+    A subclass gives ``_undo(waveforms, mixture)`` beside ``_apply``: what takes the change back.
+
+    Examples
+    --------
+    >>> from skdc.preprocessing import InvertibleTransformer
+    >>> class Halve(InvertibleTransformer):
+    ...     def _apply(self, waveforms, mixture):
+    ...         return waveforms / 2
+    ...     def _undo(self, waveforms, mixture):
+    ...         return waveforms * 2
+    >>> Halve().inverse_transform([[0.5, 0.25]], [[1.0, 0.5]])
+    array([[1. , 0.5]])
+    """
+
+    def inverse_transform(self, X: Any, original: Waveforms) -> Any:
+        """Undo what `transform` did to mixtures, in them or in sources of them.
+
+        Parameters
+        ----------
+        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
+            What `transform` gave, or sources of it.
+        original : array of shape (n_mixtures, n_samples), list of arrays, or one array
+            What was transformed.
+
+        Returns
+        -------
+        array, list of arrays, or one array
+            As `original` came, and as long.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an item is not usable, or is not as long as `transform` makes it.
+        """
+        mixtures, container = self._check(original)
+        items = [X] if container == "single" else list(X)
+        if len(items) != len(mixtures):
+            raise ValueError(f"X has {len(items)} items, but original has {len(mixtures)}")
+        results = []
+        for index, (item, mixture) in enumerate(zip(items, mixtures, strict=True)):
+            waveforms = read_samples(item, f"X[{index}]")
+            n_samples = self._apply(mixture, mixture).shape[-1]
+            if waveforms.shape[-1:] != (n_samples,):
+                raise ValueError(
+                    f"X[{index}] has shape {waveforms.shape}; transform gives {n_samples} samples "
+                    f"for original[{index}]"
+                )
+            results.append(self._run(self._undo, waveforms, mixture))
+        return collect(results, container)
+
+    def _undo(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
+        raise NotImplementedError
 
 
 class ToMono(WaveformTransformer):
@@ -285,7 +323,7 @@ class RemoveDC(WaveformTransformer):
         return waveforms - waveforms.mean(axis=-1, keepdims=True)
 
 
-class NormalizeLevel(WaveformTransformer):
+class NormalizeLevel(InvertibleTransformer):
     """Bring each mixture to a level; its sources keep theirs relative to it.
 
     Silent mixtures stay silent. The separator itself needs no such step: it does not depend on
@@ -329,23 +367,6 @@ class NormalizeLevel(WaveformTransformer):
         self.measure = measure
         self.sample_rate = sample_rate
 
-    def inverse_transform(self, X: Any, original: Waveforms) -> Any:
-        """Bring mixtures or sources back to the level of the originals.
-
-        Parameters
-        ----------
-        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
-            What `transform` gave, or sources of it.
-        original : array of shape (n_mixtures, n_samples), list of arrays, or one array
-            What was transformed.
-
-        Returns
-        -------
-        array, list of arrays, or one array
-            As `original` came.
-        """
-        return self._inverse(X, original)
-
     def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
         return waveforms * self._gain(mixture)
 
@@ -360,7 +381,7 @@ class NormalizeLevel(WaveformTransformer):
         return float(10 ** (self.level_db / 20) / level) if level > 0 else 1.0
 
 
-class PreEmphasis(WaveformTransformer):
+class PreEmphasis(InvertibleTransformer):
     """Raise high frequencies: ``x[t] - coefficient * x[t - 1]``.
 
     In a Pipeline: not for `fit` and `score`, where y would stay without it; use
@@ -389,21 +410,8 @@ class PreEmphasis(WaveformTransformer):
         self.coefficient = coefficient
 
     def inverse_transform(self, X: Any, original: Waveforms | None = None) -> Any:
-        """Take the emphasis back (de-emphasis).
-
-        Parameters
-        ----------
-        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
-            What `transform` gave, or sources of it.
-        original : array of shape (n_mixtures, n_samples), list of arrays, or one array, optional
-            What was transformed; needed for sources only.
-
-        Returns
-        -------
-        array, list of arrays, or one array
-            As `original` came, or else `X`.
-        """
-        return self._inverse(X, X if original is None else original)
+        """Take the emphasis back (de-emphasis); `original` is needed for sources only."""
+        return super().inverse_transform(X, X if original is None else original)
 
     def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
         return lfilter([1.0, -self.coefficient], [1.0], waveforms)
@@ -473,7 +481,7 @@ class HighPass(WaveformTransformer):
         return sosfiltfilt(sections, waveforms, padlen=padding)
 
 
-class TrimSilence(WaveformTransformer):
+class TrimSilence(InvertibleTransformer):
     """Cut silence off both ends of each mixture, and the same samples off its sources.
 
     In a Pipeline: not for `fit` and `score`, where y would be longer than X; use
@@ -512,23 +520,6 @@ class TrimSilence(WaveformTransformer):
         self.threshold_db = threshold_db
         self.margin_s = margin_s
         self.sample_rate = sample_rate
-
-    def inverse_transform(self, X: Any, original: Waveforms) -> Any:
-        """Put zeros where `transform` cut.
-
-        Parameters
-        ----------
-        X : array or list of arrays of shape (n_samples_i,) or (n_sources, n_samples_i)
-            What `transform` gave, or sources of it.
-        original : array of shape (n_mixtures, n_samples), list of arrays, or one array
-            What was transformed.
-
-        Returns
-        -------
-        array, list of arrays, or one array
-            As `original` came, and as long.
-        """
-        return self._inverse(X, original)
 
     def _apply(self, waveforms: FloatArray, mixture: FloatArray) -> FloatArray:
         start, stop = self._kept(mixture)

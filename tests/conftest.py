@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import DRIVER, Browser
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
@@ -19,6 +20,10 @@ from skdc.protocols import PROTOCOLS
 from skdc.protocols.making import FolderProtocol
 
 Array = NDArray[Any]
+
+# A machine that is busy with other work is no error.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def make_separator(**parameters: Any) -> DeepClusteringSeparator:
@@ -64,6 +69,13 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int
 
 
 @pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have paths begin in a folder of the test's own, and pictures drawn without a screen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+
+@pytest.fixture
 def close_figures() -> Iterator[None]:
     from matplotlib import pyplot
 
@@ -97,6 +109,23 @@ def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFacto
     clips = load_sample_clips()
     separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
     separator.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def separator() -> DeepClusteringSeparator:
+    """A separator with the framing of the defaults, as the displays show it."""
+    sources = np.random.default_rng(1).standard_normal((2, 2, 4000))
+    separator = make_separator(win_length=256, hop_length=64, segment_frames=100)
+    return separator.fit(sources.sum(axis=1), sources)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a model that separates within no time."""
+    sources = 0.1 * np.random.default_rng(0).standard_normal((3, 2, 4000))
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    make_separator().fit(sources.sum(axis=1), sources).save(path)
     return path
 
 

@@ -218,7 +218,7 @@ def with_open_gates(trunk: TrunkModule) -> TrunkModule:
 
 
 @pytest.mark.parametrize("trunk", TRUNKS, ids=repr)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_blocks_with_a_state_are_the_whole(trunk: Trunk, sizes: list[int]) -> None:
     built = with_open_gates(build(trunk, bidirectional=False, n_layers=4))
@@ -363,7 +363,7 @@ def test_stopped_and_resumed_is_the_same_run(
     whole = make_network(**changes)
     history = train(whole, make_bank(), CONFIG)
     for step in (2, 6, 13):
-        with pytest.raises(Stop):
+        with pytest.raises(Stop, match="by the test"):
             train(
                 make_network(**changes),
                 Watched(make_bank(), stop_at(step)),

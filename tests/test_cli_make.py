@@ -32,10 +32,7 @@ SPEAKERS = ("101", "202", "303")
 # or of its level, and where it begins.
 Listed = tuple[str, list[tuple[Path, float, int]]]
 
-
-@pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def record(path: Path, speaker: str, seed: int) -> Path:

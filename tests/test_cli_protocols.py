@@ -24,11 +24,7 @@ from skdc.protocols import PROTOCOLS, open_protocol_recordings, open_protocol_va
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
 SPEAKERS = ("101", "202", "303", "404")
 
-
-@pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def voice(speaker: str, n_samples: int, seed: int = 0) -> np.ndarray:
@@ -421,7 +417,7 @@ def test_train_protocol_errors(capsys: pytest.CaptureFixture[str]) -> None:
         path.rename(path.with_name("nameless.wav"))
     said = error_of([*command, "--root", "tree"], capsys)
     assert "'nameless' of 'wsj0-2mix' does not tell who speaks" in said
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["train", "--data", ".", "--protocol", "wsj0-2mix"])
     assert "not allowed with argument" in capsys.readouterr().err
 

@@ -22,10 +22,7 @@ from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
 
-
-@pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 @pytest.fixture(scope="module")
@@ -393,7 +390,7 @@ def test_the_first_source_tells_that_all_are_there(
 
 
 def test_skips_or_overwrites(model: str) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main(["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing", "--force"])
 
 

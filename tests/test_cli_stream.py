@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import make_separator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,20 +27,12 @@ from skdc.cli import main
 TIMES = ["--block=0.02", "--context=0.05", "--lookahead=0.03", "--warm-up=0.1"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sources = 0.1 * np.random.default_rng(0).standard_normal((3, 2, 4000))
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    make_separator().fit(sources.sum(axis=1), sources).save(path)
-    return path
-
-
 Run = Callable[..., tuple[int, bytes, str]]
 
 
 @pytest.fixture
 def run(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
     def run_command(parts: Sequence[bytes], *options: str) -> tuple[int, bytes, str]:
         reading, writing = os.pipe()
@@ -50,7 +41,7 @@ def run(
             monkeypatch.setattr(sys, "stdout", output)
             feeder = threading.Thread(target=feed, args=(writing, parts))
             feeder.start()
-            code = main(["stream", "--model", str(model), "--device=cpu", *options])
+            code = main(["stream", "--model", str(tiny), "--device=cpu", *options])
             feeder.join()
             written = output.buffer
             assert isinstance(written, io.BytesIO)
@@ -66,7 +57,7 @@ def run(
     monkeypatch.undo()
 
 
-def test_channels_are_the_sources(run: Run, model: Path) -> None:
+def test_channels_are_the_sources(run: Run, tiny: Path) -> None:
     rng = np.random.default_rng(1)
     mixture = (3000 * rng.standard_normal(6000)).astype("<i2")
     raw = mixture.tobytes()
@@ -76,7 +67,7 @@ def test_channels_are_the_sources(run: Run, model: Path) -> None:
     assert "8000 Hz, 2 channels out" in messages
     found = np.frombuffer(output, "<i2").reshape(-1, 2).T
     durations: dict[str, Any] = {"block": 0.02, "context": 0.05, "lookahead": 0.03}
-    separator = DeepClusteringSeparator.load(model, device="cpu")
+    separator = DeepClusteringSeparator.load(tiny, device="cpu")
     stream = StreamingSeparator(separator, warm_up=0.1, **durations)
     assert f"latency {stream.latency_ms:.0f} ms" in messages
     expected = np.concatenate([stream.push(mixture / 32768), stream.flush()], axis=1)
@@ -117,7 +108,7 @@ SUBTYPES = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
     cuts=st.lists(st.integers(0, 900), max_size=5),
     is_endless=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wav_files_in_any_pieces_are_what_soundfile_reads(
     subtype: str, container: str, n_channels: int, cuts: list[int], is_endless: bool
 ) -> None:

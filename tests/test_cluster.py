@@ -40,17 +40,9 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sources = 0.1 * np.random.default_rng(0).standard_normal((3, 2, 4000))
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    make_separator().fit(sources.sum(axis=1), sources).save(path)
-    return path
-
-
 def test_all_files_are_separated_though_a_worker_dies(
     cluster: Any,
-    model: Path,
+    tiny: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -75,7 +67,7 @@ def test_all_files_are_separated_though_a_worker_dies(
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    command = ["separate", "in", "-o", "out", "--model", str(model), "--device=cpu", "--json"]
+    command = ["separate", "in", "-o", "out", "--model", str(tiny), "--device=cpu", "--json"]
     try:
         assert main([*command, "--dask", cluster.scheduler_address]) == 0
     finally:
@@ -114,8 +106,8 @@ def test_a_grid_is_searched_on_the_workers(cluster: Any) -> None:
 
 
 def test_what_a_cluster_cannot_see_is_refused(
-    cluster: Any, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Any, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["separate", "-", "-o", str(tmp_path / "out"), "--model", str(model)]
+    command = ["separate", "-", "-o", str(tmp_path / "out"), "--model", str(tiny)]
     assert main([*command, "--dask", cluster.scheduler_address]) == 2
     assert "--dask takes files that its workers see" in capsys.readouterr().err

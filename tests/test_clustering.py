@@ -122,7 +122,7 @@ def test_weights_equal_repeats_and_zero_weights_count_for_nothing():
         kmeans(points, 2, weights=single)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 2**31 - 1))
 def test_finds_separated_clusters_whatever_the_rotation(sizes, seed):
     points, truth = separated(sizes, embedding_dim=6, spread=0.2, seed=seed)
@@ -132,7 +132,7 @@ def test_finds_separated_clusters_whatever_the_rotation(sizes, seed):
     assert same_partition(rotated.labels, truth)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_points=st.integers(1, 30),
     embedding_dim=st.integers(2, 5),

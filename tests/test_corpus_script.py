@@ -138,6 +138,6 @@ def test_what_is_refused(
         ([str(tmp_path / "new"), "--an4", str(corpora)], "expected wav/PART/SPEAKER"),
         ([str(tmp_path / "new")], "give the folder of a corpus"),
     ):
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit, match="2"):
             build(words)
         assert message in capsys.readouterr().err

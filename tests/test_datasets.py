@@ -93,7 +93,7 @@ def test_reading_resamples(tmp_path: Path, rate: int) -> None:
     assert si_sdr(tone(8001, 8000)[inside], waveform[inside]) > 50
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n_samples=st.integers(1, 400),
     rates=st.tuples(*[st.sampled_from([7000, 8000, 11025, 16000, 22050, 44100, 48000])] * 2),

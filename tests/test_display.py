@@ -30,14 +30,6 @@ ESTIMATES = REFERENCES[::-1] + 0.1 * MIXTURE
 MASKS = np.stack([np.zeros((126, 129)), np.ones((126, 129))])
 
 
-@pytest.fixture(scope="module")
-def separator() -> DeepClusteringSeparator:
-    sources = np.random.default_rng(1).standard_normal((2, 2, 4000))
-    return DeepClusteringSeparator(
-        embedding_dim=3, hidden_size=4, n_layers=1, max_epochs=1, random_state=0, device="cpu"
-    ).fit(sources.sum(axis=1), sources)
-
-
 def titles(display: SeparationDisplay) -> list[str]:
     return [ax.get_title().split(":")[0] for ax in display.axes_]
 

@@ -34,14 +34,6 @@ REFERENCES = RNG.standard_normal((2, 4000)) * np.hanning(400).repeat(10)
 MIXTURE = REFERENCES.sum(axis=0)
 
 
-@pytest.fixture(scope="module")
-def separator() -> DeepClusteringSeparator:
-    sources = np.random.default_rng(1).standard_normal((2, 2, 4000))
-    return DeepClusteringSeparator(
-        embedding_dim=3, hidden_size=4, n_layers=1, max_epochs=1, random_state=0, device="cpu"
-    ).fit(sources.sum(axis=1), sources)
-
-
 def ideal_labels() -> Array:
     import torch
 

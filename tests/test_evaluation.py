@@ -194,8 +194,8 @@ def test_goes_on_after_a_break(
     whole, path = tmp_path / "whole.csv", tmp_path / "scores.csv"
     rows = evaluate_model(model, benchmark_, csv_path=whole)
     with monkeypatch.context() as patch:
-        Broken(patch, 2, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
+        Broken(patch, 2, KeyboardInterrupt("break"))
+        with pytest.raises(KeyboardInterrupt, match="break"):
             evaluate_model(model, benchmark_, csv_path=path)
     assert [row["mixture_id"] for row in rows_in(path)] == ["m0", "m1"]
     with path.open("a") as file:

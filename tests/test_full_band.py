@@ -42,7 +42,7 @@ def random_masks(n_sources: int, n_frames: int, n_bins: int, seed: int = 0) -> T
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_stretching_is_interpolation(n_frames: int, n_bins: int, seed: int) -> None:
     masks = random_masks(2, n_frames, n_bins, seed)
     rng = np.random.default_rng(seed)

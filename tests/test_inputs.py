@@ -84,11 +84,11 @@ def test_a_recording_passes_few_functions_and_is_checked_once(
         y = AudioSources([[tmp_path / f"{i}-{j}.wav" for j in range(2)] for i in range(4)])
 
     def stop(*args: Any, **kwargs: Any) -> None:
-        raise Stopped
+        raise Stopped("before training")
 
     monkeypatch.setattr("skdc.separator.train", stop)
     recording = MIXTURES[2] if what == "mixture" else SOURCES[2, 1]
-    with traced(recording) as calls, pytest.raises(Stopped):
+    with traced(recording) as calls, pytest.raises(Stopped, match="before training"):
         make_separator().fit(X, y)
     names = dict.fromkeys(calls)
     with capsys.disabled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -91,6 +92,27 @@ def test_language_is_plain() -> None:
                 if _UNCLEAR.search(line) and "_UNCLEAR" not in line and path != Path(__file__):
                     found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert found == []
+
+
+def test_modules_list_what_others_import_of_them() -> None:
+    listed: dict[str, set[str]] = {}
+    imported: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "skdc").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                listed[module] = {*ast.literal_eval(node.value)}
+            # The names of the package itself are found in their modules.
+            if isinstance(node, ast.ImportFrom) and node.module and node.module != "skdc":
+                names = {alias.name for alias in node.names}
+                imported.setdefault(node.module, set()).update(names)
+    modules = {*listed} | {*imported}
+    lacking = {
+        f"{module}.{name}"
+        for module, names in imported.items()
+        for name in names - listed.get(module, names)
+    }
+    assert lacking - modules == set()
 
 
 def test_every_test_file_is_collected() -> None:

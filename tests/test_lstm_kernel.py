@@ -30,7 +30,7 @@ def gradients_of(run, trunk, inputs):
     return [outputs.detach(), inputs.grad, *(weight.grad.clone() for weight in trunk.parameters())]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n_mixtures=st.integers(1, 4),
     n_frames=st.integers(1, 6),

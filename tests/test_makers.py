@@ -195,12 +195,12 @@ def test_a_stopped_run_goes_on(
     def stop_at_the_fifth(path: Path, *args: Any) -> None:
         if len(written) == 4:
             (path.parent / f".{path.stem}.part0.wav").write_bytes(b"RIFF")  # as a kill leaves it
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("at the fifth")
         written.append(path)
         write_audio(path, *args)
 
     monkeypatch.setattr(folders, "write_audio", stop_at_the_fifth)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="at the fifth"):
         make_wsj0_mix(wsj0, pairs, out, **options)
     with pytest.raises(FileNotFoundError, match=r"2 of the 6 files are .*run the maker again"):
         open_protocol("wsj0-2mix", out, subset="tr")

@@ -26,7 +26,7 @@ from skdc.metrics import (
 Array = NDArray[np.float64]
 
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def noise(seed: int, *shape: int) -> Array:

@@ -44,7 +44,7 @@ def splits(cv: SpeakerDisjointSplit, groups: Any) -> list[tuple[list[int], list[
     n_splits=st.integers(2, 4),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_speaker_is_on_both_sides(groups: list[list[int]], n_splits: int, seed: int) -> None:
     cv = SpeakerDisjointSplit(n_splits, shuffle=True, random_state=seed)
     X = np.zeros((len(groups), 1))
@@ -108,9 +108,9 @@ def test_groups_may_be_an_array_or_lists(groups: Any) -> None:
 
 def test_a_large_corpus_takes_no_time() -> None:
     groups = np.random.default_rng(0).integers(0, 1000, (20_000, 2))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(list(SpeakerDisjointSplit().split(groups, groups=groups))) == 5
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_numbers_of_speakers_may_differ() -> None:

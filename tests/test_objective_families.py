@@ -127,7 +127,7 @@ def naive_balanced_weights(labels, weights):
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_sources=st.integers(1, 4), n_points=st.integers(1, 30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_partition_weights_against_a_loop(seed, n_sources, n_points):
     rng = np.random.default_rng(seed)
     labels = rng.integers(-1, n_sources, size=n_points)

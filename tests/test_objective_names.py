@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
@@ -92,7 +92,6 @@ sums = st.lists(st.tuples(st.floats(0, 1e9), term), min_size=1, max_size=4).map(
 
 
 @given(objective=st.one_of(term, sums))
-@settings(deadline=None)
 def test_written_objectives_are_read_back(objective):
     text = objective_spec(objective)
     assert text

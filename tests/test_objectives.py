@@ -197,7 +197,7 @@ def torch_losses(objective, outputs, targets):
 
 @pytest.mark.parametrize("name", ORACLES)
 @given(problem=problems())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_value_and_gradient_against_the_naive_oracle(name, problem):
     outputs, targets = problem
     loss, gradients = torch_losses(resolve_objective(name), outputs, targets)
@@ -226,7 +226,7 @@ def dense_whitened_kmeans(embeddings, labels, weights):
 
 
 @given(problem=problems(max_points=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whitened_kmeans_and_its_gradient_against_dense_inverses(problem):
     outputs, targets = problem
     loss, (gradient, _) = torch_losses(WhitenedKMeans(), outputs, targets)

@@ -269,7 +269,7 @@ def test_only_the_ends_are_trimmed() -> None:
     level_db=st.floats(-60, 20),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_inverse_restores(n_samples: int, coefficient: float, level_db: float, seed: int) -> None:
     y = np.random.default_rng(seed).standard_normal((2, 3, n_samples))
     X = y.sum(axis=1)

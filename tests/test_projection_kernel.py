@@ -43,7 +43,7 @@ def values_and_gradients(project, states, layer, active, bands):
     return [*vectors, states.grad, layer.weight.grad.clone(), layer.bias.grad.clone()]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_mixtures=st.integers(1, 3),
     n_frames=st.integers(1, 70),

@@ -32,6 +32,9 @@ N_STEPS = 5 + 5 + 3 + 3
 class Stop(KeyboardInterrupt):
     """What a user's Ctrl-C raises, in a place of the test's choice."""
 
+    def __init__(self):
+        super().__init__("stopped by the test")
+
 
 def stop_at(at):
     def before(step, batch):
@@ -74,17 +77,16 @@ def assert_resumes_to(uninterrupted, path, bank=None):
 # -- resuming ------------------------------------------------------------------------------------
 
 
+def run_until(step, path):
+    bank = Watched(make_bank(), stop_at(step))
+    with pytest.raises(Stop, match="by the test"):
+        train(make_network(), bank, CONFIG, validate=held_out_loss, checkpoint=path)
+
+
 # The first step, mid-epoch, the ends of epochs and of a curriculum stage, the last step.
 @pytest.mark.parametrize("step", [0, 1, 4, 5, 7, 10, 12, 13, N_STEPS - 1])
 def test_stopped_at_any_step_and_resumed_is_the_same_run(step, path, uninterrupted):
-    with pytest.raises(Stop):
-        train(
-            make_network(),
-            Watched(make_bank(), stop_at(step)),
-            CONFIG,
-            validate=held_out_loss,
-            checkpoint=path,
-        )
+    run_until(step, path)
     resumed = Watched(make_bank())
     assert_resumes_to(uninterrupted, path, resumed)
     assert [asked for asked, _ in resumed.asked] == list(range(step, N_STEPS))
@@ -92,14 +94,7 @@ def test_stopped_at_any_step_and_resumed_is_the_same_run(step, path, uninterrupt
 
 def test_stopped_again_and_again_is_the_same_run(path, uninterrupted):
     for step in range(N_STEPS):
-        with pytest.raises(Stop):
-            train(
-                make_network(),
-                Watched(make_bank(), stop_at(step)),
-                CONFIG,
-                validate=held_out_loss,
-                checkpoint=path,
-            )
+        run_until(step, path)
     assert_resumes_to(uninterrupted, path)
 
 
@@ -113,7 +108,7 @@ def test_stopped_while_validating_and_resumed_is_the_same_run(epoch, path, unint
             raise Stop
         return held_out_loss(network)
 
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="by the test"):
         train(make_network(), make_bank(), CONFIG, validate=validate, checkpoint=path)
     resumed = Watched(make_bank())
     assert_resumes_to(uninterrupted, path, resumed)
@@ -144,7 +139,7 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
             patch.setattr(torch.optim.Adam, "step", interrupted(torch.optim.Adam.step))
         else:
             patch.setattr(torch, "_foreach_lerp_", interrupted(torch._foreach_lerp_))
-        with pytest.raises(Stop):
+        with pytest.raises(Stop, match="by the test"):
             train(
                 make_network(),
                 make_bank(),
@@ -170,7 +165,7 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
 def test_resuming_other_networks(changes, path):
     whole = make_network(**changes)
     history = train(whole, make_bank(), CONFIG)
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="by the test"):
         train(
             make_network(**changes),
             Watched(make_bank(), stop_at(6)),
@@ -189,7 +184,7 @@ def test_resuming_in_bfloat16_on_given_mixtures(path):
     config = replace(CONFIG, precision="bfloat16", objective=WhitenedKMeans())
     whole = make_network()
     train(whole, bank, config)
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="by the test"):
         train(make_network(), Watched(bank, stop_at(7)), config, checkpoint=path)
     network = make_network(seed=5)
     train(network, bank, config, checkpoint=path)
@@ -232,7 +227,7 @@ def test_more_epochs_may_be_added_to_a_finished_run(path):
 
 def test_an_interrupted_run_leaves_its_averaged_weights():
     network, start = make_network(), weights_of(make_network())
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="by the test"):
         train(network, Watched(make_bank(), stop_at(8)), CONFIG)
     assert not network.training
     assert not torch.equal(network.embed.weight, start["embed.weight"])
@@ -257,7 +252,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_sound_weights(
             validate=validate,
             checkpoint=path,
         )
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="by the test"):
         train(stopped, Watched(make_bank(), stop_at(step)), CONFIG, validate=validate)
     assert_same_weights(network, stopped)
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())

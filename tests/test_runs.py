@@ -122,7 +122,7 @@ def test_a_trained_network_grows(path):
     with pytest.MonkeyPatch.context() as patch:
         # As it is before the first step: the added layers add nothing yet.
         patch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="at once"):
             separator.fit(MIXTURES, SOURCES)
     assert separator.network_.config.n_layers == 2
     grown = EmbeddingNetwork(
@@ -175,12 +175,12 @@ def test_an_interrupt_leaves_a_fitted_separator(with_validation, path, monkeypat
     assert RunFile.read(path).counters["step"] == 5
     # Before the first step there is nothing to keep.
     monkeypatch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="at once"):
         make_separator().fit(MIXTURES, SOURCES)
 
 
 def interrupted_at_once():
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("at once")
 
 
 # -- held-out data -------------------------------------------------------------------------------

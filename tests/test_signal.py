@@ -36,7 +36,7 @@ def snr_db(reference, estimate):
 
 
 @given(framing=framings(), n_samples=st.integers(1, 400), seed=st.integers(0, 99))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_waveform_comes_back_from_its_spectrogram(framing, n_samples, seed):
     waveform = noise(n_samples, dtype=torch.float64, seed=seed)
     back = signal.istft(signal.stft(waveform, **framing), n_samples, **framing)
@@ -47,7 +47,7 @@ def test_any_waveform_comes_back_from_its_spectrogram(framing, n_samples, seed):
 
 
 @given(framing=framings(), n_samples=st.integers(1, 400), n_sources=st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_binary_masked_estimates_sum_to_the_mixture(framing, n_samples, n_sources):
     mixture = noise(n_samples)
     spectrogram = signal.stft(mixture, **framing)
@@ -61,7 +61,7 @@ def test_binary_masked_estimates_sum_to_the_mixture(framing, n_samples, n_source
 
 
 @given(framing=framings(), n_samples=st.integers(1, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_stft_is_a_windowed_discrete_fourier_transform_of_each_frame(framing, n_samples):
     win_length, hop_length = framing["win_length"], framing["hop_length"]
     waveform = noise(n_samples, dtype=torch.float64).numpy()
@@ -97,7 +97,7 @@ def test_stft_agrees_with_scipy():
 
 
 @given(n_samples=st.integers(1, 500), framing=framings())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_frame_count_is_the_number_of_frames(n_samples, framing):
     spectrogram = signal.stft(torch.zeros(n_samples), **framing)
     assert signal.frame_count(n_samples, framing["hop_length"]) == spectrogram.shape[0]

@@ -374,7 +374,7 @@ def test_a_causal_network_needs_no_look_ahead() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_frames_of_blocks_are_those_of_the_whole(data: st.DataObject) -> None:
     win_length = 2 * data.draw(st.integers(1, 40))
     framing = Framing(win_length, data.draw(st.integers(1, win_length // 2)))
@@ -407,7 +407,7 @@ def test_nothing_to_finish() -> None:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_running_level_is_the_weighted_mean_of_what_came(data: st.DataObject) -> None:
     n_frames = data.draw(st.integers(1, 700))
     time_constant = data.draw(st.floats(1.0, 1000.0))

@@ -43,7 +43,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.integers(1, 30_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_spans_cover_every_frame_and_overlap(n_frames: int) -> None:
     cut = list(spans(n_frames, 312, 78))
     assert cut[0][0] == cut[0][2] == 0

@@ -60,7 +60,7 @@ def best_of_all(evidence: Evidence, n_voices: int) -> float:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_hardly_any_assignment_of_a_few_stretches_is_better(seed: int) -> None:
     # The evidence contradicts itself everywhere.
     evidence = random_evidence(seed, 4, 2)
@@ -70,7 +70,7 @@ def test_hardly_any_assignment_of_a_few_stretches_is_better(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_assignment_of_a_few_stretches_is_better_where_there_are_voices(seed: int) -> None:
     evidence, _ = conversation(4, 2, noise=1.0, alone=0.3, seed=seed)
     _, score = assign_voices(evidence, 2, seed=seed)
@@ -198,7 +198,7 @@ def naive_follow(
 
 
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(2, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_faint_clusters_follow_the_voice_that_is_in_them(
     seed: int, length: int, n_clusters: int
 ) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdc.audio.io import check_rate, read_audio, read_header
+from skdc.exceptions import name_some
 from skdc.inputs import Header
 
 __all__ = ["AudioFiles", "AudioSources", "check_files"]
@@ -20,8 +21,6 @@ __all__ = ["AudioFiles", "AudioSources", "check_files"]
 FloatArray = NDArray[np.float32]
 PathLike = str | os.PathLike[str]
 _ADVICE = "give the paths of files that are there"
-# Missing files that an error names.
-_MAX_NAMED = 5
 Indices = slice | ArrayLike | tuple[ArrayLike, EllipsisType]
 
 
@@ -296,11 +295,9 @@ def check_files(
     paths = list(paths)
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
-        named = [f"{os.fspath(path)!r}{note(path)}" for path in missing[:_MAX_NAMED]]
-        others = ["..."] if len(missing) > _MAX_NAMED else []
+        named = name_some([f"{os.fspath(path)!r}{note(path)}" for path in missing])
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(paths)} {what} are missing: "
-            f"{', '.join(named + others)}; {advice}"
+            f"{len(missing)} of the {len(paths)} {what} are missing: {named}; {advice}"
         )
 
 

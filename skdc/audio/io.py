@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
+from skdc.inputs.waveforms import MAX_CHANNELS
 from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 from skdc.signal.demands import as_array, check_finite, check_same_rate
@@ -51,7 +52,6 @@ itself is tried whatever its suffix is."""
 # which writes with a scale of 2**15 - 1 and reads with 2**15, so that files changed when copied.
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 UNBOUNDED = ("FLOAT", "DOUBLE")
-_MAX_CHANNELS = 64
 _LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
 _BLOCK_SAMPLES = 262_144
 
@@ -410,10 +410,10 @@ def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
         raise ValueError(
             f"waveform has shape {samples.shape}; give (n_samples,) or (n_channels, n_samples)"
         )
-    if samples.ndim == 2 and not 1 <= samples.shape[0] <= _MAX_CHANNELS:
+    if samples.ndim == 2 and not 1 <= samples.shape[0] <= MAX_CHANNELS:
         raise ValueError(
             f"waveform has shape {samples.shape}, that is {samples.shape[0]} channels; give "
-            f"(n_channels, n_samples) with 1 to {_MAX_CHANNELS} channels, or transpose it"
+            f"(n_channels, n_samples) with 1 to {MAX_CHANNELS} channels, or transpose it"
         )
     check_finite(samples, "waveform")
     return samples

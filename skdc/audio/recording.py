@@ -80,16 +80,7 @@ class AudioRecording(LongRecording):
         self._begin = self._end = 0
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Read samples.
-
-        Parameters
-        ----------
-        start, stop : int
-            The first sample, and the end.
-
-        Returns
-        -------
-        float32 array of shape (..., stop - start)
+        """Read samples, as `LongRecording.read`.
 
         Raises
         ------

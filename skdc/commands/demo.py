@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_model_argument, positive_int, warn_of_count
+from skdc.commands.options import (
+    add_model_argument,
+    add_output_argument,
+    positive_int,
+    warn_of_count,
+)
 from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
@@ -19,14 +23,7 @@ _CLIP_RATE_HZ = 8000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("skdc-demo"),
-        metavar="DIR",
-        help="folder for the results (default: %(default)s)",
-    )
+    add_output_argument(parser, "DIR", "folder for the results", "skdc-demo")
     parser.add_argument(
         "--n-sources",
         type=positive_int,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_model_argument, positive_int
+from skdc.commands.options import add_jobs_argument, add_model_argument, positive_int
 from skdc.commands.pictures import save_picture
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.png",
         help="draw how the improvements are distributed (needs matplotlib)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="processes to share the work (default: %(default)s)",
-    )
+    add_jobs_argument(parser)
     add_model_argument(parser)
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from skdc.commands.options import positive_int
+from skdc.commands.options import add_jobs_argument, add_output_argument, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,14 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the lists (mix_2_spk_tr.txt, libri2mix_dev-clean.csv, tr.csv, ...; "
         "default: that of the corpus)",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder to make wav8k/min/tr, ... in; what is whole there already is kept",
-    )
+    text = "folder to make wav8k/min/tr, ... in; what is whole there already is kept"
+    add_output_argument(parser, "DIR", text)
     parser.add_argument(
         "--subset",
         nargs="+",
@@ -56,13 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="8000, 16000 or both (default: that of the published figures)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="processes to share the work (default: %(default)s)",
-    )
+    add_jobs_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

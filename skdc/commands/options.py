@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skdc import DEFAULT_MODEL
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA_HELP",
     "add_device_argument",
+    "add_jobs_argument",
     "add_model_argument",
+    "add_output_argument",
     "positive_int",
     "source_count",
     "warn_of_count",
@@ -73,6 +76,64 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         help="where to compute: cpu, cuda, ... (default: the GPU if there is one)",
+    )
+
+
+def add_output_argument(
+    parser: argparse.ArgumentParser, metavar: str, text: str, default: str | None = None
+) -> None:
+    """Declare ``-o`` and ``--output``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    metavar, text : str
+        What the help calls it, and says of it.
+    default : str, optional
+        Without one, it must be given.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from skdc.commands.options import add_output_argument
+    >>> parser = argparse.ArgumentParser()
+    >>> add_output_argument(parser, "DIR", "folder for the results", "results")
+    >>> parser.parse_args([]).output.name
+    'results'
+    """
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=None if default is None else Path(default),
+        required=default is None,
+        metavar=metavar,
+        help=text if default is None else f"{text} (default: %(default)s)",
+    )
+
+
+def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--jobs``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from skdc.commands.options import add_jobs_argument
+    >>> parser = argparse.ArgumentParser()
+    >>> add_jobs_argument(parser)
+    >>> parser.parse_args([]).jobs
+    1
+    """
+    parser.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="processes to share the work (default: %(default)s)",
     )
 
 

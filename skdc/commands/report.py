@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from skdc.commands.options import add_output_argument
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
@@ -15,14 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORES.csv",
         help="what 'skdc evaluate --csv' wrote, in the order of the page",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("results.md"),
-        metavar="PAGE.md",
-        help="page to write; a picture MODEL-curve.png beside it is shown (default: %(default)s)",
-    )
+    text = "page to write; a picture MODEL-curve.png beside it is shown"
+    add_output_argument(parser, "PAGE.md", text, "results.md")
 
 
 def run(args: argparse.Namespace) -> int:

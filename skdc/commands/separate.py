@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdc.commands.options import (
     add_model_argument,
+    add_output_argument,
     positive_int,
     source_count,
     warn_of_count,
 )
+from skdc.exceptions import name_some
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
 _STANDARD_INPUT = "-"
-_MAX_NAMED = 5
 
 
 class Job(NamedTuple):
@@ -66,14 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a pattern in quotes, such as '**/*.flac', for what matches it, and - for the standard "
         "input",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for NAME-1.wav, NAME-2.wav, ... of each file NAME; what lies in folders "
-        "below a given one goes to such folders",
+    add_output_argument(
+        parser,
+        "DIR",
+        "folder for NAME-1.wav, NAME-2.wav, ... of each file NAME; what lies in folders below a "
+        "given one goes to such folders",
     )
     parser.add_argument(
         "--n-sources",
@@ -160,10 +158,9 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, folder: Path) -> int:
     jobs = find_jobs(args.inputs, args.output)
     if skipped := find_skipped(args.inputs, args.output):
-        named = ", ".join(str(path) for path in skipped[:_MAX_NAMED])
-        others = f" and {len(skipped) - _MAX_NAMED} more" if len(skipped) > _MAX_NAMED else ""
         print(
-            f"skdc: left out, because their names are not those of audio files: {named}{others}",
+            "skdc: left out, because their names are not those of audio files: "
+            f"{name_some(skipped)}",
             file=sys.stderr,
         )
     if args.json:

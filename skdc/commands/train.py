@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import DATA_HELP, add_device_argument, positive_int
+from skdc.commands.options import DATA_HELP, add_device_argument, add_output_argument, positive_int
 from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
@@ -99,14 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS", help="stop after so much training"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("model.safetensors"),
-        metavar="MODEL",
-        help="model file to write (default: %(default)s)",
-    )
+    add_output_argument(parser, "MODEL", "model file to write", "model.safetensors")
     parser.add_argument("--force", action="store_true", help="overwrite a model that is there")
     add_device_argument(parser)
 

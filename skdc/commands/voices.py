@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from skdc.commands.options import DATA_HELP, add_model_argument
+from skdc.commands.options import DATA_HELP, add_model_argument, add_output_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which split of the table to train on (default: train of utterances.csv, all of "
         "other tables)",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("model.safetensors"),
-        metavar="MODEL",
-        help="model file to write (default: %(default)s)",
-    )
+    add_output_argument(parser, "MODEL", "model file to write", "model.safetensors")
 
 
 def run(args: argparse.Namespace) -> int:

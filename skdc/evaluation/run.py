@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skdc import signal
-from skdc.exceptions import AudioWarning
+from skdc.exceptions import AudioWarning, name_some
 from skdc.metrics import evaluate_separation
 from skdc.persistence import SEPARATION_PARAMETERS
 from skdc.protocols import ProtocolMixture
@@ -61,8 +61,6 @@ IDENTITY_COLUMNS = (
     "model_id",
     "n_estimates",
 )
-# Left-out mixtures that a warning names.
-_MAX_NAMED = 5
 _MIXTURE_COLUMNS = ("mixture_id", "sample_rate", "n_samples", "conditions", "sexes")
 
 
@@ -349,10 +347,9 @@ def evaluate_model(
             write(row)
             done[row["mixture_id"]] = row
     if silent:
-        others = f" and {len(silent) - _MAX_NAMED} more" if len(silent) > _MAX_NAMED else ""
         message = (
             f"{len(silent)} of {len(chosen)} mixtures have a silent source, for which no score is "
-            f"defined, and were left out: {', '.join(silent[:_MAX_NAMED])}{others}"
+            f"defined, and were left out: {name_some(silent)}"
         )
         if len(silent) == len(chosen):
             raise ValueError(message)

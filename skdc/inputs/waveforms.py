@@ -23,7 +23,9 @@ from skdc.signal.demands import as_array, check_finite
 from skdc.storage import ArrayStore
 
 __all__ = [
+    "MAX_CHANNELS",
     "Mixtures",
+    "as_channels",
     "as_samples",
     "check_mixtures",
     "find_extent",
@@ -40,7 +42,8 @@ _BLOCK_SAMPLES = 65_536
 # not harm separation yet, and noise of few samples has means of some percent.
 _SMALLEST_OFFSET = 0.1
 _PCM_TYPES = (np.int8, np.int16, np.int32, np.uint8)
-_MAX_CHANNELS = 64
+MAX_CHANNELS = 64
+"""The most channels that a recording may have; more are most likely samples."""
 # Rows of an array that are as few and as much alike are most likely channels.
 _FEW_CHANNELS = 8
 _SAME_RECORDING = 0.98
@@ -127,10 +130,10 @@ def as_channels(item: Any, name: str) -> NDArray[Any]:
         has_channels = False
     samples = as_samples(item, name, is_mono=not has_channels)
     shape = samples.shape
-    if has_channels and shape[0] > min(_MAX_CHANNELS, shape[1] - 1):
+    if has_channels and shape[0] > min(MAX_CHANNELS, shape[1] - 1):
         raise ValueError(
             f"{name} has shape {shape}, that is {shape[0]} channels of {shape[1]} samples; give "
-            f"(n_channels, n_samples) with at most {_MAX_CHANNELS} channels, for instance "
+            f"(n_channels, n_samples) with at most {MAX_CHANNELS} channels, for instance "
             "x.T of what soundfile reads"
         )
     return samples

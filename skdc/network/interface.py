@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-__all__ = ["Trunk", "TrunkModule"]
+__all__ = ["State", "Trunk", "TrunkModule", "single_band"]
 
 
 class TrunkModule(nn.Module):

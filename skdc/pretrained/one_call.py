@@ -220,18 +220,7 @@ class SeparatedFile:
     notes: tuple[str, ...] = ()
 
     def save_rttm(self, path: str | os.PathLike[str]) -> Path:
-        """Write who speaks when, as `Separation.save_rttm` does.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write, ``.rttm`` by convention; replaced where it exists.
-
-        Returns
-        -------
-        Path
-            The file.
-        """
+        """Write who speaks when to a file, as `Separation.save_rttm` does."""
         return _save_rttm(path, self.turns, self.name)
 
 

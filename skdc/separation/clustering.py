@@ -13,6 +13,7 @@ from torch import Tensor
 from skdc.signal import long_product
 
 __all__ = [
+    "SPREAD_OF_ONE",
     "Clusterer",
     "KMeansResult",
     "assign",

@@ -14,7 +14,7 @@ from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments, follow_voices
 from skdc.separation.voices import Evidence, assign_voices
 
-__all__ = ["Clue", "Stretch", "identify", "take_clue", "weigh"]
+__all__ = ["Clue", "Stretch", "frame_energy", "identify", "take_clue", "weigh"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

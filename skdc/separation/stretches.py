@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["fade", "join", "spans", "stitch"]
+__all__ = ["Piece", "fade", "join", "spans", "stitch"]
 
 Piece = tuple[int, int, Tensor]
 """Where a stretch begins, what the one before it covers too, and what was found of its sources.

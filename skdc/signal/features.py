@@ -7,7 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["activity", "log_magnitude", "root_mean_square", "running_root_mean_square"]
+__all__ = [
+    "activity",
+    "bin_weights",
+    "log_magnitude",
+    "root_mean_square",
+    "running_root_mean_square",
+]
 
 _FEATURE_FLOOR_DB = 40.0
 # Frames whose sums are scaled together: so few that the scale stays within the range of floats.

@@ -18,6 +18,7 @@ __all__ = [
     "frame_count",
     "istft",
     "phase_sensitive_masks",
+    "root_hann",
     "stft",
 ]
 

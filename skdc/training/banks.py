@@ -82,7 +82,21 @@ class BatchSource(Protocol):
         step: int,
         with_spectrograms: bool = False,
     ) -> Batch:
-        """Make batch number `step`."""
+        """Make batch number `step`.
+
+        Parameters
+        ----------
+        n_mixtures, n_frames : int
+            Size of the batch.
+        seed, step : int
+            The batch is a function of these two.
+        with_spectrograms : bool, default=False
+            As for `make_targets`; not where the references are label maps.
+
+        Returns
+        -------
+        Batch
+        """
         ...
 
 
@@ -361,21 +375,7 @@ class SourceBank:
         step: int,
         with_spectrograms: bool = False,
     ) -> Batch:
-        """Make batch number `step`.
-
-        Parameters
-        ----------
-        n_mixtures, n_frames : int
-            Size of the batch.
-        seed, step : int
-            The batch is a function of these two.
-        with_spectrograms : bool, default=False
-            As for `make_targets`.
-
-        Returns
-        -------
-        Batch
-        """
+        """Make batch number `step`; see `BatchSource.batch`."""
         n_samples = self.framing.segment_samples(n_frames)
         mixtures, sources = self.mixtures(n_mixtures, n_samples, _generator(seed, step))
         return make_targets(mixtures, sources, self.framing, with_spectrograms=with_spectrograms)
@@ -464,20 +464,9 @@ class MixtureBank:
         step: int,
         with_spectrograms: bool = False,
     ) -> Batch:
-        """Make batch number `step`: mixtures by their length, segments anywhere.
+        """Make batch number `step`, as `BatchSource.batch`: mixtures by length, segments anywhere.
 
-        Parameters
-        ----------
-        n_mixtures, n_frames : int
-            Size of the batch. Mixtures shorter than a segment are padded with zeros.
-        seed, step : int
-            The batch is a function of these two.
-        with_spectrograms : bool, default=False
-            As for `make_targets`; not where the references are label maps.
-
-        Returns
-        -------
-        Batch
+        Mixtures that are shorter than a segment are padded with zeros.
         """
         generator = _generator(seed, step)
         hop = self.framing.hop_length

@@ -17,8 +17,6 @@ from skdc.model_file import read_tensors, write_tensors
 
 __all__ = ["RunFile", "history_from_json", "history_to_json", "weights_digest"]
 
-_LACKING = object()
-
 
 def weights_digest(network: nn.Module | Mapping[str, Tensor]) -> str:
     """Give a short text that differs where the weights of networks differ.

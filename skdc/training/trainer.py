@@ -32,7 +32,7 @@ from skdc.training.checkpoint import RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
 from skdc.training.config import TrainingConfig
 
-__all__ = ["Trainer", "batch_loss", "take_statistics", "train"]
+__all__ = ["History", "Trainer", "batch_loss", "take_statistics", "train"]
 
 logger = logging.getLogger("skdc")
 
