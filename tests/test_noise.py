@@ -19,7 +19,7 @@ from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.audio import read_audio, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_mixture
-from skdc.metrics import si_sdr, si_sdr_improvement
+from skdc.metrics import si_sdr_improvement
 from skdc.network.heads import BinHead, speech_share
 from skdc.training.noise import train_noise_head
 
@@ -198,7 +198,8 @@ def test_bundled_models_keep_noise_out(name: str) -> None:
     gain = si_sdr_improvement(sources, found[:-1], noisy).mean()
     assert gain > si_sdr_improvement(sources, plain, noisy).mean() + 0.5
     # What is kept out is noise rather than speech.
-    assert si_sdr(noise, found[-1]) > 3
+    likeness = np.corrcoef([found[-1], noise, mixture])[0]
+    assert likeness[1] > max(0.6, 2 * abs(likeness[2]))
     clean = model.predict(mixture, n_sources=2, noise=True)[:-1]
     before = si_sdr_improvement(sources, model.predict(mixture, n_sources=2), mixture).mean()
     assert si_sdr_improvement(sources, clean, mixture).mean() > before - 0.15
