@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,58 @@ def test_a_note_and_the_count_are_one_answer(model: Path, favourite: int) -> Non
     else:
         with pytest.warns(AudioWarning, match="^one person seems to be speaking"):
             skdc.separate(recording, rate=8000, model=separator, n_sources=2)
+
+
+@pytest.mark.parametrize(
+    ("heard", "n_sources", "more"),
+    [
+        ([], 2, None),
+        ([1], 2, None),
+        ([2], 2, None),
+        ([3], 2, 3),
+        ([4], 2, 4),
+        ([4], 3, 4),
+        ([4], 4, None),
+        ([3], 4, None),
+        ([2, 3, 3], 2, 3),
+        ([2, 2, 3], 2, None),
+    ],
+)
+def test_more_talkers_than_were_looked_for(
+    heard: list[int], n_sources: int, more: int | None
+) -> None:
+    labels = torch.arange(129).remainder(n_sources).expand(7, 129)
+    masks = torch.stack([labels == source for source in range(n_sources)]).float()
+    parts = [
+        stretch(masks, torch.eye(n_sources))._replace(states=torch.full((1, 7, 1, 1), float(n)))
+        for n in heard or [0]
+    ]
+    found = Separability()
+    assert found.more_talkers() is None
+    list(found.watch(parts, FRAMING, Hears() if heard else None))
+    assert found.more_talkers() == more
+
+
+@pytest.mark.parametrize("has_quality", [True, False])
+def test_more_than_two_speak(model: Path, has_quality: bool, tmp_path: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.quality_ = a_model(9.0) if has_quality else None
+    counting = separator.network_.count_head
+    assert counting is not None
+    with torch.no_grad():
+        counting.out.bias[2] += 100
+    recording = noise(4000)
+    message = r"^more than 2 people seem to speak; --n-sources 3 \(n_sources=3\) looks for 3"
+    with pytest.warns(AudioWarning, match=message):
+        result = skdc.separate(recording, rate=8000, model=separator)
+    assert result.notes[0] in html.unescape(result.listen().html)
+    write_audio(tmp_path / "talk.wav", recording, 8000)
+    with pytest.warns(AudioWarning, match=message):
+        skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=separator)
+    for n_sources in (3, "auto"):
+        assert (
+            skdc.separate(recording, rate=8000, model=separator, n_sources=n_sources).notes == ()
+        )
 
 
 def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
