@@ -388,6 +388,46 @@ def test_on_the_command_line(
     assert (row["n_sources"], row["quality_db"], row["warnings"]) == (2, None, [])
 
 
+@pytest.mark.parametrize(
+    ("counted", "low_db", "n_channels", "words"),
+    [
+        (1, 9.0, 1, "one person seems to be speaking"),
+        (2, 9.0, 2, "each seems to hold one person already; --channels"),
+        (2, 1.0, 1, "the sources were hardly told apart"),
+        (3, 9.0, 1, "more than 2 people seem to speak; --n-sources 3"),
+        (2, 9.0, 1, None),
+    ],
+)
+def test_what_is_to_be_careful_about_is_said_everywhere(
+    counted: int,
+    low_db: float,
+    n_channels: int,
+    words: str | None,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.quality_ = a_model(low_db)
+    with torch.no_grad():
+        separator.network_.count_head.out.bias[counted - 1] += 100  # type: ignore[union-attr]
+    separator.save(tmp_path / "tiny.safetensors")
+    _, sources = load_sample_mixture()
+    talk = sources[:, :8000] if n_channels == 2 else sources[:, :8000].sum(axis=0)
+    write_audio(tmp_path / "talk.wav", talk, 8000)
+    paths = [str(tmp_path / name) for name in ("talk.wav", "tiny.safetensors", "out")]
+    # With the page the recording is separated in memory, without it from file to file.
+    for number, options in enumerate([["--page"], []]):
+        command = ["separate", paths[0], "--model", paths[1], "-o", f"{paths[2]}{number}"]
+        assert main([*command, "--json", *options]) == 0
+        said, errors = capsys.readouterr()
+        notes = json.loads(said)["warnings"]
+        assert len(notes) == (words is not None)
+        assert all(note in errors and words in note for note in notes)
+    page = html.unescape((tmp_path / "out0" / "talk.html").read_text("utf-8"))
+    assert all(note in page for note in notes)
+
+
 def test_bundled_models_know_their_limits() -> None:
     model = skdc.load_pretrained("speech-2mix-8k-small", device="cpu")
     if model.quality_ is None:
