@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,58 @@ def test_a_note_and_the_count_are_one_answer(model: Path, favourite: int) -> Non
             skdc.separate(recording, rate=8000, model=separator, n_sources=2)
 
 
+@pytest.mark.parametrize(
+    ("heard", "n_sources", "more"),
+    [
+        ([], 2, None),
+        ([1], 2, None),
+        ([2], 2, None),
+        ([3], 2, 3),
+        ([4], 2, 4),
+        ([4], 3, 4),
+        ([4], 4, None),
+        ([3], 4, None),
+        ([2, 3, 3], 2, 3),
+        ([2, 2, 3], 2, None),
+    ],
+)
+def test_more_talkers_than_were_looked_for(
+    heard: list[int], n_sources: int, more: int | None
+) -> None:
+    labels = torch.arange(129).remainder(n_sources).expand(7, 129)
+    masks = torch.stack([labels == source for source in range(n_sources)]).float()
+    parts = [
+        stretch(masks, torch.eye(n_sources))._replace(states=torch.full((1, 7, 1, 1), float(n)))
+        for n in heard or [0]
+    ]
+    found = Separability()
+    assert found.more_talkers() is None
+    list(found.watch(parts, FRAMING, Hears() if heard else None))
+    assert found.more_talkers() == more
+
+
+@pytest.mark.parametrize("has_quality", [True, False])
+def test_more_than_two_speak(model: Path, has_quality: bool, tmp_path: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.quality_ = a_model(9.0) if has_quality else None
+    counting = separator.network_.count_head
+    assert counting is not None
+    with torch.no_grad():
+        counting.out.bias[2] += 100
+    recording = noise(4000)
+    message = r"^more than 2 people seem to speak; --n-sources 3 \(n_sources=3\) looks for 3"
+    with pytest.warns(AudioWarning, match=message):
+        result = skdc.separate(recording, rate=8000, model=separator)
+    assert result.notes[0] in html.unescape(result.listen().html)
+    write_audio(tmp_path / "talk.wav", recording, 8000)
+    with pytest.warns(AudioWarning, match=message):
+        skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=separator)
+    for n_sources in (3, "auto"):
+        assert (
+            skdc.separate(recording, rate=8000, model=separator, n_sources=n_sources).notes == ()
+        )
+
+
 def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
     _, sources = load_sample_mixture()
     with pytest.warns(AudioWarning, match=r"each seems to hold one person already; --channels"):
@@ -333,6 +386,46 @@ def test_on_the_command_line(
     assert main([*command, "-o", "out", "--skip-existing", "--channels"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["n_sources"], row["quality_db"], row["warnings"]) == (2, None, [])
+
+
+@pytest.mark.parametrize(
+    ("counted", "low_db", "n_channels", "words"),
+    [
+        (1, 9.0, 1, "one person seems to be speaking"),
+        (2, 9.0, 2, "each seems to hold one person already; --channels"),
+        (2, 1.0, 1, "the sources were hardly told apart"),
+        (3, 9.0, 1, "more than 2 people seem to speak; --n-sources 3"),
+        (2, 9.0, 1, None),
+    ],
+)
+def test_what_is_to_be_careful_about_is_said_everywhere(
+    counted: int,
+    low_db: float,
+    n_channels: int,
+    words: str | None,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    separator.quality_ = a_model(low_db)
+    with torch.no_grad():
+        separator.network_.count_head.out.bias[counted - 1] += 100  # type: ignore[union-attr]
+    separator.save(tmp_path / "tiny.safetensors")
+    _, sources = load_sample_mixture()
+    talk = sources[:, :8000] if n_channels == 2 else sources[:, :8000].sum(axis=0)
+    write_audio(tmp_path / "talk.wav", talk, 8000)
+    paths = [str(tmp_path / name) for name in ("talk.wav", "tiny.safetensors", "out")]
+    # With the page the recording is separated in memory, without it from file to file.
+    for number, options in enumerate([["--page"], []]):
+        command = ["separate", paths[0], "--model", paths[1], "-o", f"{paths[2]}{number}"]
+        assert main([*command, "--json", *options]) == 0
+        said, errors = capsys.readouterr()
+        notes = json.loads(said)["warnings"]
+        assert len(notes) == (words is not None)
+        assert all(note in errors and words in note for note in notes)
+    page = html.unescape((tmp_path / "out0" / "talk.html").read_text("utf-8"))
+    assert all(note in page for note in notes)
 
 
 def test_bundled_models_know_their_limits() -> None:

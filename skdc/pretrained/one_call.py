@@ -279,8 +279,9 @@ def separate(
     Warns
     -----
     AudioWarning
-        Where the model estimates that sources were hardly told apart or one person speaks alone,
-        or two channels have so little in common that each holds one person already.
+        Where the model estimates that sources were hardly told apart, that one person speaks alone
+        or that more speak than sources were looked for, or where two channels have so little in
+        common that each holds one person already.
 
     Examples
     --------
@@ -483,6 +484,11 @@ def _notes_of_quality(
     *,
     is_counted: bool,
 ) -> Iterator[str]:
+    if not is_counted and (more := found.more_talkers()) is not None:
+        yield (
+            f"more than {found.n_sources} people seem to speak; --n-sources {more} "
+            f"(n_sources={more}) looks for {more}, and 'auto' counts them"
+        )
     if model.quality_ is None or expected is None:
         return
     if not is_counted and found.is_one_talker(model.quality_.smallest_spread):

@@ -28,6 +28,8 @@ _FEWEST = 20
 # The smallest spread that is kept is smaller than that of all but this part of the mixtures that a
 # model is fitted to; one recording that went wrong does not move it.
 _OUTLIERS = 0.005
+# Log-odds from which on a count head is believed that hears more people than were looked for.
+_SURE_OF_MORE = 2.0
 
 
 @dataclass
@@ -141,6 +143,21 @@ class Separability:
             return False
         is_counted = self._odds is not None and self._n_stretches == 1
         return is_counted or self.spread < spread_of_one
+
+    def more_talkers(self) -> int | None:
+        """Count the people who speak, where these are more than were looked for.
+
+        Returns
+        -------
+        int or None
+            None where the count head does not clearly hear more, and without one.
+        """
+        if self._odds is None or not 0 < self.n_sources < len(self._odds):
+            return None
+        expected, more = self._odds[: self.n_sources], self._odds[self.n_sources :]
+        if float(more.logsumexp(0) - expected.logsumexp(0)) < _SURE_OF_MORE:
+            return None
+        return self.n_sources + 1 + int(more.argmax())
 
 
 @dataclass(frozen=True)
