@@ -94,14 +94,14 @@ def build_app(model: DeepClusteringSeparator) -> Any:
     """
     gradio = import_gradio()
 
-    def separate(path: str | None, talkers: str) -> tuple[str, list[str]]:
+    def separate(path: str | None, talkers: str, noise: bool) -> tuple[str, list[str]]:
         from skdc.pretrained import separate
 
         if path is None:
             raise gradio.Error("Drop a recording or record one first.", print_exception=False)
         n_sources: Any = "auto" if talkers == _AUTO else int(talkers)
         try:
-            result = separate(path, model=model, n_sources=n_sources)
+            result = separate(path, model=model, n_sources=n_sources, noise=noise)
         except (OSError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
         # Gradio keeps a copy of each file that it shows, and deletes it after a while.
@@ -122,8 +122,15 @@ def build_app(model: DeepClusteringSeparator) -> Any:
                 talkers = gradio.Radio(
                     _CHOICES, value=_AUTO, label="How many people speak?", elem_id="talkers"
                 )
+                noise = gradio.Checkbox(
+                    label="Keep noise apart",
+                    visible=model.network_.noise_head is not None,
+                    elem_id="noise",
+                )
                 button = gradio.Button("Separate", variant="primary", elem_id="separate")
         page = gradio.HTML(elem_id="page")
         files = gradio.Files(label="Files to keep", elem_id="files", interactive=False)
-        button.click(separate, [recording, talkers], [page, files], api_visibility="private")
+        button.click(
+            separate, [recording, talkers, noise], [page, files], api_visibility="private"
+        )
     return app
