@@ -36,16 +36,27 @@ def load(root: Path, split: str, count: int) -> list[tuple[int, np.ndarray]]:
     ]
 
 
+def with_noise(mixture: np.ndarray, ratio_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Add white noise that is so many dB weaker than the mixture."""
+    noise = rng.standard_normal(len(mixture))
+    level = np.sqrt(np.square(mixture).mean()) * 10 ** (-ratio_db / 20)
+    return (mixture + level * noise).astype(np.float32)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder with mixtures/")
     parser.add_argument("--split", default="open", help="lists of these speakers")
     parser.add_argument("--model", default="speech-8k", help="name or file")
+    parser.add_argument("--noise", type=float, metavar="DB", help="white noise so much weaker")
     parser.add_argument("--count", type=int, default=100, help="mixtures of each number")
     args = parser.parse_args()
     model = load_pretrained(args.model)
     mixtures = load(args.root, args.split, args.count)
+    if args.noise is not None:
+        rng = np.random.default_rng(0)
+        mixtures = [(number, with_noise(mixture, args.noise, rng)) for number, mixture in mixtures]
     heads = [model.network_.count_head, None]
     for head in heads if heads[0] is not None else heads[1:]:
         model.network_.count_head = head
