@@ -210,8 +210,8 @@ def _data(
     channels = {1: "mono", 2: "stereo"}.get(n_channels, f"{n_channels} channels, mixed down")
     return {
         "title": title,
-        "about": f"Separated into {len(sources)}, {rate / 1000:g} kHz, {channels}. Space plays; the keys "
-        f"1 to {min(len(tracks), 9)} switch between the tracks while they play.",
+        "about": f"Separated into {len(sources)}, {rate / 1000:g} kHz, {channels}. Space plays; "
+        f"the keys 1 to {min(len(tracks), 9)} switch between the tracks while they play.",
         "rate": sound_rate,
         "seconds": seconds,
         "block_seconds": _BLOCK_S,
