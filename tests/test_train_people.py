@@ -370,6 +370,22 @@ def test_the_summary_is_of_this_run(has_list: bool, capsys: Capture) -> None:
     assert summary[2] == "301 hours, of old.safetensors"
 
 
+def test_the_summary_says_that_time_ended_the_run(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    command = [
+        "train",
+        "--data",
+        "v",
+        *TINY[:-2],
+        TINY[-1],
+        "max_epochs=1000",
+        "--time-limit",
+        "0.001",
+    ]
+    assert main(command) == 0
+    assert re.search(r"weights, \d+ of 1000 epochs, ", capsys.readouterr().out)
+
+
 def test_train_on_with_more_layers() -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
     y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))

@@ -51,7 +51,7 @@ quality = QualityModel.fit(found, np.concatenate([gains for _, gains in fitted.v
 separator.quality_ = quality
 print(f"{args.model}: {quality}")
 lists = fitted | {Path(path).stem: measure(path) for path in args.check}
-points = {}
+shown, points = quality if args.write or earlier is None else earlier, {}
 for what, model in {"in the file": earlier, "fitted now": quality}.items():
     if model is None:
         continue
@@ -59,7 +59,8 @@ for what, model in {"in the file": earlier, "fitted now": quality}.items():
     print(f"{what:14}{'n':>5}{'true':>7}{'said':>7}{'error':>7}{'rank corr.':>12}  {title}")
     for name, (items, gains) in lists.items():
         said = np.array([(model.predict(item) or (np.nan,))[0] for item in items])
-        points[name] = said, gains
+        if model is shown:
+            points[name] = said, gains
         error = np.sqrt(np.mean((said - gains) ** 2))
         # True improvement for each dB that is said: 1 where the estimate is calibrated.
         slope = np.polyfit(said, gains, 1)[0]

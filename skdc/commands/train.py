@@ -450,8 +450,10 @@ def _print_summary(
     if begun:
         hours -= begun[-1]["hours"]
         after = f", after {len(begun)} epochs, {begun[-1]['hours']:.3g} hours, of {args.start}"
+    is_cut = len(history) < separator.max_epochs
+    of_all = f" of {separator.max_epochs}" if is_cut else ""
     print(
-        f"{args.output}: {n_weights} weights, {len(history)} epochs, {hours:.3g} hours of "
+        f"{args.output}: {n_weights} weights, {len(history)}{of_all} epochs, {hours:.3g} hours of "
         f"mixtures seen{after}"
     )
     scores = [row.get("validation_si_sdr_improvement") for row in history]
