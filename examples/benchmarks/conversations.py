@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--count", action="store_true", help="n_sources=None")
+    parser.add_argument("--noise", type=float, metavar="DB", help="white noise so much weaker")
     args = parser.parse_args()
 
     separator = DeepClusteringSeparator.load(args.model) if args.model else load_pretrained()
@@ -234,8 +235,13 @@ def main() -> None:
                 seed = args.seed + pair
                 speakers = corpus.draw_pair(np.random.default_rng(seed), sexes)
                 sources = make(corpus, kind, speakers, seconds, seed)
+                mixture = sources.sum(axis=0)
+                if args.noise is not None:
+                    level = np.sqrt(np.square(mixture).mean()) * 10 ** (-args.noise / 20)
+                    noise = level * np.random.default_rng(seed).standard_normal(len(mixture))
+                    mixture += noise.astype(np.float32)
                 began = time.perf_counter()
-                estimates = separator.predict(sources.sum(axis=0))
+                estimates = separator.predict(mixture)
                 took = (time.perf_counter() - began) / seconds * 1000
                 if args.count:
                     print(f"{name} | {sexes} | {len(estimates)} talkers", flush=True)

@@ -233,7 +233,7 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
     axes[1].set(xlabel="hours of mixtures")
     axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(stem.with_suffix(".png"), dpi=110)
-    spans = sorted({2, 5, 10, 20, 40, 80, 120})
+    spans = sorted({2, 4, 10, 20, 40, 80, 120})
     spans = [s for s in spans if any(run["rows"][-1]["core_minutes"] >= s - 0.05 for run in runs)]
     lines = [
         "| recipe | weights, M | "
