@@ -102,17 +102,16 @@ class DeepClusteringSeparator(
         even the level of the features is that so far. It serves streams of little latency.
     trunk : str or Trunk, default="blstm"
         The network between the features and the embeddings: ``"blstm"``, the paper's;
-        ``"band_blstm"``, which has far fewer weights, for small files and little audio, and takes
-        about as long; or an object such as ``BLSTM(dropout=0.2)``, whose parameters a grid
-        reaches as ``trunk__dropout``.
+        ``"band_blstm"``, of far fewer weights, for small files and little audio, which takes about
+        as long; ``"phase_blstm"``, which also reads the phases between two microphones, for
+        `skdc.separate_array`; or an object, such as ``BLSTM(dropout=0.2)``: ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
         object. The default is the paper's, in which a source of few bins counts as much as one of
-        many; ``"whitened_kmeans + attractor_masks"``, as in the bundled models, also trains the
-        masks.
+        many; ``"whitened_kmeans + attractor_masks"``, of the bundled models, trains masks, too.
     sample_rate : int, default=8000
-        Rate at which the network works, Hz. Sources hold nothing above half of it; 16000 sounds
-        brighter and takes about twice the time.
+        Rate at which the network works, Hz: it hears what lies below half of it. 16000 takes about
+        twice the time.
     input_rate : int or None, default=None
         Rate of the audio that is passed in, Hz, where it is not `sample_rate`: mixtures and
         references are resampled on the way in, sources on the way out.
@@ -127,16 +126,15 @@ class DeepClusteringSeparator(
         training and clustering. A larger value has noise cluster with speech, a smaller one
         leaves quiet sounds to chance.
     segment_frames : int or sequence of int, default=100
-        Frames of a training segment (0.8 s at 8 kHz). Longer ones teach the network to keep a
-        talker apart for longer, in slower steps; several values make a curriculum, one after the
-        other.
+        Frames of a training segment (0.8 s at 8 kHz). Longer ones teach the network to keep
+        talkers apart for longer, in slower steps; several values are a curriculum, in turn.
     batch_size : int, default=16
         Segments in a training step. Larger batches make steadier and slower steps.
     learning_rate : float, default=1e-3
-        Step size of the optimiser, Adam, at the start; it falls in the last 30 % of the epochs.
-        Too large a value lets the loss jump, too small a value needs more epochs.
+        Step size of the optimiser, Adam, at first; it falls in the last 30 % of the epochs. With
+        too large a value the loss jumps, with too small a one it needs more epochs.
     max_epochs : int, default=100
-        Passes over as much audio as `fit` is given. Training time is proportional to it.
+        Passes over as much audio as `fit` is given.
     n_iter_no_change : int or None, default=None
         Early stopping: training ends when the validation score has not risen for so many epochs,
         and the weights of the best epoch are kept. Without `X_val`, `fit` sets a tenth of the
@@ -154,13 +152,11 @@ class DeepClusteringSeparator(
         Each bin shared between the sources by how near their clusters are (``"soft"``, which
         sounds smoother), given to one of them (``"binary"``, as in the paper), or shared as a
         mask head says (``"head"``), which objectives with ``mask_inference`` train for
-        `n_sources` sources. The head needs no clustering and is more exact; where `predict` is
-        asked for another number of sources, the masks are soft ones. All sum to 1.
+        `n_sources` sources; other numbers of sources have soft masks. All sum to 1.
     output : {"sources", "masks", "labels"}, default="sources"
         What `predict` gives: waveforms, masks, or the number of the source of each bin.
     device : str or torch.device, default="auto"
-        Where to compute: ``"auto"`` is a CUDA GPU if there is one, else the CPU. It must have
-        float64, which ``"mps"`` lacks.
+        Where to compute: ``"auto"`` is a CUDA GPU, if any, else the CPU. ``"mps"`` lacks float64.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the network's products. bfloat16 is faster where the processor has it,
         which is where ``"auto"`` takes it, and has three digits where float32 has seven.
@@ -170,9 +166,10 @@ class DeepClusteringSeparator(
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows. The voice head
-        and the count head stay as they are, which serves a network that has changed little; after
-        long training, `fit_voices` trains them anew. A network that grows loses them.
+        `n_layers` may have been raised meanwhile: a network of two layers grows, and so does one
+        that is to hear phases, with ``PhaseBLSTM(residual=True)``. Heads stay as they are, which
+        serves a network that has changed little; after long training, `fit_voices` trains them
+        anew. A network that grows loses them.
 
     Attributes
     ----------
@@ -289,11 +286,11 @@ class DeepClusteringSeparator(
         ----------
         X : array of shape (n_mixtures, n_samples) or list of arrays of shape (n_samples_i,)
             Mixtures, floating or integer PCM; or `skdc.datasets.AudioFiles`, for more than memory
-            holds: what is read then goes to a temporary file.
+            holds: what is read then goes to a temporary file. A trunk that hears phases takes
+            several microphones, ``(n_channels, n_samples_i)``, too, with ``remix=False``.
         y : array of shape (n_mixtures, n_sources, n_samples) or list of arrays
-            The reference sources of each mixture, ``(n_sources, n_samples_i)``; or its label map,
-            integer ``(n_frames, n_bins)`` with -1 for bins of no source. Names of sources mean
-            nothing beyond their mixture.
+            The sources of each mixture, ``(n_sources, n_samples_i)``, as the first microphone has
+            them; or its label map, integer ``(n_frames, n_bins)``, -1 for bins of no source.
         X_val, y_val : optional
             Mixtures and references to measure with after every epoch; the weights of the best
             epoch are kept.
@@ -336,6 +333,8 @@ class DeepClusteringSeparator(
         time_limit: float | None = None,
     ) -> Self:
         """Train on recordings of single speakers, mixed anew for every step.
+
+        Where the trunk hears phases, it does so by two microphones in a simulated room.
 
         Parameters
         ----------
@@ -422,8 +421,7 @@ class DeepClusteringSeparator(
         checked = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if n_examples < 1:
             raise ValueError(f"n_examples={n_examples} must be at least 1")
-        how: dict[str, Any] = {"n_examples": n_examples, "seed": self._seed}
-        how["progress"] = self.verbose > 0
+        how: Any = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
         train = {"voice": train_voice_head, "count": train_count_head, "noise": train_noise_head}
         heads: Any = {k: f(self.pipeline(), checked, speakers, **how) for k, f in train.items()}
         self.network_.set_heads(**heads)
@@ -605,7 +603,7 @@ class DeepClusteringSeparator(
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
-            Mixtures.
+            Mixtures; of several microphones as for `fit`, separated by `skdc.separate_array`.
         y : list of arrays
             References as for `fit`.
         input_rate : int, optional
@@ -663,12 +661,14 @@ class DeepClusteringSeparator(
         self._check_fitted()
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
+        config = self.network_.config
+        heard = {"is_causal": not config.bidirectional, "hears_phases": config.trunk.hears_phases}
         # A model whose mixtures were measured knows how far the embeddings of two spread.
         measured: Any = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return Separator(
             self.network_,
             # Features are those of training, whatever the parameter says by now.
-            replace(self._framing, is_causal=not self.network_.config.bidirectional),
+            replace(self._framing, **heard),
             precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,

@@ -187,19 +187,24 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
-    def take_weights(self, earlier: EmbeddingNetwork) -> None:
-        """Begin with the weights of another network.
+    @torch.no_grad()
+    def take_weights(self, earlier: EmbeddingNetwork, share: float = 1.0) -> None:
+        """Begin with the weights of another network, or go part of the way back to them.
 
         Parameters
         ----------
         earlier : EmbeddingNetwork
-            A network of the same configuration, or with fewer layers of a trunk from which this
-            one's grows; the layers that it does not have stay as they are.
+            A network of the same configuration, or of a smaller trunk from which this one's
+            grows; the layers and the columns that it does not have stay as they are.
+        share : float, default=1.0
+            Share of the earlier weights, 0...1; the rest are the present ones.
         """
-        weights = earlier.state_dict()
         own = self.state_dict()
         # Heads are trained on the states of a network that stays as it is.
-        self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
+        for name, weights in earlier.state_dict().items():
+            if name in own:
+                begun = own[name][..., : weights.shape[-1]]
+                begun.lerp_(weights.to(begun), share)
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice, count and noise head of the network that this began with.
@@ -271,10 +276,12 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (..., n_frames, n_bins)
-            Features of training mixtures.
+        features : Tensor of shape (..., n_frames, n_features)
+            Features of training mixtures. Only the magnitudes of the bins, which are the first of
+            a frame, have statistics.
         """
-        flat = features.reshape(-1, features.shape[-1])  # (..., frames, bins) -> (rows, bins)
+        # (..., frames, features) -> (rows, bins)
+        flat = features[..., : self.config.n_bins].flatten(0, -2)
         self.input_mean.copy_(flat.mean(0))
         # One frame has no spread, and a constant bin none either: leave those unscaled.
         scale = flat.std(0, correction=0)
@@ -285,8 +292,9 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
-            Log-magnitude features.
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
+            As `skdc.signal.Framing.features` gives them: log-magnitudes of the `n_bins` bins and,
+            for a trunk that hears phases, `2 * n_bins` numbers more.
 
         Returns
         -------
@@ -300,7 +308,7 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
         state : object, optional
             What this gave with the block before; None at the beginning.
 
@@ -310,7 +318,11 @@ class EmbeddingNetwork(nn.Module):
         state : object
             For the next block; None where the trunk is not causal.
         """
-        states, state = self.trunk((features - self.input_mean) / self.input_scale, state)
+        n_bins = self.config.n_bins
+        inputs = (features[..., :n_bins] - self.input_mean) / self.input_scale
+        if features.shape[-1] > n_bins:  # phases, whose power is that of magnitudes by now
+            inputs = torch.cat([inputs, features[..., n_bins:]], dim=-1)
+        states, state = self.trunk(inputs, state)
         return states, state
 
     def project(self, features: Tensor) -> Tensor:
@@ -321,8 +333,9 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
-            Log-magnitude features.
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
+            As `skdc.signal.Framing.features` gives them: log-magnitudes of the `n_bins` bins and,
+            for a trunk that hears phases, `2 * n_bins` numbers more.
 
         Returns
         -------
@@ -337,7 +350,7 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
             As in `project`.
 
         Returns
