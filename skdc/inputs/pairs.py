@@ -231,7 +231,8 @@ def check_pairs(
             power = float(x @ x) / len(x) - mean[0] ** 2
             energy = float(total @ total) / len(x) - mean[1] ** 2
             gain = (float(x @ total) / len(x) - mean[0] * mean[1]) / max(energy, _TINY)
-            offset = mixtures.offsets[index] - gain * offsets[index]
+            # Sources are compared to what the first of several microphones has.
+            offset = mixtures.offsets[index].flat[0] - gain * offsets[index]
             offset += peak * (mean[0] - gain * mean[1])
             share = gain**2 * energy / max(power, _TINY)
             sums.append((share, gain, offset, abs(offset) / max(peak * power**0.5, _TINY)))
