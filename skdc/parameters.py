@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import (
 )
 
 from skdc.inputs import AudioFormat
-from skdc.network import NetworkConfig, resolve_trunk, trunk_from_dict, trunk_to_dict
+from skdc.network import NetworkConfig, Trunk, resolve_trunk, trunk_from_dict, trunk_to_dict
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
 from skdc.signal import Framing
@@ -142,6 +142,7 @@ class ParametersMixin(BaseEstimator):
     input_rate: int | None
     remix: bool | DynamicMixing
     sample_rate: int
+    trunk: str | Trunk
     win_length: int
 
     @tells_what_moved
@@ -170,7 +171,8 @@ class ParametersMixin(BaseEstimator):
     @property
     def _framing(self) -> Framing:
         sizes = (self.win_length, self.hop_length, self.activity_threshold_db)
-        return Framing(*sizes, is_causal=not self.bidirectional)
+        hears_phases = resolve_trunk(self.trunk).hears_phases
+        return Framing(*sizes, is_causal=not self.bidirectional, hears_phases=hears_phases)
 
     @property
     def _audio(self) -> AudioFormat:
@@ -526,15 +528,15 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     Raises
     ------
     ValueError
-        If they differ in more than dropout, heads for voices and their number, and more layers of
-        a trunk that can grow.
+        If they differ in more than dropout, heads for voices and their number, and a trunk that
+        can grow, to more layers or to hear phases.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
     same = ("dropout", "trunk", "voice_dim", "most_counted")
     changed = [k for k in now if now[k] != before.get(k) and k not in same]
-    is_deeper = wanted.n_layers > fitted.n_layers
-    if is_deeper and wanted.trunk.grows_from(fitted.trunk, fitted.n_layers):
-        may_differ = {"n_layers", *wanted.trunk.get_params()}
+    is_as_deep = wanted.n_layers >= fitted.n_layers
+    if is_as_deep and wanted.trunk.grows_from(fitted.trunk, fitted.n_layers):
+        may_differ = {"n_layers", "name", *wanted.trunk.get_params()}
         changed = [name for name in changed if name not in may_differ]
     if changed:
         raise ValueError(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skdc import metrics
 from skdc.inputs import CheckedPairs
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
+from skdc.separation.microphones import joined_masks, separate_channels
 from skdc.signal import Framing
 from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
@@ -45,15 +47,15 @@ def score_pairs(
         If a mixture has more references than sources were found, or a silent one.
     """
     mixtures = [torch.from_numpy(waveform) for waveform in pairs.mixtures.waveforms]
-    counts = map(n_sources, pairs.references)
+    counts = list(map(n_sources, pairs.references))
     if pairs.references[0].dtype.kind == "i":
         framing = separator.framing
-        predicted = separator.labels(mixtures, counts)
+        predicted = _labels(separator, mixtures, counts)
         for mixture, reference, labels in zip(mixtures, pairs.references, predicted, strict=True):
-            active = framing.activity(framing.stft(mixture))
+            active = framing.activity(framing.stft(_first_channel(mixture)))
             yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]
         return
-    separated = separator.separate(mixtures, counts)
+    separated = _separate(separator, mixtures, counts)
     for index, (sources, reference) in enumerate(zip(separated, pairs.references, strict=True)):
         estimate = sources.cpu().numpy()
         if len(estimate) < len(reference):
@@ -62,12 +64,39 @@ def score_pairs(
                 f"n_sources={len(reference)} to score it"
             )
         try:
-            scores = metrics.si_sdr_improvement(
-                reference, estimate, pairs.mixtures.waveforms[index]
-            )
+            heard = _first_channel(mixtures[index]).numpy()
+            scores = metrics.si_sdr_improvement(reference, estimate, heard)
         except ValueError as error:
             raise ValueError(f"y[{index}]: {error}") from error
         yield list(scores)
+
+
+def _first_channel(mixture: Tensor) -> Tensor:
+    return torch.atleast_2d(mixture)[0]
+
+
+def _separate(
+    separator: Separator, mixtures: Sequence[Tensor], counts: Sequence[int | None]
+) -> Iterator[Tensor]:
+    """Separate mixtures, those of several microphones as `skdc.separate_array` does."""
+    if all(mixture.ndim == 1 for mixture in mixtures):
+        yield from separator.separate(mixtures, counts)
+        return
+    for mixture, count in zip(mixtures, counts, strict=True):
+        yield separate_channels(separator, torch.atleast_2d(mixture), count)
+
+
+def _labels(
+    separator: Separator, mixtures: Sequence[Tensor], counts: Sequence[int | None]
+) -> Iterator[Tensor]:
+    """Cluster the bins of mixtures, of one or of several microphones."""
+    if all(mixture.ndim == 1 for mixture in mixtures):
+        yield from separator.labels(mixtures, counts)
+        return
+    for mixture, count in zip(mixtures, counts, strict=True):
+        device = separator.network.input_mean.device
+        spectrograms = separator.framing.stft(torch.atleast_2d(mixture).to(device))
+        yield joined_masks(separator, spectrograms, count).argmax(0)
 
 
 def label_agreement(
@@ -131,7 +160,7 @@ def validate(
         bank = MixtureBank([waveform], [reference], framing=framing, device=device)
         batch = bank.batch(
             1,
-            framing.frame_count(len(waveform)),
+            framing.frame_count(waveform.shape[-1]),
             seed=0,
             step=0,
             with_spectrograms="spectrograms" in config.objective.needs,

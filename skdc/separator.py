@@ -661,7 +661,11 @@ class DeepClusteringSeparator(
         return Separator(
             self.network_,
             # Features are those of training, whatever the parameter says by now.
-            replace(self._framing, is_causal=not self.network_.config.bidirectional),
+            replace(
+                self._framing,
+                is_causal=not self.network_.config.bidirectional,
+                hears_phases=self.network_.config.trunk.hears_phases,
+            ),
             precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,

@@ -260,7 +260,7 @@ def test_what_was_found_guides_filters_of_longer_windows(
     shares = np.random.default_rng(3).uniform(0.1, 0.9, (n_frames, 129))
     shares = np.stack([shares, 1 - shares])
     monkeypatch.setattr(
-        "skdc.separation.microphones._joined_masks",
+        "skdc.separation.microphones.joined_masks",
         lambda *args: torch.from_numpy(shares).float(),
     )
     found = separate_array(fake(), recording)

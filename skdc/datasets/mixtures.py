@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, overload
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
@@ -20,6 +21,7 @@ from skdc.inputs import (
     hold_out_speakers,
 )
 from skdc.signal import active_level
+from skdc.training.pairs import hear_in_pairs
 
 __all__ = ["check_count", "hold_out_mixtures", "make_mixtures", "mix_sources"]
 
@@ -292,7 +294,8 @@ def hold_out_mixtures(
         Recordings of the other speakers.
     kept_speakers : list of hashables
     held_out : CheckedPairs
-        Mixtures of those set aside, at the rate of the network, and their sources.
+        Mixtures of those set aside, at the rate of the network, and their sources; as pairs of
+        microphones hear them in rooms, where the framing hears phases.
 
     Raises
     ------
@@ -310,4 +313,10 @@ def hold_out_mixtures(
         sample_rate=audio.rate,
         random_state=seed,
     )
-    return kept, kept_speakers, check_pairs(X, y, replace(audio, input_rate=None))
+    audio = replace(audio, input_rate=None)
+    if audio.framing.hears_phases:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        room: dict[str, Any] = {"sample_rate": audio.sample_rate, "generator": generator}
+        heard = [hear_in_pairs(torch.from_numpy(item)[None], 1.0, **room)[0] for item in y]
+        X, y = ([images.sum(0).numpy() for images in heard], [x[:, 0].numpy() for x in heard])
+    return kept, kept_speakers, check_pairs(X, y, audio)

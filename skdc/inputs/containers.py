@@ -23,7 +23,9 @@ Container = Literal["array", "list", "single"]
 Waveforms = ArrayLike | Sequence[ArrayLike]
 
 
-def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
+def as_items(
+    X: Any, name: str, *, has_channels: bool = False
+) -> tuple[Sequence[Any], Container]:
     """Give mixtures one by one, and the container that they came in.
 
     Parameters
@@ -33,6 +35,8 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
         ``(n_samples,)``, or a lazy sequence.
     name : str
         What errors call it.
+    has_channels : bool, default=False
+        Whether an array may be of shape ``(n_mixtures, n_channels, n_samples)``.
 
     Returns
     -------
@@ -71,6 +75,8 @@ def as_items(X: Any, name: str) -> tuple[Sequence[Any], Container]:
         return list(array), "list"
     if array.ndim == 1:
         return [array], "single"
+    if array.ndim == 3 and has_channels:
+        return list(array), "list"
     if array.ndim == 3:
         raise ValueError(
             f"Found array with dim 3, while dim <= 2 is required: {name} has shape {array.shape}; "

@@ -39,7 +39,9 @@ def is_lazy(recordings: Any) -> TypeGuard[Sequence[NDArray[Any]]]:
     return hasattr(recordings, "headers")
 
 
-def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> list[Header]:
+def check_headers(
+    recordings: Any, name: str, rate: int, n_dims: tuple[int, ...] = (1,)
+) -> list[Header]:
     """Check what can be known of lazy recordings before they are read.
 
     Parameters
@@ -49,8 +51,8 @@ def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> lis
         What errors call it.
     rate : int
         Rate that they must have, Hz.
-    n_dims : int, default=1
-        Dimensions that the arrays must have.
+    n_dims : tuple of int, default=(1,)
+        Numbers of dimensions that the arrays may have.
 
     Returns
     -------
@@ -73,15 +75,17 @@ def check_headers(recordings: Any, name: str, rate: int, n_dims: int = 1) -> lis
             f"read the files with sample_rate={rate}, or set the estimator's input_rate to theirs"
         )
         check_same_rate(header.sample_rate, rate, label, advice)
-        if len(header.shape) != n_dims:
-            expected = "(n_samples,): read it with mono=True" if n_dims == 1 else "2 dimensions"
+        if len(header.shape) not in n_dims:
+            expected = "2 dimensions" if 2 in n_dims else "(n_samples,): read it with mono=True"
             raise ValueError(f"{label} has shape {header.shape}; expected {expected}")
         if 0 in header.shape:
             raise ValueError(f"{label} is empty; leave it out")
     return headers
 
 
-def check_mixture_headers(X: Any, audio: AudioFormat, *, name: str = "X") -> list[Header]:
+def check_mixture_headers(
+    X: Any, audio: AudioFormat, *, name: str = "X", has_channels: bool = False
+) -> list[Header]:
     """Check lazy mixtures before they are read.
 
     Parameters
@@ -90,6 +94,8 @@ def check_mixture_headers(X: Any, audio: AudioFormat, *, name: str = "X") -> lis
     audio : AudioFormat
     name : str, default="X"
         What errors call it.
+    has_channels : bool, default=False
+        Whether mixtures may be of shape ``(n_channels, n_samples)``.
 
     Returns
     -------
@@ -100,10 +106,10 @@ def check_mixture_headers(X: Any, audio: AudioFormat, *, name: str = "X") -> lis
     FileNotFoundError, ValueError
         As `check_headers` does, or if a mixture is too short.
     """
-    headers = check_headers(X, name, audio.rate)
+    headers = check_headers(X, name, audio.rate, (1, 2) if has_channels else (1,))
     for index, header in enumerate(headers):
         label = f"{name}[{index}] ({header.name})"
-        audio.check_duration(label, header.shape[0])
+        audio.check_duration(label, header.shape[-1])
     return headers
 
 
@@ -125,13 +131,14 @@ def check_pair_headers(
     FileNotFoundError, ValueError
         As `check_mixture_headers` does, or if an item of `y` is not as long as that of `X`.
     """
-    mixtures = check_mixture_headers(X, audio, name=names[0]) if is_lazy(X) else []
-    sources = check_headers(y, names[1], audio.rate, 2) if is_lazy(y) else []
+    how = {"name": names[0], "has_channels": audio.framing.hears_phases}
+    mixtures = check_mixture_headers(X, audio, **how) if is_lazy(X) else []
+    sources = check_headers(y, names[1], audio.rate, (2,)) if is_lazy(y) else []
     # Their numbers are compared later, by code that also serves arrays.
     for index, (mixture, item) in enumerate(zip(mixtures, sources, strict=False)):
-        if item.shape[1] != mixture.shape[0]:
+        if item.shape[1] != mixture.shape[-1]:
             raise ValueError(
                 f"{names[1]}[{index}] ({item.name}) has {item.shape[1]} samples but its mixture "
-                f"({mixture.name}) has {mixture.shape[0]}; sources must be as long as their "
+                f"({mixture.name}) has {mixture.shape[-1]}; sources must be as long as their "
                 "mixture"
             )

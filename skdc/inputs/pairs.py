@@ -155,6 +155,8 @@ def check_pairs(
     X, y
         As for `check_mixtures` and `check_references`; a silent mixture is refused.
     audio : AudioFormat
+        With a framing that hears phases, mixtures may have several channels, and their sources
+        are what the first of them hears.
     names : tuple of two str, default=("X", "y")
         What errors call them.
     is_remixed : bool, default=False
@@ -167,7 +169,7 @@ def check_pairs(
     Raises
     ------
     ValueError, TypeError
-        As those do.
+        As those do, or if mixtures of several channels were to be mixed anew.
 
     Warns
     -----
@@ -178,15 +180,29 @@ def check_pairs(
     on_disk = is_lazy(X) or is_lazy(y)
     if on_disk:
         check_pair_headers(X, y, audio, names=names)
-    mixtures = check_mixtures(X, audio, name=names[0], allow_silence=False)
+    mixtures = check_mixtures(
+        X,
+        audio,
+        name=names[0],
+        allow_silence=False,
+        has_channels=audio.framing.hears_phases,
+    )
     references = check_references(y, mixtures, audio, name=names[1])
     if references[0].dtype.kind == "f":
+        heard = [np.atleast_2d(x) for x in mixtures.waveforms]  # (channels, samples)
+        arrays = [f"{names[0]}[{i}]" for i, x in enumerate(heard) if len(x) > 1]
+        if is_remixed and arrays:
+            raise ValueError(
+                f"{arrays[0]} is of several microphones, and the sources of those cannot be mixed "
+                "anew; set remix=False to train on such mixtures as they are, or give "
+                "fit_recordings recordings of single speakers, to have rooms simulated"
+            )
         # Share of the energy of each mixture that the sum of its sources explains, whatever the
         # level of either.
         shares = [
             float(x @ total) ** 2 / max(float(x @ x) * float(total @ total), _TINY)
-            for x, total in zip(
-                mixtures.waveforms, (sources.sum(0) for sources in references), strict=True
+            for (x, *_), total in zip(
+                heard, (sources.sum(0) for sources in references), strict=True
             )
         ]
         _warn_of_other_sums(np.array(shares), names, is_remixed)

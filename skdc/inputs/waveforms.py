@@ -317,7 +317,7 @@ class Mixtures(NamedTuple):
     Attributes
     ----------
     waveforms : list of float32 arrays of shape (n_samples_i,), or of `HeardWaveform`
-        Without constant offset, which would look like the loudest source of all; scaled to a peak
+        With channels that stay apart, ``(n_channels_i, n_samples_i)``. Without constant offset, which would look like the loudest source of all; scaled to a peak
         of 1, so that no level over- or underflows; silent ones stay zero.
     peaks : list of float
         What the waveforms were divided by.
@@ -423,6 +423,7 @@ def check_mixtures(
     name: str = "X",
     allow_silence: bool = True,
     keep_recordings: bool = False,
+    has_channels: bool = False,
     labels: Sequence[str] | None = None,
 ) -> Mixtures:
     """Check mixtures and bring them to one form.
@@ -442,6 +443,9 @@ def check_mixtures(
     keep_recordings : bool, default=False
         Whether to keep the items as they came in, too. They may then have several channels,
         ``(n_channels, n_samples_i)``, whose mean is the mixture.
+    has_channels : bool, default=False
+        Whether items may have several channels, which stay apart: the waveforms are of shape
+        ``(n_channels, n_samples_i)`` then.
     labels : sequence of str, optional
         What errors call each item; by default its place, ``X[0]`` and so on.
 
@@ -465,7 +469,7 @@ def check_mixtures(
     >>> checked.peaks, checked.container
     ([0.25], 'single')
     """
-    items, container = as_items(X, name)
+    items, container = as_items(X, name, has_channels=has_channels)
     if keep_recordings and container == "array":
         _warn_of_channels(items, name)
     peaks, offsets, lengths, recordings = [], [], [], []
@@ -474,11 +478,12 @@ def check_mixtures(
         for index, item in enumerate(items):
             label = name if container == "single" else f"{name}[{index}]"
             label = label if labels is None else labels[index]
-            if keep_recordings:
+            if keep_recordings or has_channels:
                 waveform = as_channels(item, label)
-                recordings.append(waveform)
             else:
                 waveform = as_samples(item, label, is_mono=True)
+            if keep_recordings:
+                recordings.append(waveform)
             audio.check_duration(label, waveform.shape[-1])
             extent = find_extent(waveform)
             peak = _check_peak(waveform, extent, label, allow_silence)
@@ -487,9 +492,9 @@ def check_mixtures(
                 long_ones.append((index, parts))
             else:
                 scaled = scale_samples(waveform, peak, audio, extent.offset)
-                heard = scaled if scaled.ndim == 1 else scaled.mean(axis=0)
+                heard = scaled.mean(axis=0) if scaled.ndim == 2 and keep_recordings else scaled
                 if index == 0 and audio.input_rate is None:
-                    warn_of_rate(heard, audio, label)
+                    warn_of_rate(np.atleast_2d(heard)[0], audio, label)
                 store.append(heard)
             peaks.append(peak)
             offsets.append(extent.offset / _pcm_scale(waveform.dtype)[1])
@@ -544,7 +549,7 @@ def _check_peak(waveform: NDArray[Any], extent: Extent, name: str, allow_silence
     offset, peak = extent.offset, extent.peak
     if peak == 0:
         if not allow_silence:
-            what = f"the same, {float(offset):.3g}" if offset.any() else "0"
+            what = f"the same, {np.ravel(offset)[0]:.3g}" if offset.any() else "0"
             raise ValueError(f"{name} is silent: all its samples are {what}; leave it out")
         warnings.warn(f"{name} is silent; so are its sources", AudioWarning, stacklevel=5)
         return 1.0

@@ -65,6 +65,7 @@ class BLSTM(Trunk):
         n_stacked = min(2, n_layers) if self.residual else n_layers
         return _LSTMStack(
             n_bins,
+            3 * n_bins if self.hears_phases else n_bins,
             hidden_size,
             n_stacked,
             n_layers - n_stacked,
@@ -74,8 +75,9 @@ class BLSTM(Trunk):
 
     def grows_from(self, earlier: Trunk, n_layers: int) -> bool:
         """Whether the added layers are all such that add; see `Trunk.grows_from`."""
-        is_stacked = isinstance(earlier, BLSTM) and (earlier.residual or n_layers == 2)
-        return bool(self.residual) and is_stacked and n_layers >= 2
+        if not isinstance(earlier, BLSTM) or (earlier.hears_phases and not self.hears_phases):
+            return False
+        return bool(self.residual) and n_layers >= 2 and (earlier.residual or n_layers == 2)
 
 
 class _LSTMStack(TrunkLSTM, TrunkModule):
@@ -84,6 +86,7 @@ class _LSTMStack(TrunkLSTM, TrunkModule):
     def __init__(
         self,
         n_bins: int,
+        n_inputs: int,
         hidden_size: int,
         n_stacked: int,
         n_adding: int,
@@ -91,8 +94,13 @@ class _LSTMStack(TrunkLSTM, TrunkModule):
         dropout: float,
     ) -> None:
         super().__init__(
-            n_bins, hidden_size, n_stacked, bidirectional=bidirectional, dropout=dropout
+            n_inputs, hidden_size, n_stacked, bidirectional=bidirectional, dropout=dropout
         )
+        # What stands beside the magnitudes starts without any weight.
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("weight_ih_l0"):
+                    parameter[:, n_bins:] = 0.0
         self.bands = ((0, n_bins),)
         self.width = width = hidden_size * (2 if bidirectional else 1)
         self.adding = nn.ModuleList(

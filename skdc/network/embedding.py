@@ -186,13 +186,14 @@ class EmbeddingNetwork(nn.Module):
         Parameters
         ----------
         earlier : EmbeddingNetwork
-            A network of the same configuration, or with fewer layers of a trunk from which this
-            one's grows; the layers that it does not have stay as they are.
+            A network of the same configuration, or of a smaller trunk from which this one's
+            grows; the layers and the columns that it does not have stay as they are.
         """
-        weights = earlier.state_dict()
         own = self.state_dict()
         # A voice head and a count head are trained on the states of a network that stays as it is.
-        self.load_state_dict(own | {name: weights[name] for name in weights if name in own})
+        for name, weights in earlier.state_dict().items():
+            if name in own:
+                own[name][..., : weights.shape[-1]] = weights
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice head and the count head of the network that this began with.
@@ -244,10 +245,12 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (..., n_frames, n_bins)
-            Features of training mixtures.
+        features : Tensor of shape (..., n_frames, n_features)
+            Features of training mixtures. Only the magnitudes of the bins, which are the first of
+            a frame, have statistics.
         """
-        flat = features.reshape(-1, features.shape[-1])  # (..., frames, bins) -> (rows, bins)
+        # (..., frames, features) -> (rows, bins)
+        flat = features[..., : self.config.n_bins].flatten(0, -2)
         self.input_mean.copy_(flat.mean(0))
         # One frame has no spread, and a constant bin none either: leave those unscaled.
         scale = flat.std(0, correction=0)
@@ -258,8 +261,9 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
-            Log-magnitude features.
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
+            As `skdc.signal.Framing.features` gives them: log-magnitudes of the `n_bins` bins and,
+            for a trunk that hears phases, `2 * n_bins` numbers more.
 
         Returns
         -------
@@ -273,7 +277,7 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
         state : object, optional
             What this gave with the block before; None at the beginning.
 
@@ -283,7 +287,11 @@ class EmbeddingNetwork(nn.Module):
         state : object
             For the next block; None where the trunk is not causal.
         """
-        states, state = self.trunk((features - self.input_mean) / self.input_scale, state)
+        n_bins = self.config.n_bins
+        inputs = (features[..., :n_bins] - self.input_mean) / self.input_scale
+        if features.shape[-1] > n_bins:  # phases, whose power is that of magnitudes by now
+            inputs = torch.cat([inputs, features[..., n_bins:]], dim=-1)
+        states, state = self.trunk(inputs, state)
         return states, state
 
     def project(self, features: Tensor) -> Tensor:
@@ -294,8 +302,9 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
-            Log-magnitude features.
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
+            As `skdc.signal.Framing.features` gives them: log-magnitudes of the `n_bins` bins and,
+            for a trunk that hears phases, `2 * n_bins` numbers more.
 
         Returns
         -------
@@ -310,7 +319,7 @@ class EmbeddingNetwork(nn.Module):
 
         Parameters
         ----------
-        features : Tensor of shape (n_mixtures, n_frames, n_bins)
+        features : Tensor of shape (n_mixtures, n_frames, n_features)
             As in `project`.
 
         Returns

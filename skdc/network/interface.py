@@ -54,6 +54,10 @@ class Trunk(BaseEstimator, ABC):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
+    hears_phases: ClassVar[bool] = False
+    """Whether the features also hold the phases to a second microphone. They are then of shape
+    ``(n_mixtures, n_frames, 3 * n_bins)``: magnitudes, cosines, sines."""
+
     def check(self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool) -> None:
         """Refuse parameters that no trunk can be built with.
 
@@ -106,20 +110,21 @@ class Trunk(BaseEstimator, ABC):
         """
 
     def grows_from(self, earlier: Trunk, n_layers: int) -> bool:
-        """Whether a deeper trunk of this kind can begin with the weights of an earlier one.
+        """Whether a larger trunk of this kind can begin with the weights of an earlier one.
 
         Parameters
         ----------
         earlier : Trunk
             Settings of the earlier one.
         n_layers : int
-            Layers of the earlier one, fewer than this one's.
+            Layers of the earlier one, no more than this one's.
 
         Returns
         -------
         bool
-            Where True, the parameters of the earlier one are among those of this one by name, and
-            with them alone, the others being fresh, this one gives the same states.
+            Where True, the parameters of the earlier one are among those of this one by name, or
+            are the first columns of them, and with them alone, the others being fresh, this one
+            gives the same states.
         """
         return False
 

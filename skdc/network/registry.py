@@ -9,10 +9,15 @@ from typing import Any
 from skdc.network.band_blstm import BandBLSTM
 from skdc.network.blstm import BLSTM
 from skdc.network.interface import Trunk
+from skdc.network.phase_blstm import PhaseBLSTM
 
 __all__ = ["TRUNKS", "check_storable", "resolve_trunk", "trunk_from_dict", "trunk_to_dict"]
 
-TRUNKS: dict[str, type[Trunk]] = {"blstm": BLSTM, "band_blstm": BandBLSTM}
+TRUNKS: dict[str, type[Trunk]] = {
+    "blstm": BLSTM,
+    "band_blstm": BandBLSTM,
+    "phase_blstm": PhaseBLSTM,
+}
 """The trunks by the names that ``DeepClusteringSeparator(trunk=...)`` takes. Yours may join."""
 
 

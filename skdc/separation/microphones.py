@@ -1,14 +1,15 @@
 """Several microphones: where in space each talker is, beside what each one sounds like.
 
 The network hears every microphone by itself, so one that was trained on a single microphone serves
-any number of them. What it makes of a bin in all of them is joined before clustering. The masks
-that follow guide a model of the directions that sound comes from, which corrects them, and both
-together give a filter for each talker. What the filters give guides filters of longer windows, in
-which more of the reverberation lies.
+any number of them; one that was trained on pairs hears every pair of them. What it makes of a bin
+in all of them is joined before clustering. The masks that follow guide a model of the directions
+that sound comes from, which corrects them, and both together give a filter for each talker. What
+the filters give guides filters of longer windows, in which more of the reverberation lies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
-from skdc.signal import bin_weights
+from skdc.signal import Framing, bin_weights
 from skdc.signal.demands import check_finite
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
 
 __all__ = [
+    "joined_masks",
     "mvdr_weights",
     "separate_array",
+    "separate_channels",
     "spatial_covariances",
     "spatial_masks",
     "wiener_filter",
@@ -255,8 +258,9 @@ def separate_array(
     Parameters
     ----------
     separator : DeepClusteringSeparator
-        Fitted, on recordings of single microphones. It is left as it is. With ``mask="binary"``
-        its masks are soft ones here, which directions can correct.
+        Fitted. With a trunk that hears phases, the network hears each microphone with each other
+        one; otherwise each by itself. It is left as it is. With ``mask="binary"`` its masks are
+        soft ones here, which directions can correct.
     recording : float array of shape (n_channels, n_samples)
         At the separator's `sample_rate`. The microphones must record at the same time, at places
         that differ; channels of a finished mix tell little of directions.
@@ -307,21 +311,49 @@ def separate_array(
     if method not in ("wiener", "mvdr"):
         raise ValueError(f"method={method!r}; give 'wiener' or 'mvdr'")
     pipeline = separator.pipeline()
-    if pipeline.mask == "binary":
-        # Masks that are sure of every bin leave nothing to be corrected.
-        pipeline = replace(pipeline, mask="soft")
-    framing = pipeline.framing
-    channels = _as_channels(recording, framing.win_length)
+    channels = _as_channels(recording, pipeline.framing.win_length)
     if not 0 <= reference < len(channels):
         raise ValueError(
             f"reference={reference} of {len(channels)} microphones; give 0 to {len(channels) - 1}"
         )
+    count = separator.n_sources if n_sources is None else n_sources
+    count = None if count == "auto" else count
+    sources = separate_channels(pipeline, channels, count, reference=reference, method=method)
+    given: NDArray[np.float32] = sources.cpu().numpy()
+    return given
+
+
+def separate_channels(
+    pipeline: Separator,
+    channels: Tensor,
+    n_sources: int | None,
+    *,
+    reference: int = 0,
+    method: str = "wiener",
+) -> Tensor:
+    """Separate what several microphones heard; see `separate_array`.
+
+    Parameters
+    ----------
+    pipeline : Separator
+    channels : float32 Tensor of shape (n_channels, n_samples)
+    n_sources : int or None
+        None estimates the number.
+    reference : int, default=0
+    method : {"wiener", "mvdr"}, default="wiener"
+
+    Returns
+    -------
+    float32 Tensor of shape (n_sources, n_samples)
+    """
+    if pipeline.mask == "binary":
+        # Masks that are sure of every bin leave nothing to be corrected.
+        pipeline = replace(pipeline, mask="soft")
+    framing = pipeline.framing
     scale = float(channels.abs().max()) or 1.0
     channels = (channels / scale).to(pipeline.network.input_mean.device)
     spectrograms = framing.stft(channels)
-    count = separator.n_sources if n_sources is None else n_sources
-    count = None if count == "auto" else count
-    masks = spatial_masks(spectrograms, _joined_masks(pipeline, spectrograms, count))
+    masks = spatial_masks(spectrograms, joined_masks(pipeline, spectrograms, n_sources))
     # A single microphone has no filters that longer windows would improve.
     for seconds in _FILTER_WINDOWS if len(channels) > 1 else ():
         guides = framing.istft(wiener_filter(spectrograms, masks, reference), channels.shape[1])
@@ -336,9 +368,7 @@ def separate_array(
         own, others = (spatial_covariances(wide, m) for m in (masks.double(), 1 - masks.double()))
         weights = mvdr_weights(own, others, reference)
         found = torch.einsum("sbc,cfb->sfb", weights.conj(), wide).to(spectrograms.dtype)
-    sources = scale * framing.istft(found, channels.shape[1])
-    given: NDArray[np.float32] = sources.cpu().numpy()
-    return given
+    return scale * framing.istft(found, channels.shape[1])
 
 
 def _shares(magnitudes: Tensor) -> Tensor:
@@ -347,23 +377,50 @@ def _shares(magnitudes: Tensor) -> Tensor:
     return magnitudes / magnitudes.sum(0)
 
 
-def _joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | None) -> Tensor:
-    """Masks from what the network makes of all microphones: ``(n_sources, n_frames, n_bins)``."""
+def joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | None) -> Tensor:
+    """Give the masks that follow from what the network makes of all microphones.
+
+    The embeddings of a bin in all microphones are averaged. Those of pairs, which differ with the
+    places of the two, stand side by side in one long vector [1]_.
+
+    Parameters
+    ----------
+    pipeline : Separator
+    spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
+        One of each microphone.
+    n_sources : int or None
+        None estimates the number.
+
+    Returns
+    -------
+    float32 Tensor of shape (n_sources, n_frames, n_bins)
+        Sums to 1 over the sources, which are the loudest first.
+
+    References
+    ----------
+    .. [1] Wang, Le Roux, Hershey, "Multi-channel deep clustering: discriminative spectral and
+       spatial embeddings for speaker-independent speech separation", ICASSP 2018.
+    """
     magnitudes = spectrograms.abs().square().mean(0).sqrt()
-    total: Tensor | None = None
+    units: list[Tensor] = []
     shared: Tensor | None = None
-    for spectrogram in spectrograms:
-        vectors, heard, _ = pipeline.step(pipeline.framing.features(spectrogram))
-        units = torch.nn.functional.normalize(vectors.float(), dim=-1)
-        total = units if total is None else total + units
+    n_heard = 0
+    for features in _heard(pipeline.framing, spectrograms):
+        n_heard += 1
+        vectors, heard, _ = pipeline.step(features)
+        own = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        if units and not pipeline.framing.hears_phases:
+            units[0] += own
+        else:
+            units.append(own)
         if heard is not None:
             shared = heard if shared is None else shared + _in_order(shared, heard, magnitudes)
-    if total is None:
-        raise ValueError("there are no microphones")
     if shared is not None and n_sources in (None, len(shared)):
-        masks = shared / len(spectrograms)
+        masks = shared / n_heard
         loudness = (masks * magnitudes).sum((1, 2))
         return masks[loudness.argsort(descending=True, stable=True)]
+    # (frames, bins, embedding_dim), or that times the number of pairs
+    total = units[0] if len(units) == 1 else torch.cat(units, dim=-1)
     centroids = find_centroids(
         total,
         pipeline.framing.activity(magnitudes),
@@ -373,6 +430,17 @@ def _joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | No
         clusterer=pipeline.new_clusterer(),
     )
     return pipeline.cluster_masks(total, centroids)
+
+
+def _heard(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:
+    """Give the features of each microphone, or of each with each other one."""
+    for index, spectrogram in enumerate(spectrograms):
+        others = [*spectrograms[:index], *spectrograms[index + 1 :]]
+        if not framing.hears_phases or not others:
+            yield framing.features(spectrogram)
+            continue
+        for other in others:
+            yield framing.features(spectrogram, other)
 
 
 def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:

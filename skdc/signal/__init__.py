@@ -11,6 +11,7 @@ from skdc.signal.features import (
     activity,
     bin_weights,
     log_magnitude,
+    phase_differences,
     root_mean_square,
     running_root_mean_square,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "istft",
     "log_magnitude",
     "long_product",
+    "phase_differences",
     "phase_sensitive_masks",
     "resample",
     "resampling_blocks",

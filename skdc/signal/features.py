@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["activity", "log_magnitude", "root_mean_square", "running_root_mean_square"]
+__all__ = [
+    "activity",
+    "bin_weights",
+    "log_magnitude",
+    "phase_differences",
+    "root_mean_square",
+    "running_root_mean_square",
+]
 
 _FEATURE_FLOOR_DB = 40.0
 # Frames whose sums are scaled together: so few that the scale stays within the range of floats.
@@ -131,6 +138,39 @@ def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor
         level = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
     floor = 10 ** (-_FEATURE_FLOOR_DB / 20)
     return torch.log(magnitude / level.clamp_min(torch.finfo(magnitude.dtype).tiny) + floor)
+
+
+def phase_differences(spectrogram: Tensor, other: Tensor) -> Tensor:
+    """Cosine and sine of the phase of one microphone relative to that of another [1]_.
+
+    Sound reaches two microphones at times that differ with the direction it comes from, and the
+    phases of a bin differ with them: bins of one talker are alike, whatever is said.
+
+    Parameters
+    ----------
+    spectrogram, other : complex Tensor of shape (..., n_frames, n_bins)
+        One of each microphone.
+
+    Returns
+    -------
+    Tensor of shape (..., n_frames, 2 * n_bins)
+        The cosines of all bins of a frame and then the sines, -1...1; both are 0 where one of the
+        microphones hears nothing. Together they have a power of 1, as a feature of unit variance.
+
+    References
+    ----------
+    .. [1] Wang, Le Roux, Hershey, "Multi-channel deep clustering: discriminative spectral and
+       spatial embeddings for speaker-independent speech separation", ICASSP 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import phase_differences
+    >>> phase_differences(torch.tensor([[2.0 + 0j, 1j]]), torch.tensor([[1.0 + 0j, 1.0]]))
+    tensor([[1., 0., 0., 1.]])
+    """
+    turns = torch.sgn(spectrogram) * torch.sgn(other).conj()
+    return torch.cat([turns.real, turns.imag], dim=-1)
 
 
 def bin_weights(magnitude: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from skdc.signal import features, spectra
@@ -27,12 +28,15 @@ class Framing:
     is_causal : bool, default=False
         Whether the features of a frame hang on that frame and earlier ones alone: they are
         relative to the level so far, instead of that of the whole recording.
+    hears_phases : bool, default=False
+        Whether the features of a frame also have the phases of a second microphone.
     """
 
     win_length: int = 256
     hop_length: int = 64
     activity_threshold_db: float = 40.0
     is_causal: bool = False
+    hears_phases: bool = False
 
     def stft(self, waveform: Tensor) -> Tensor:
         """`skdc.signal.stft` with this framing."""
@@ -44,10 +48,32 @@ class Framing:
             spectrogram, n_samples, win_length=self.win_length, hop_length=self.hop_length
         )
 
-    def features(self, spectrogram: Tensor) -> Tensor:
-        """`skdc.signal.log_magnitude`, relative to the level of the recording or that so far."""
-        level = self.level_so_far(spectrogram)[0] if self.is_causal else None
-        return features.log_magnitude(spectrogram, level=level)
+    def features(
+        self, spectrogram: Tensor, other: Tensor | None = None, *, level: Tensor | None = None
+    ) -> Tensor:
+        """Give what the network sees of a spectrogram.
+
+        Parameters
+        ----------
+        spectrogram : complex Tensor of shape (..., n_frames, n_bins)
+        other : complex Tensor of shape (..., n_frames, n_bins), optional
+            What a second microphone heard. Without it, it is as silent.
+        level : Tensor of shape (..., 1, 1) or (..., n_frames, 1), optional
+            As for `skdc.signal.log_magnitude`; by default that of the recording or that so far.
+
+        Returns
+        -------
+        Tensor of shape (..., n_frames, n_bins) or (..., n_frames, 3 * n_bins)
+            `skdc.signal.log_magnitude` and, with `hears_phases`, `skdc.signal.phase_differences`.
+        """
+        if level is None and self.is_causal:
+            level = self.level_so_far(spectrogram)[0]
+        magnitudes = features.log_magnitude(spectrogram, level=level)
+        if not self.hears_phases:
+            return magnitudes
+        if other is None:
+            other = torch.zeros_like(spectrogram)
+        return torch.cat([magnitudes, features.phase_differences(spectrogram, other)], dim=-1)
 
     def level_so_far(
         self, spectrogram: Tensor, state: Tensor | None = None

@@ -86,11 +86,12 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     """Add noise to some mixtures.
 
     The noise lies 3 to 25 dB below the mixture. Its spectrum is a random tilt, from rumble to
-    hiss, with random bumps of some 4 dB; its level swells and falls by up to as much.
+    hiss, with random bumps of some 4 dB; its level swells and falls by up to as much. Microphones
+    that hear one mixture have noises of their own of the same kind.
 
     Parameters
     ----------
-    mixtures : Tensor of shape (n_mixtures, n_samples)
+    mixtures : Tensor of shape (n_mixtures, n_samples) or (n_mixtures, n_microphones, n_samples)
     share : float
         Probability that a mixture has noise, 0...1.
     generator : torch.Generator
@@ -98,7 +99,8 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
 
     Returns
     -------
-    Tensor of shape (n_mixtures, n_samples)
+    Tensor
+        It has the same shape.
 
     Examples
     --------
@@ -110,21 +112,24 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     >>> 3 <= float(snr_db) <= 25
     True
     """
-    n_mixtures, n_samples = mixtures.shape
+    n_mixtures, *n_microphones, n_samples = mixtures.shape
     chosen = _chosen(n_mixtures, share, generator)
     n_chosen = int(chosen.sum())
     if n_chosen == 0:
         return mixtures
+    of_each = (n_chosen, *(1 for _ in n_microphones), -1)
     n_bins = n_samples // 2 + 1
     frequency = torch.linspace(0, 1, n_bins, device="cpu")
     gain = (frequency + 0.02) ** (_uniform(_TILT, (n_chosen, 1), generator) / 2)
     bumps_db = _smooth(n_chosen, _N_BUMPS, n_bins, generator) * _BUMPS_DB
-    white = torch.randn(n_chosen, n_samples, generator=generator, device="cpu")
-    noise = torch.fft.irfft(torch.fft.rfft(white) * gain * 10 ** (bumps_db / 20), n_samples)
+    gain, bumps = gain.view(of_each), (10 ** (bumps_db / 20)).view(of_each)
+    shape = (n_chosen, *n_microphones, n_samples)
+    white = torch.randn(shape, generator=generator, device="cpu")
+    noise = torch.fft.irfft(torch.fft.rfft(white) * gain * bumps, n_samples)
     swells_db = _smooth(n_chosen, _N_SWELLS, n_samples, generator)
     swells_db = swells_db * _uniform((0.0, _SWELLS_DB), (n_chosen, 1), generator)
-    noise = noise * 10 ** (swells_db / 20)
-    snr_db = _uniform(_SNR_DB, (n_chosen, 1), generator).to(mixtures.device)
+    noise = noise * 10 ** (swells_db / 20).view(of_each)
+    snr_db = _uniform(_SNR_DB, (n_chosen, 1), generator).view(of_each).to(mixtures.device)
     noise = noise.to(mixtures)
     where = chosen.to(mixtures.device)
     noise *= _level(mixtures[where]) / _level(noise).clamp_min(1e-12) * 10 ** (-snr_db / 20)

@@ -22,6 +22,7 @@ from skdc.signal import Framing, active_level
 from skdc.storage import ArrayStore
 from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.mixing import DynamicMixing, check_speaker_count, mixture_counts
+from skdc.training.pairs import hear_in_pairs
 
 __all__ = [
     "Batch",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 
+# Share of the mixtures of pairs of microphones that only one of them hears.
+_SINGLE_SHARE = 0.1
 # Random numbers and counts are on the CPU, whatever torch's default device is.
 _EXACT: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
@@ -43,7 +46,8 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : float32 Tensor of shape (n_mixtures, n_frames, n_bins)
+    features : float32 Tensor of shape (n_mixtures, n_frames, n_features)
+        As `skdc.signal.Framing.features` gives them.
     labels : int64 Tensor of shape (n_mixtures, n_frames, n_bins)
         Source of each bin, negative for none.
     weights : float32 Tensor of shape (n_mixtures, n_frames, n_bins)
@@ -126,9 +130,11 @@ def make_targets(
 
     Parameters
     ----------
-    mixtures : Tensor of shape (n_mixtures, n_samples)
+    mixtures : Tensor of shape (n_mixtures, n_samples) or (n_mixtures, 2, n_samples)
+        What one microphone or a pair of them heard.
     sources : Tensor of shape (n_mixtures, n_sources, n_samples)
-        Reference sources; silent ones pad mixtures of fewer sources.
+        Reference sources, as the first microphone hears them; silent ones pad mixtures of fewer
+        sources.
     framing : Framing
     with_spectrograms : bool, default=False
         Whether to give the magnitude of the mixture and the targets of the sources too.
@@ -146,10 +152,10 @@ def make_targets(
     >>> make_targets(sources.sum(1), sources, Framing()).labels.shape
     torch.Size([4, 100, 129])
     """
-    spectrogram = framing.stft(mixtures)  # (mixtures, frames, bins)
+    spectrogram, features = _hear(mixtures, framing)
     parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
     batch = Batch(
-        framing.features(spectrogram),
+        features,
         signal.dominant_source(parts),
         framing.activity(spectrogram).float(),
         sources.shape[1],
@@ -161,12 +167,23 @@ def make_targets(
     return batch._replace(mixture=magnitude, sources=masks * magnitude.unsqueeze(1))
 
 
+def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor]:
+    """Give the spectrogram of the first microphone, and the features: ``(mixtures, frames, ..)``."""
+    spectrogram = framing.stft(mixtures)
+    if mixtures.ndim == 2:
+        return spectrogram, framing.features(spectrogram)
+    first, other = spectrogram.unbind(1)  # (mixtures, 2, frames, bins)
+    return first, framing.features(first, other)
+
+
 class SourceBank:
     """Single-speaker recordings, mixed anew for every batch: dynamic mixing.
 
     Every recording is brought to the same active level and laid end to end with the others of its
     speaker. A mixture takes a random stretch of each of several different speakers, speakers
-    weighted by how much they speak, at random relative levels.
+    weighted by how much they speak, at random relative levels. With a framing that hears phases,
+    two microphones in a simulated room hear it; in one mixture of ten the second one is silent, so
+    that the network also serves a single microphone.
 
     Parameters
     ----------
@@ -305,9 +322,11 @@ class SourceBank:
 
         Returns
         -------
-        mixtures : Tensor of shape (n_mixtures, n_samples)
-            The sum of the sources, with noise where `mixing` adds it.
+        mixtures : Tensor of shape (n_mixtures, n_samples) or (n_mixtures, 2, n_samples)
+            The sum of the sources, with noise where `mixing` adds it; as two microphones hear it
+            where the framing hears phases.
         sources : Tensor of shape (n_mixtures, n_sources, n_samples)
+            As the first microphone hears them.
         """
         shape = (n_mixtures, self._max_sources)
         speaker = self._draw_speakers(n_mixtures, generator)
@@ -335,16 +354,19 @@ class SourceBank:
                 read = self._stretches(start[own], length[own], offset[own], n_read)
                 stretches[own] = _played_faster(read, n_samples)
         sources = (stretches * gain).to(self._device)
-        if self.mixing.room_share > 0:
-            sources = add_rooms(
-                sources,
-                self.mixing.room_share,
-                sample_rate=self._sample_rate,
-                generator=generator,
-            )
-        mixtures = sources.sum(1)
+        room: dict[str, Any] = {"sample_rate": self._sample_rate, "generator": generator}
+        if self.framing.hears_phases:
+            images = hear_in_pairs(sources, self.mixing.room_share, **room)
+            mixtures, sources = images.sum(1), images[:, :, 0]
+        else:
+            if self.mixing.room_share > 0:
+                sources = add_rooms(sources, self.mixing.room_share, **room)
+            mixtures = sources.sum(1)
         if self.mixing.noise_share > 0:
             mixtures = add_noise(mixtures, self.mixing.noise_share, generator=generator)
+        if self.framing.hears_phases:
+            is_single = torch.rand(n_mixtures, generator=generator, device="cpu") < _SINGLE_SHARE
+            mixtures[is_single.to(mixtures.device), 1] = 0.0
         return mixtures, sources
 
     def _stretches(self, start: Tensor, length: Tensor, offset: Tensor, n_samples: int) -> Tensor:
@@ -401,6 +423,8 @@ class MixtureBank:
     Parameters
     ----------
     mixtures : sequence of arrays of shape (n_samples,)
+        With a framing that hears phases, also of shape (n_channels, n_samples): each segment is
+        that of the first microphone and of another one, drawn at random.
     references : sequence of arrays
         For each mixture its sources, floating of shape (n_sources, n_samples), or its label map,
         integer of shape (n_frames, n_bins).
@@ -452,7 +476,7 @@ class MixtureBank:
             int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
         )
         self.n_sources = max(self.n_sources, 1)
-        self._lengths = torch.tensor([len(x) for x in mixtures], **_EXACT)
+        self._lengths = torch.tensor([x.shape[-1] for x in self._mixtures], **_EXACT)
         self.n_mixture_samples = int(self._lengths.sum())
 
     def batch(
@@ -483,7 +507,8 @@ class MixtureBank:
         hop = self.framing.hop_length
         n_samples = self.framing.segment_samples(n_frames)
         device = self._mixtures[0].device
-        segments = torch.zeros(n_mixtures, n_samples, device=device)
+        n_heard = 2 if self.framing.hears_phases else 1
+        segments = torch.zeros(n_mixtures, n_heard, n_samples, device=device)
         if self._is_labels:
             n_bins = self.framing.win_length // 2 + 1
             targets = torch.full((n_mixtures, n_frames, n_bins), -1, device=device)
@@ -493,27 +518,33 @@ class MixtureBank:
             self._lengths, n_mixtures, replacement=True, generator=generator
         )
         places = torch.rand(n_mixtures, generator=generator, device="cpu")
+        # A microphone beside the first one, where there are several.
+        others = torch.rand(n_heard - 1, n_mixtures, generator=generator, device="cpu").tolist()
         for i, (item, place) in enumerate(zip(chosen.tolist(), places.tolist(), strict=True)):
-            mixture, reference = self._mixtures[item], self._references[item]
+            mixture, reference = torch.atleast_2d(self._mixtures[item]), self._references[item]
             # Segments start on a frame, so that label maps can be cut along with the waveform.
-            n_starts = max(0, len(mixture) - n_samples) // hop + 1
+            n_starts = max(0, mixture.shape[-1] - n_samples) // hop + 1
             frame = int(place * n_starts)
-            segment = mixture[frame * hop :][:n_samples]
-            segments[i, : len(segment)] = segment
+            segment = mixture[:, frame * hop :][:, :n_samples]  # (channels, samples)
+            if len(segment) > 1:
+                segment = segment[[0, 1 + int(others[0][i] * (len(segment) - 1))]]
+            # A second microphone that is not there hears nothing.
+            segments[i, : len(segment), : segment.shape[1]] = segment
             if self._is_labels:
                 cut = reference[frame : frame + n_frames]
                 targets[i, : len(cut)] = cut
             else:
                 cut = reference[:, frame * hop :][:, :n_samples]
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
+        segments = segments if n_heard > 1 else segments[:, 0]
         segments, targets = segments.to(self._device), targets.to(self._device)
         if not self._is_labels:
             return make_targets(
                 segments, targets, self.framing, with_spectrograms=with_spectrograms
             )
-        spectrogram = self.framing.stft(segments)
+        spectrogram, features = _hear(segments, self.framing)
         weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
-        return Batch(self.framing.features(spectrogram), targets, weights, self.n_sources)
+        return Batch(features, targets, weights, self.n_sources)
 
 
 def make_bank(

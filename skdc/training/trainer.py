@@ -305,8 +305,8 @@ class Trainer:
         """Say what makes this run another one than others; see `RunFile.check_identity`."""
         config = self.config
         framing = asdict(self.data.framing)
-        # It follows from the network, and earlier checkpoints do not state it.
-        del framing["is_causal"]
+        # They follow from the network, and earlier checkpoints do not state them.
+        del framing["is_causal"], framing["hears_phases"]
         return {
             "data": self.data.digest,
             "seed": config.seed,
