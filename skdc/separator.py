@@ -102,8 +102,9 @@ class DeepClusteringSeparator(
     trunk : str or Trunk, default="blstm"
         The network between the features and the embeddings: ``"blstm"``, the paper's;
         ``"band_blstm"``, which has far fewer weights, for small files and little audio, and takes
-        about as long; or an object such as ``BLSTM(dropout=0.2)``, whose parameters a grid
-        reaches as ``trunk__dropout``.
+        about as long; ``"phase_blstm"``, which also reads the phases between two microphones, for
+        `skdc.separate_array`; or an object such as ``BLSTM(dropout=0.2)``, whose parameters a
+        grid reaches as ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
         object. The default is the paper's, in which a source of few bins counts as much as one of
@@ -169,7 +170,8 @@ class DeepClusteringSeparator(
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows. The voice head
+        `n_layers` may have been raised meanwhile: a network of two layers grows; and
+        ``PhaseBLSTM(residual=True)`` may take the place of a `BLSTM`. The voice head
         and the count head stay as they are, which serves a network that has changed little; after
         long training, `fit_voices` trains them anew. A network that grows loses them.
 
@@ -288,11 +290,13 @@ class DeepClusteringSeparator(
         ----------
         X : array of shape (n_mixtures, n_samples) or list of arrays of shape (n_samples_i,)
             Mixtures, floating or integer PCM; or `skdc.datasets.AudioFiles`, for more than memory
-            holds: what is read then goes to a temporary file.
+            holds: what is read then goes to a temporary file. With a trunk that hears phases and
+            without `remix`, also of several microphones, ``(n_channels_i, n_samples_i)`` or
+            ``(n_mixtures, n_channels, n_samples)``; it learns from the first with each other one.
         y : array of shape (n_mixtures, n_sources, n_samples) or list of arrays
-            The reference sources of each mixture, ``(n_sources, n_samples_i)``; or its label map,
-            integer ``(n_frames, n_bins)`` with -1 for bins of no source. Names of sources mean
-            nothing beyond their mixture.
+            The reference sources of each mixture, ``(n_sources, n_samples_i)``, as the first
+            microphone hears them; or its label map, integer ``(n_frames, n_bins)`` with -1 for
+            bins of no source. Names of sources mean nothing beyond their mixture.
         X_val, y_val : optional
             Mixtures and references to measure with after every epoch; the weights of the best
             epoch are kept.
@@ -335,6 +339,8 @@ class DeepClusteringSeparator(
         time_limit: float | None = None,
     ) -> Self:
         """Train on recordings of single speakers, mixed anew for every step.
+
+        A trunk that hears phases hears each mixture through two microphones in a simulated room.
 
         Parameters
         ----------
@@ -599,7 +605,7 @@ class DeepClusteringSeparator(
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
-            Mixtures.
+            Mixtures; of several microphones as for `fit`, separated by `skdc.separate_array`.
         y : list of arrays
             References as for `fit`.
         input_rate : int, optional

@@ -102,7 +102,11 @@ def test_a_name_and_its_object_train_alike(name: str) -> None:
 @pytest.mark.parametrize(
     ("trunk", "error", "message"),
     [
-        ("lstm", ValueError, r"trunk='lstm' is unknown; the names are \['band_blstm', 'blstm', 'phase_blstm'\]"),
+        (
+            "lstm",
+            ValueError,
+            r"trunk='lstm' is unknown; the names are \['band_blstm', 'blstm', 'phase_blstm'\]",
+        ),
         ("", ValueError, "trunk='' is unknown"),
         (BLSTM, TypeError, r"trunk=BLSTM is a class; give an instance of it, BLSTM\(\)"),
         (Halves, TypeError, r"trunk=Halves is a class; give an instance of it, Halves\(\)"),

@@ -440,16 +440,7 @@ def _keep_what_it_knew(
     from skdc.pretrained import load_pretrained
 
     before = load_pretrained(args.start, device=args.device)
-    weights = before.network_.state_dict()
-    separator.network_.load_state_dict(
-        {
-            # A network that grew has layers that it did not begin with.
-            name: trained.lerp(weights[name].to(trained), _KEPT_SHARE)
-            if name in weights
-            else trained
-            for name, trained in separator.network_.state_dict().items()
-        }
-    )
+    separator.network_.take_weights(before.network_, _KEPT_SHARE)
     if X_val is not None:
         before.set_params(input_rate=separator.input_rate, n_sources=separator.n_sources)
         scores = [model.score(X_val, y_val) for model in (before, separator)]

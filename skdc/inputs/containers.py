@@ -23,9 +23,7 @@ Container = Literal["array", "list", "single"]
 Waveforms = ArrayLike | Sequence[ArrayLike]
 
 
-def as_items(
-    X: Any, name: str, *, has_channels: bool = False
-) -> tuple[Sequence[Any], Container]:
+def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence[Any], Container]:
     """Give mixtures one by one, and the container that they came in.
 
     Parameters

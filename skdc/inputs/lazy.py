@@ -131,8 +131,10 @@ def check_pair_headers(
     FileNotFoundError, ValueError
         As `check_mixture_headers` does, or if an item of `y` is not as long as that of `X`.
     """
-    how = {"name": names[0], "has_channels": audio.framing.hears_phases}
-    mixtures = check_mixture_headers(X, audio, **how) if is_lazy(X) else []
+    mixtures = []
+    if is_lazy(X):
+        has_channels = audio.framing.hears_phases
+        mixtures = check_mixture_headers(X, audio, name=names[0], has_channels=has_channels)
     sources = check_headers(y, names[1], audio.rate, (2,)) if is_lazy(y) else []
     # Their numbers are compared later, by code that also serves arrays.
     for index, (mixture, item) in enumerate(zip(mixtures, sources, strict=False)):

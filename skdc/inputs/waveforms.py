@@ -317,8 +317,9 @@ class Mixtures(NamedTuple):
     Attributes
     ----------
     waveforms : list of float32 arrays of shape (n_samples_i,), or of `HeardWaveform`
-        With channels that stay apart, ``(n_channels_i, n_samples_i)``. Without constant offset, which would look like the loudest source of all; scaled to a peak
-        of 1, so that no level over- or underflows; silent ones stay zero.
+        With channels that stay apart, ``(n_channels_i, n_samples_i)``. Without constant offset,
+        which would look like the loudest source of all; scaled to a peak of 1, so that no level
+        over- or underflows; silent ones stay zero.
     peaks : list of float
         What the waveforms were divided by.
     offsets : list of float64 arrays of shape () or (n_channels_i,)

@@ -180,20 +180,24 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
-    def take_weights(self, earlier: EmbeddingNetwork) -> None:
-        """Begin with the weights of another network.
+    @torch.no_grad()
+    def take_weights(self, earlier: EmbeddingNetwork, share: float = 1.0) -> None:
+        """Begin with the weights of another network, or go part of the way back to them.
 
         Parameters
         ----------
         earlier : EmbeddingNetwork
             A network of the same configuration, or of a smaller trunk from which this one's
             grows; the layers and the columns that it does not have stay as they are.
+        share : float, default=1.0
+            Share of the earlier weights, 0...1; the rest are the present ones.
         """
         own = self.state_dict()
         # A voice head and a count head are trained on the states of a network that stays as it is.
         for name, weights in earlier.state_dict().items():
             if name in own:
-                own[name][..., : weights.shape[-1]] = weights
+                begun = own[name][..., : weights.shape[-1]]
+                begun.lerp_(weights.to(begun), share)
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice head and the count head of the network that this began with.

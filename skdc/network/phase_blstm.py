@@ -10,7 +10,7 @@ __all__ = ["PhaseBLSTM"]
 
 
 class PhaseBLSTM(BLSTM):
-    """Layers of LSTM that read the magnitudes of a microphone and its phases to another, as in [1]_.
+    """Layers of LSTM that read magnitudes and the phases between two microphones, as in [1]_.
 
     Fitted on mixtures that two microphones heard, the network also tells talkers apart by where
     they are; `separate_array` uses it for any number of microphones, pair by pair. The weights of

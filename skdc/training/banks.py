@@ -168,7 +168,7 @@ def make_targets(
 
 
 def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor]:
-    """Give the spectrogram of the first microphone, and the features: ``(mixtures, frames, ..)``."""
+    """Give the spectrogram of the first microphone, and features, ``(mixtures, frames, ...)``."""
     spectrogram = framing.stft(mixtures)
     if mixtures.ndim == 2:
         return spectrogram, framing.features(spectrogram)

@@ -32,7 +32,9 @@ class DynamicMixing(BaseEstimator):
         stay clean: the network learns to look past the noise.
     room_share : float, default=0.0
         Share of the mixtures, 0...1, whose sources are heard in a room of 0.1 to 0.5 s
-        reverberation time. Each source then has its room with it.
+        reverberation time. Each source then has its room with it. With a trunk that hears phases,
+        all mixtures are heard by two microphones in a room, and this is the share of the rooms
+        whose walls reflect, with 0.1 to 0.6 s.
 
     Examples
     --------

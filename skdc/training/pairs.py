@@ -72,8 +72,8 @@ def hear_in_pairs(
     def draw(low: float | Tensor, high: float | Tensor, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator, device="cpu")
 
-    ends = (torch.tensor(size, device="cpu") for size in (_SMALLEST_ROOM_M, _LARGEST_ROOM_M))
-    room = draw(*ends, n_mixtures, 3)
+    smallest = torch.tensor(_SMALLEST_ROOM_M, device="cpu")
+    room = draw(smallest, torch.tensor(_LARGEST_ROOM_M, device="cpu"), n_mixtures, 3)
     t60 = draw(*_T60_S, n_mixtures)
     reflects = torch.rand(n_mixtures, generator=generator, device="cpu") < share
     gain = torch.where(reflects, _reflection_gain(room, t60), 0.0)
@@ -85,10 +85,11 @@ def hear_in_pairs(
     offset = offset * draw(*_DISTANCE_M, n_mixtures, n_sources)[..., None]
     offset[..., 2] = draw(*_RISE_M, n_mixtures, n_sources)
     room = room[:, None]  # one for all sources of a mixture
-    places = (centre[:, None] + offset).clamp(torch.tensor(_FROM_WALL_M), room - _FROM_WALL_M)
+    places = (centre[:, None] + offset).clamp_min(_FROM_WALL_M)
+    places = torch.minimum(places, room - _FROM_WALL_M)
     geometry = (room, gain[:, None], places, microphones[:, None])
     response = image_response(*(x.to(sources.device) for x in geometry), sample_rate=sample_rate)
-    # (mixtures, sources, 2, samples)
+    # Products of spectra are of shape (mixtures, sources, 2, frequencies).
     n_whole = next_fast_len(n_samples + response.shape[-1] - 1, real=True)
     heard = torch.fft.irfft(
         torch.fft.rfft(sources, n_whole).unsqueeze(2) * torch.fft.rfft(response, n_whole), n_whole
@@ -168,12 +169,12 @@ def image_response(
 
 
 def _directions(angle: Tensor) -> Tensor:
-    """Unit vectors along the floor: ``(..., 3)``."""
+    """Give unit vectors along the floor: ``(..., 3)``."""
     return torch.stack([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1)
 
 
 def _reflection_gain(room: Tensor, t60: Tensor) -> Tensor:
-    """What walls leave of the amplitude of sound, by the formula of Eyring."""
+    """Give what walls leave of the amplitude of sound, by the formula of Eyring."""
     length, width, height = room.unbind(-1)
     volume = length * width * height
     surface = 2 * (length * width + length * height + width * height)
