@@ -144,7 +144,7 @@ def test_each_microphone_has_a_noise_of_its_own() -> None:
 
 
 def test_dynamic_mixing_is_heard_by_pairs() -> None:
-    recordings = noise(4, 8000).numpy()
+    recordings = list(noise(4, 8000).numpy())
     mixing = DynamicMixing(room_share=1.0)
     bank = SourceBank(recordings, framing=PAIRS, mixing=mixing)
     mixtures, sources = bank.mixtures(200, 1000, generator())
@@ -229,7 +229,7 @@ def test_statistics_are_of_magnitudes_alone() -> None:
 def test_checkpoints_of_single_microphones_stay_what_they_are() -> None:
     with torch.random.fork_rng(devices=[]):
         network = EmbeddingNetwork(NetworkConfig(33, 4, 8))
-    bank = SourceBank(noise(3, 2000).numpy(), framing=Framing(64, 16))
+    bank = SourceBank(list(noise(3, 2000).numpy()), framing=Framing(64, 16))
     identity = Trainer(network, bank, TrainingConfig()).identity()
     sizes = {"win_length": 64, "hop_length": 16, "activity_threshold_db": 40.0}
     assert identity["framing"] == sizes
