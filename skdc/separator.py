@@ -170,8 +170,8 @@ class DeepClusteringSeparator(
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows; and
-        ``PhaseBLSTM(residual=True)`` may take the place of a `BLSTM`. The voice head
+        `n_layers` may have been raised meanwhile: a network of two layers grows, and so does one
+        that is to hear phases, with ``PhaseBLSTM(residual=True)``. The voice head
         and the count head stay as they are, which serves a network that has changed little; after
         long training, `fit_voices` trains them anew. A network that grows loses them.
 
@@ -290,9 +290,8 @@ class DeepClusteringSeparator(
         ----------
         X : array of shape (n_mixtures, n_samples) or list of arrays of shape (n_samples_i,)
             Mixtures, floating or integer PCM; or `skdc.datasets.AudioFiles`, for more than memory
-            holds: what is read then goes to a temporary file. With a trunk that hears phases and
-            without `remix`, also of several microphones, ``(n_channels_i, n_samples_i)`` or
-            ``(n_mixtures, n_channels, n_samples)``; it learns from the first with each other one.
+            holds: what is read then goes to a temporary file. A trunk that hears phases takes
+            several microphones, ``(n_channels, n_samples_i)``, too, with ``remix=False``.
         y : array of shape (n_mixtures, n_sources, n_samples) or list of arrays
             The reference sources of each mixture, ``(n_sources, n_samples_i)``, as the first
             microphone hears them; or its label map, integer ``(n_frames, n_bins)`` with -1 for
@@ -662,16 +661,14 @@ class DeepClusteringSeparator(
         self._check_fitted()
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
+        config = self.network_.config
+        heard = {"is_causal": not config.bidirectional, "hears_phases": config.trunk.hears_phases}
         # A model whose mixtures were measured knows how far the embeddings of two spread.
         measured: Any = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return Separator(
             self.network_,
             # Features are those of training, whatever the parameter says by now.
-            replace(
-                self._framing,
-                is_causal=not self.network_.config.bidirectional,
-                hears_phases=self.network_.config.trunk.hears_phases,
-            ),
+            replace(self._framing, **heard),
             precision=resolve_precision(self.precision, self.network_.input_mean.device),
             mask=self.mask,
             seed=self._seed,

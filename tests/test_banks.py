@@ -121,6 +121,16 @@ def test_segments_longer_than_a_recording_go_round():
     torch.testing.assert_close(sources[..., :400], sources[..., 800:])
 
 
+def test_batches_may_lack_a_speed():
+    # In small batches no source may be played at some of the speeds.
+    mixing = DynamicMixing(speeds=(0.8, 0.9, 1.0, 1.1, 1.2), noise_share=0.2, room_share=0.2)
+    recordings = [tone(20), tone(40)]
+    for framing in (Framing(), Framing(hears_phases=True)):
+        bank = SourceBank(recordings, mixing=mixing, framing=framing)
+        for step in range(10):
+            assert bank.batch(1, 10, seed=0, step=step).features.isfinite().all()
+
+
 def test_speeds_make_other_voices():
     bank = SourceBank([tone(20), tone(40)], mixing=DynamicMixing(0.0, speeds=(0.9, 1.0, 1.1)))
     mixtures, sources = draw(bank, 60, 4000)

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skdc import DeepClusteringSeparator, separate_array
+from skdc import DeepClusteringSeparator, StreamingSeparator, separate_array
 from skdc.audio import AudioFiles, write_audio
 from skdc.metrics import si_sdr_improvement
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig, PhaseBLSTM
@@ -347,6 +347,9 @@ def test_a_single_microphone_is_a_pair_whose_other_one_is_silent(
     expected = separator.network_(features[None])[0].detach()
     assert_allclose(separator.transform(mixture), expected, atol=1e-5)
     assert_allclose(separator.predict(mixture).sum(0), mixture, atol=1e-5)
+    stream = StreamingSeparator(separator)
+    sources = np.concatenate([stream.push(mixture), stream.flush()], axis=1)
+    assert_allclose(sources.sum(0), mixture, atol=1e-5)
 
 
 def test_a_fitted_separator_learns_to_hear_pairs_of_simulated_rooms() -> None:

@@ -122,12 +122,14 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     frequency = torch.linspace(0, 1, n_bins, device="cpu")
     gain = (frequency + 0.02) ** (_uniform(_TILT, (n_chosen, 1), generator) / 2)
     bumps_db = _smooth(n_chosen, _N_BUMPS, n_bins, generator) * _BUMPS_DB
+    # (n_chosen, n_bins) -> (n_chosen, 1, n_bins) where there are several microphones
     gain, bumps = gain.view(of_each), (10 ** (bumps_db / 20)).view(of_each)
     shape = (n_chosen, *n_microphones, n_samples)
     white = torch.randn(shape, generator=generator, device="cpu")
     noise = torch.fft.irfft(torch.fft.rfft(white) * gain * bumps, n_samples)
     swells_db = _smooth(n_chosen, _N_SWELLS, n_samples, generator)
     swells_db = swells_db * _uniform((0.0, _SWELLS_DB), (n_chosen, 1), generator)
+    # (n_chosen, ...) -> (n_chosen, 1, ...) where there are several microphones
     noise = noise * 10 ** (swells_db / 20).view(of_each)
     snr_db = _uniform(_SNR_DB, (n_chosen, 1), generator).view(of_each).to(mixtures.device)
     noise = noise.to(mixtures)

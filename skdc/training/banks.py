@@ -350,6 +350,8 @@ class SourceBank:
             stretches = torch.empty(*shape, n_samples, device=device)
             for index, value in enumerate(self._speeds.tolist()):
                 own = speed == index  # (mixtures, sources)
+                if not bool(own.any()):  # some libraries have no transform of no waveforms
+                    continue
                 n_read = max(2, round(n_samples * value))
                 read = self._stretches(start[own], length[own], offset[own], n_read)
                 stretches[own] = _played_faster(read, n_samples)

@@ -160,7 +160,8 @@ def image_response(
     n_samples = round(_RESPONSE_S * sample_rate)
     n_fine = n_samples * _OVERSAMPLING
     delay = (distance * (sample_rate * _OVERSAMPLING / _SPEED_OF_SOUND)).round().long()
-    # What comes later goes to a place of its own, which is cut off.
+    # The axes of images become one, (..., microphones, images). What comes later goes to a place
+    # of its own, which is cut off.
     delay = delay.flatten(-3).clamp_max(n_fine)
     fine = distance.new_zeros((*distance.shape[:-3], n_fine + 1))
     fine = fine.scatter_add_(-1, delay, amplitude.expand_as(distance).flatten(-3))[..., :-1]
