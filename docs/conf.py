@@ -9,7 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.writers.html import HTMLTranslator
 
 import skdc
 from skdc.datasets import load_sample_mixture
@@ -31,7 +34,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
@@ -41,6 +43,7 @@ default_role = "py:obj"
 smartquotes = False  # or the quotes of strings in docstrings would turn
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"skdc {version}"
 
 myst_enable_extensions = ["dollarmath"]
@@ -97,6 +100,19 @@ def write_player(app: Sphinx, error: Exception | None) -> None:
         page.save(Path(app.outdir) / PLAYER)
 
 
+def write_formula(translator: HTMLTranslator, node: nodes.math) -> None:
+    """Write a formula within a line as MathML, which browsers show without a network."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def write_equation(translator: HTMLTranslator, node: nodes.math_block) -> None:
+    """Write a formula of its own, which scrolls where the page is narrower."""
+    formula = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="math" style="overflow-x:auto">{formula}</div>')
+    raise nodes.SkipNode
+
+
 def adapt_links(app: Sphinx, page: str, source: list[str]) -> None:
     """Let links stay within the site, and make the contents of the site from those of the index.
 
@@ -125,6 +141,7 @@ def skip_foreign(
 
 def setup(app: Sphinx) -> None:
     """Connect the functions above to the build."""
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_equation, None))
     app.connect("builder-inited", write_model_cards)
     app.connect("source-read", adapt_links)
     app.connect("build-finished", write_player)

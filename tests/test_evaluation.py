@@ -456,19 +456,19 @@ def test_page(rows: list[dict[str, str]]) -> None:
     assert (
         "| speech 2spk-open | 3 | 2 | open | 22.50 (12.50) | 24.50 (14.50) | 27.50 (17.50) "
         "| 29.50 (19.50) | 29.50 (19.50) | 31.50 (21.50) "
-        "| aim: SDR 6.45 of wsj0-2mix tt, 2015 |"
+        "| aim: SDR 6.45 of other recordings, wsj0-2mix tt, 2015 |"
     ) in lines
     ends = [line.split(" | ")[-1] for line in lines if "speech 3spk-open | 1 | 3" in line]
-    assert ends == ["aim: SDR 2.81 of wsj0-3mix tt, 2015 |"]
+    assert ends == ["aim: SDR 2.81 of other recordings, wsj0-3mix tt, 2015 |"]
     ends = [line.split(" | ")[-1] for line in lines if "2spk-closed | 1 | 2" in line]
-    assert ends == ["aim: SDR 6.54 of wsj0-2mix cv, 2015 |"]
+    assert ends == ["aim: SDR 6.54 of other recordings, wsj0-2mix cv, 2015 |"]
     ends = [line.split(" | ")[-1] for line in lines if "wsj0-2mix tt | 1 of 3000 |" in line]
     assert ends == ["SDR 6.45; SI-SDR 10.8; SI-SDR 11.5; SI-SDR 12.6 |"]
     ends = [line.split(" | ")[-1] for line in lines if "| closed, open |" in line]
     assert ends == ["none |"]
     assert any("| lrs3-2mix tt | 1 of 3 | 2 |" in line for line in lines)
     ends = [line.split(" | ")[-1] for line in lines if "tt at 16000 Hz | 1 of 3000 |" in line]
-    assert ends == ["aim: SDR 6.45 of wsj0-2mix tt, 2015 |"]
+    assert ends == ["aim: SDR 6.45 of other recordings, wsj0-2mix tt, 2015 |"]
     told = "Not all mixtures were measured of: "
     assert f"{told}lrs3-2mix tt." in lines
     assert f"{told}wsj0-2mix tt, wsj0-2mix tt at 16000 Hz." in lines

@@ -209,7 +209,10 @@ def _beside(rows: Sequence[Row]) -> str:
     aim = f"wsj0-{count_sources(rows[0])}mix", subset
     for figure in PUBLISHED:
         if (figure.protocol, figure.subset) == aim:
-            return f"aim: SDR {_figure(figure)} of {figure.protocol} {figure.subset}, 2015"
+            return (
+                f"aim: SDR {_figure(figure)} of other recordings, {figure.protocol} "
+                f"{figure.subset}, 2015"
+            )
     return "none"
 
 
