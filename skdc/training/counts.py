@@ -24,8 +24,8 @@ _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
 # Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
-_NOISY_SHARE = 0.5
-_ROOM_SHARE = 0.25
+_NOISY_SHARE = 0.3
+_ROOM_SHARE = 0.15
 # How often each example is seen.
 _PASSES = 20
 
@@ -42,8 +42,8 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations; half of
-    them have noise, which would else be counted, and a quarter are in rooms.
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations; three
+    of ten have noise, which would else be counted as people, and some are in rooms.
 
     Parameters
     ----------
