@@ -120,7 +120,8 @@ def test_a_stream_copies_no_heads_that_it_does_not_use(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model)
     network = StreamingSeparator(separator)._separator.network
     assert (network.config.voice_dim, network.config.most_counted) == (0, 0)
-    assert (network.voice_head, network.count_head) == (None, None)
+    assert (network.voice_head, network.count_head, network.noise_head) == (None, None, None)
+    assert not network.config.hears_noise
     assert separator.network_.voice_head is not None
     assert separator.network_.count_head is not None
     features = log_magnitude(torch.rand(1, 20, network.config.n_bins))

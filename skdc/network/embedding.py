@@ -258,7 +258,7 @@ class EmbeddingNetwork(nn.Module):
             self.noise_head = noise
 
     def for_masks(self) -> Self:
-        """Give this network without the voice head and the count head; weights are shared.
+        """Give this network without the heads of voices, counts and noise; weights are shared.
 
         Returns
         -------
@@ -266,8 +266,8 @@ class EmbeddingNetwork(nn.Module):
             Embeddings and masks are the same.
         """
         bare = copy(self)
-        bare._modules = self._modules | {"voice_head": None, "count_head": None}
-        bare.config = replace(self.config, voice_dim=0, most_counted=0)
+        bare._modules = self._modules | dict.fromkeys(("voice_head", "count_head", "noise_head"))
+        bare.config = replace(self.config, voice_dim=0, most_counted=0, hears_noise=False)
         return bare
 
     @torch.no_grad()
