@@ -234,9 +234,9 @@ def _warn_of_other_sums(
 ) -> None:
     """Warn of mixtures that are not the sum of their sources.
 
-    Of each mixture are given the share of its energy that the sum explains, the gain that brings
-    the sum nearest to it, and what constant is then left, in all and as a part of the root mean
-    square.
+    What is given of each mixture is the share of its energy that the sum explains, the gain that
+    brings the sum nearest to it, and what constant is then left, in all and as a part of the root
+    mean square.
     """
     X, y = names
     unrelated, other = (np.flatnonzero(shares < s) for s in (_SHARE_OF_OTHERS, _SHARE_OF_SUM))
