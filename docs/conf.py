@@ -109,7 +109,8 @@ def write_formula(translator: HTMLTranslator, node: nodes.math) -> None:
 def write_equation(translator: HTMLTranslator, node: nodes.math_block) -> None:
     """Write a formula of its own, which scrolls where the page is narrower."""
     formula = convert(node.astext(), display="block")
-    translator.body.append(f'<div class="math" style="overflow-x:auto">{formula}</div>')
+    style = "overflow-x:auto;overflow-y:hidden;padding:0.5em 0"  # no bar beside the formula
+    translator.body.append(f'<div class="math" style="{style}">{formula}</div>')
     raise nodes.SkipNode
 
 

@@ -33,7 +33,7 @@ X, y = make_mixtures(
 )
 stereo = np.stack([1.2 * X, 0.8 * X], axis=1)  # (n_mixtures, n_channels, n_samples)
 small = DeepClusteringSeparator(
-    embedding_dim=10, hidden_size=30, hop_length=128, max_epochs=3, random_state=0
+    embedding_dim=10, hidden_size=30, hop_length=128, max_epochs=8, random_state=0
 )
 pipeline = make_pipeline(ToMono(), RemoveDC(), small)
 pipeline.fit(stereo, y)

@@ -1,9 +1,10 @@
 """
-Three speakers from a model of two
-==================================
+Three speakers in one mixture
+=============================
 
-The model was trained on mixtures of two. What it learnt is which bins belong together, not who
-speaks, so it separates three without further training.
+The same model separates two, three or four: it was trained on mixtures of one to four. What it
+learnt is which bins belong together, not who speaks, so that even a model that was trained on two
+alone separates three.
 """
 
 from matplotlib import pyplot as plt

@@ -251,7 +251,7 @@ class EmbeddingDisplay:
             )
         names = self.axis_names or [f"dimension {i}" for i in range(1, n_dims + 1)]
         for axis, name in zip(_AXES, names, strict=False):
-            getattr(ax, f"set_{axis}label")(name)
+            getattr(ax, f"set_{axis}label")(name, labelpad=8 if n_dims == 3 else None)
         ax.set_title(f"embeddings of {len(self.labels)} bins")
         if n_dims == 2:
             ax.set_aspect("equal")
@@ -259,5 +259,7 @@ class EmbeddingDisplay:
             # As "equal" does, but with room for the labels, which no layout leaves.
             limits = ax.get_xlim(), ax.get_ylim(), ax.get_zlim()
             ax.set_box_aspect([np.ptp(limit) for limit in limits], zoom=0.85)
+            # More numbers would run into each other, and into the names of their axes.
+            ax.locator_params(nbins=4)
         ax.legend(loc="best")
         return self
