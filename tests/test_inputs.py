@@ -297,12 +297,17 @@ def test_a_gain_or_an_offset_beside_the_sum_is_told_of(
     X = sources.sum(axis=1)
     X[1] = gain * X[1] + offset
     y = sources.astype(dtype) if dtype is not np.int16 else as_type(sources)
-    for is_remixed in (False, True):
-        with pytest.warns(AudioWarning, match=message) as caught:
-            check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
-        assert len(caught) == 1
+    with pytest.warns(AudioWarning, match=message) as caught:
+        check_pairs(as_type(X), y, AudioFormat(), is_remixed=False)
+    assert len(caught) == 1
     with pytest.warns(AudioWarning, match=message):
-        check_pairs(list(as_type(X)), list(y), AudioFormat(input_rate=16000))
+        check_pairs(list(as_type(X)), list(y), AudioFormat(input_rate=16000), is_remixed=False)
+    for is_remixed in (None, True):
+        if offset:
+            with pytest.warns(AudioWarning, match=message):
+                check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
+        else:  # neither scores nor sources that are mixed anew hang on the level of the mixture
+            check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
 
 
 def test_sums_that_are_not_exact_pass() -> None:

@@ -172,7 +172,7 @@ def check_pairs(
     audio: AudioFormat,
     *,
     names: tuple[str, str] = ("X", "y"),
-    is_remixed: bool = False,
+    is_remixed: bool | None = None,
 ) -> CheckedPairs:
     """Check mixtures to learn from or to score with, and their labels.
 
@@ -185,8 +185,9 @@ def check_pairs(
         are what the first of them hears.
     names : tuple of two str, default=("X", "y")
         What errors call them.
-    is_remixed : bool, default=False
-        Whether the sources are mixed anew and the mixtures not used.
+    is_remixed : bool, optional
+        Whether training mixes the sources anew, and does not use the mixtures; None where nothing
+        is trained.
 
     Returns
     -------
@@ -200,8 +201,9 @@ def check_pairs(
     Warns
     -----
     AudioWarning
-        If mixtures have nothing to do with their sources, or are the sum of them but for a gain or
-        an offset; with `is_remixed`, also if they hold more than the sum of them.
+        If mixtures have nothing to do with their sources, or are the sum of them but for an
+        offset; with ``is_remixed=True`` also if they hold more than the sum of them, and with
+        False if they are the sum of them but for a gain. Otherwise levels do not matter.
     """
     on_disk = is_lazy(X) or is_lazy(y)
     if on_disk:
@@ -247,7 +249,7 @@ def _warn_of_other_sums(
     parts: NDArray[np.float64],
     *,
     names: tuple[str, str],
-    is_remixed: bool,
+    is_remixed: bool | None,
 ) -> None:
     """Warn of mixtures that are not the sum of their sources.
 
@@ -260,7 +262,7 @@ def _warn_of_other_sums(
     is_sum = shares >= _SHARE_OF_SUM
     scaled = np.flatnonzero(is_sum & (np.abs(gains - 1) > _GAIN_ERROR))
     moved = np.flatnonzero(is_sum & (parts > _OFFSET_ERROR))
-    if len(scaled):
+    if is_remixed is False and len(scaled):
         warnings.warn(
             f"{_listed(X, scaled, 'is', 'are')} the sum of the sources in {y} times a gain, "
             f"{gains[scaled[0]]:.3g} in {X}[{scaled[0]}]; if that is not meant, multiply {y} by "
