@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from skdc.network.count import CountHead
 from skdc.separation import Separator
-from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["train_count_head"]
@@ -24,8 +23,6 @@ _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
 # Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
-_NOISY_SHARE = 0.3
-_ROOM_SHARE = 0.15
 # How often each example is seen.
 _PASSES = 20
 
@@ -42,8 +39,7 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations; three
-    of ten have noise, which would else be counted as people, and some are in rooms.
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations.
 
     Parameters
     ----------
@@ -109,12 +105,12 @@ def train_count_head(
 def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
     """Add sources, of shape (n_sources, n_samples), now and then each for a part of the time."""
     n_sources, n_samples = sources.shape
-    rate = separator.sample_rate
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
-    if torch.rand((), **of_cpu) < _PARTIAL_SHARE:
-        lengths = torch.randint(round(_SHORTEST_S * rate), n_samples + 1, (n_sources,), **of_cpu)
-        starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
-        places = torch.arange(n_samples, device="cpu")
-        sources = sources * ((places >= starts[:, None]) & (places < (starts + lengths)[:, None]))
-    heard = add_rooms(sources[None], _ROOM_SHARE, sample_rate=rate, generator=generator)
-    return add_noise(heard.sum(1), _NOISY_SHARE, generator=generator)[0]
+    if torch.rand((), **of_cpu) >= _PARTIAL_SHARE:
+        return sources.sum(0)
+    shortest = round(_SHORTEST_S * separator.sample_rate)
+    lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
+    starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
+    places = torch.arange(n_samples, device="cpu")
+    speaks = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
+    return (sources * speaks).sum(0)
