@@ -16,7 +16,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from skdc.separation.evidence import Stretch
-from skdc.separation.stretches import Piece, fade
+from skdc.separation.stretches import fade
 from skdc.signal import Framing, resynthesise
 
 __all__ = [
@@ -79,7 +79,7 @@ class SourceBlocks:
         As for `skdc.signal.resynthesise`.
     """
 
-    masks: Iterable[Piece]
+    masks: Iterable[tuple[int, int, Tensor]]
     n_sources: int
     recording: Recording
     framing: Framing
@@ -222,12 +222,12 @@ def full_band_masks(stretch: Stretch, masks: Tensor, *, is_higher: bool) -> Tens
 
 
 def full_band_pieces(
-    pieces: Iterable[Piece],
+    pieces: Iterable[tuple[int, int, Tensor]],
     recording: Recording,
     framing: Framing,
     network_rate: int,
     phase_iterations: int = 0,
-) -> Iterator[Piece]:
+) -> Iterator[tuple[int, int, Tensor]]:
     """Separate a recording by the masks of its stretches, stretch by stretch.
 
     Parameters

@@ -26,7 +26,7 @@ from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, so
 from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
-from skdc.separation.stretches import Piece, fade, join, spans, stitch
+from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
 from skdc.storage import Spool
 
@@ -87,7 +87,7 @@ class AssignedPieces:
     n_voices: int
     device: torch.device
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
         for place, array, own in zip(self.places, self.made, self.voices, strict=True):
             values = torch.from_numpy(array).to(self.device)
             of_voice = np.arange(self.n_voices)[:, None, None] == own
@@ -390,7 +390,7 @@ class Separator:
         parts: Iterator[Stretch],
         n_sources: int | None,
         make: Callable[[Stretch, Tensor], Tensor],
-    ) -> tuple[Iterable[Piece], int]:
+    ) -> tuple[Iterable[tuple[int, int, Tensor]], int]:
         """Make something of the masks of each stretch, and put it where its voices belong.
 
         Gives the pieces, and the number of sources.

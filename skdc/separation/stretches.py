@@ -1,6 +1,8 @@
 """A long recording as overlapping stretches, and their results laid end to end.
 
 Embedding a few stretches at a time, and clustering one, keeps memory bounded and time linear.
+A piece is where a stretch begins, how much of it the one before it covers too, and what was found
+of its sources, all in frames or all in samples; sources are the first axis, time the second.
 """
 
 from __future__ import annotations
@@ -10,13 +12,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["Piece", "fade", "join", "spans", "stitch"]
-
-Piece = tuple[int, int, Tensor]
-"""Where a stretch begins, what the one before it covers too, and what was found of its sources.
-
-All in frames, or all in samples; the sources come first of the tensor's axes, time second.
-"""
+__all__ = ["fade", "join", "spans", "stitch"]
 
 
 def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:
@@ -53,7 +49,7 @@ def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, 
         yield start, stop, overlap
 
 
-def stitch(pieces: Iterable[Piece], n_frames: int) -> Tensor:
+def stitch(pieces: Iterable[tuple[int, int, Tensor]], n_frames: int) -> Tensor:
     """Lay frames of stretches end to end.
 
     Parameters
@@ -83,7 +79,7 @@ def stitch(pieces: Iterable[Piece], n_frames: int) -> Tensor:
     return whole
 
 
-def fade(pieces: Iterable[Piece]) -> Iterator[Tensor]:
+def fade(pieces: Iterable[tuple[int, int, Tensor]]) -> Iterator[Tensor]:
     """Lay the sources of stretches end to end, block by block, fading from one into the next.
 
     Parameters
