@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,12 +61,11 @@ class ListeningMixin:
         separability : Separability
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """
-        found, is_full = Separability(), band == "full"
-        work = partial(full_band_sources if is_full else network_band_sources, found=[found])
+        is_full = band == "full"
         how = {"noise": noise, "phase_iterations": phase_iterations}
         call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
-        call["labels"] = ["the recording"]
-        return self._map([recording], work, **call, keep_recordings=is_full)[0], found
+        work = full_band_sources if is_full else network_band_sources
+        return self._separate_one(recording, work, keep_recordings=is_full, **call)
 
     def separate_in_blocks(
         self,
@@ -93,12 +93,16 @@ class ListeningMixin:
         separability : Separability
             As for `separate`.
         """
-        found = Separability()
-        work = partial(full_band_blocks, found=[found])
         how = {"noise": noise, "phase_iterations": phase_iterations}
         call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
-        call["labels"] = ["the recording"]
-        return self._map([recording], work, **call, keep_recordings=True)[0], found
+        return self._separate_one(recording, full_band_blocks, keep_recordings=True, **call)
+
+    def _separate_one(
+        self, recording: Any, work: Callable[..., Any], **options: Any
+    ) -> tuple[Any, Separability]:
+        found = Separability()
+        options["labels"] = ["the recording"]
+        return self._map([recording], partial(work, found=[found]), **options)[0], found
 
     def listen(
         self,

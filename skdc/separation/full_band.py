@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skdc.separation.evidence import Stretch
 from skdc.separation.stretches import fade
-from skdc.signal import Framing, resynthesise
+from skdc.signal import Framing, resynthesise, share_rest
 
 __all__ = [
     "Recording",
@@ -282,7 +282,7 @@ def _masked(masks: Tensor, samples: Tensor, framing: Framing, phase_iterations: 
             sources[source, channel] = resynthesise(
                 mask, spectrogram, n_samples, framing, phase_iterations
             )
-    if phase_iterations:  # of three sources and more, each has found its own phases
-        sources += (samples - sources.sum(0)) / len(sources)
+    if phase_iterations:
+        share_rest(sources, samples)
     sources[0] += samples - sources.sum(0)  # what the rounding of the transforms left
     return sources

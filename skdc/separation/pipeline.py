@@ -98,7 +98,9 @@ class AssignedPieces:
             )
             n_clusters = len(own)
             spoken = torch.einsum("vct,ct...->vt...", parts, values[:n_clusters])
-            yield *place, torch.cat([spoken, values[n_clusters:]])
+            if len(values) > n_clusters:
+                spoken = torch.cat([spoken, values[n_clusters:]])
+            yield *place, spoken
 
 
 @dataclass(frozen=True)
@@ -336,8 +338,8 @@ class Separator:
         sources = signal.resynthesise(
             masks, stretch.spectrogram, len(part), self.framing, self.phase_iterations
         )
-        if self.phase_iterations:  # of three sources and more, each has found its own phases
-            sources += (part.to(sources) - sources.sum(0)) / len(sources)
+        if self.phase_iterations:
+            signal.share_rest(sources, part.to(sources))
         return sources
 
     def stretches(

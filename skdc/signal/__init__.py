@@ -17,7 +17,7 @@ from skdc.signal.features import (
 )
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
-from skdc.signal.phase import resynthesise
+from skdc.signal.phase import resynthesise, share_rest
 from skdc.signal.products import long_product
 from skdc.signal.resampling import resample, resampling_blocks, resampling_span
 from skdc.signal.spectra import (
@@ -58,6 +58,7 @@ __all__ = [
     "resynthesise",
     "root_mean_square",
     "running_root_mean_square",
+    "share_rest",
     "stft",
     "to_rttm",
 ]

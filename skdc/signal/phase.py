@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdc.signal.framing import Framing
 
-__all__ = ["resynthesise"]
+__all__ = ["resynthesise", "share_rest"]
 
 # How much the transform of the waveform counts where a mask is least sure, 0.5: 16 / 4 = 4 times
 # the masked mixture. Chosen on held-out mixtures, where 4 to 64 differ by 0.02 dB.
@@ -75,3 +75,25 @@ def resynthesise(
         agreed = framing.stft(waveforms)  # (..., n_frames, n_bins)
         waveforms = framing.istft((masked + weights * agreed) / (1 + weights), n_samples)
     return waveforms
+
+
+def share_rest(sources: Tensor, mixture: Tensor) -> None:
+    """Share among sources, in place, what they lack of their mixture.
+
+    Three sources and more each find phases of their own, so that together they miss the mixture.
+
+    Parameters
+    ----------
+    sources : Tensor of shape (n_sources, ...)
+    mixture : Tensor of the shape of a source
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import share_rest
+    >>> sources = torch.tensor([[1.0], [2.0]])
+    >>> share_rest(sources, torch.tensor([4.0]))
+    >>> sources.flatten()
+    tensor([1.5000, 2.5000])
+    """
+    sources += (mixture - sources.sum(0)) / len(sources)
