@@ -28,7 +28,7 @@ import torch
 
 from skdc.datasets import load_corpus
 from skdc.metrics import si_sdr_improvement
-from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.network import BLSTM, BandBLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.interface import Trunk
 from skdc.objectives import resolve_objective
 from skdc.parameters import resolve_precision
@@ -101,6 +101,7 @@ CANDIDATES = {
     "4 x 300, residual": replace(BEST, n_layers=4, trunk=BLSTM(residual=True)),
     "4 x 300, stacked": replace(BEST, n_layers=4),
     "2 x 600": replace(BEST, hidden_size=600),
+    "16 bands, 3 x 48": replace(BEST, trunk=BandBLSTM(n_bands=16), n_layers=3, hidden_size=48),
 }
 
 
