@@ -59,7 +59,9 @@ class Candidate:
 
 BEST = Candidate()
 SHIPPED = replace(BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0)
-DECIBELS = BEST.objective + " + 1.6 * attractor_masks(error='distortion', n_iter=5)"
+IN_DECIBELS = "1.6 * attractor_masks(error='distortion', n_iter=5)"
+DECIBELS = f"{BEST.objective} + {IN_DECIBELS}"
+BALANCED = f"balanced_affinity + attractor_masks + {IN_DECIBELS}"
 SMALL = replace(BEST, hidden_size=192, embedding_dim=14)
 CANDIDATES = {
     # From the recipe of version 0.1 to the present one, one change after the other.
@@ -71,6 +73,10 @@ CANDIDATES = {
     "decibels": replace(BEST, objective=DECIBELS),
     "2 x 192, decibels": replace(SMALL, objective=DECIBELS),
     "2 x 192": SMALL,
+    # What stands beside the masks then.
+    "decibels, balanced_affinity": replace(BEST, objective=BALANCED),
+    "decibels, masks alone": replace(BEST, objective=f"attractor_masks + {IN_DECIBELS}"),
+    "2 x 192, decibels, balanced_affinity": replace(SMALL, objective=BALANCED),
     # Objectives.
     "whitened_kmeans": replace(BEST, objective="whitened_kmeans"),
     "attractor_masks": replace(BEST, objective="attractor_masks"),
