@@ -63,6 +63,7 @@ IN_DECIBELS = "1.6 * attractor_masks(error='distortion', n_iter=5)"
 DECIBELS = f"{BEST.objective} + {IN_DECIBELS}"
 BALANCED = f"balanced_affinity + attractor_masks + {IN_DECIBELS}"
 SMALL = replace(BEST, hidden_size=192, embedding_dim=14)
+WINNER = replace(SMALL, objective=BALANCED)
 CANDIDATES = {
     # From the recipe of version 0.1 to the present one, one change after the other.
     "recipe of 0.1": SHIPPED,
@@ -76,7 +77,7 @@ CANDIDATES = {
     # What stands beside the masks then.
     "decibels, balanced_affinity": replace(BEST, objective=BALANCED),
     "decibels, masks alone": replace(BEST, objective=f"attractor_masks + {IN_DECIBELS}"),
-    "2 x 192, decibels, balanced_affinity": replace(SMALL, objective=BALANCED),
+    "2 x 192, decibels, balanced_affinity": WINNER,
     # Objectives.
     "whitened_kmeans": replace(BEST, objective="whitened_kmeans"),
     "attractor_masks": replace(BEST, objective="attractor_masks"),
@@ -88,26 +89,25 @@ CANDIDATES = {
     "mask_inference + whitened_kmeans": replace(
         BEST, objective="0.75 * mask_inference + 0.25 * whitened_kmeans"
     ),
-    # Steps.
-    "batch 4": replace(BEST, batch_size=4),
-    "batch 8": replace(BEST, batch_size=8),
-    "segments 1.6 s": replace(BEST, segment_frames=50, batch_size=32),
-    "rate 0.002": replace(BEST, learning_rate=2e-3),
-    "rate 0.0005": replace(BEST, learning_rate=5e-4),
-    "clipping at 1 %": replace(BEST, clip_percentile=1.0),
-    "no clipping": replace(BEST, clip_percentile=100.0),
-    "float32": replace(BEST, precision="float32"),
-    # Data.
-    "three speeds": replace(BEST, mixing=DynamicMixing(speeds=(0.9, 1.0, 1.1))),
-    "a quarter alike": replace(BEST, mixing=DynamicMixing(similar_share=0.25)),
-    # Networks.
-    "embedding 10": replace(BEST, embedding_dim=10),
-    "embedding 40": replace(BEST, embedding_dim=40),
-    "2 x 400": replace(BEST, hidden_size=400),
-    "4 x 300, residual": replace(BEST, n_layers=4, trunk=BLSTM(residual=True)),
-    "4 x 300, stacked": replace(BEST, n_layers=4),
-    "2 x 600": replace(BEST, hidden_size=600),
     "16 bands, 3 x 48": replace(BEST, trunk=BandBLSTM(n_bands=16), n_layers=3, hidden_size=48),
+    "4 x 300, residual": replace(BEST, n_layers=4, trunk=BLSTM(residual=True)),
+    # One change each of the winner. Networks:
+    "2 x 128": replace(WINNER, hidden_size=128),
+    "2 x 400": replace(WINNER, hidden_size=400),
+    "4 x 192, residual": replace(WINNER, n_layers=4, trunk=BLSTM(residual=True)),
+    "embedding 8": replace(WINNER, embedding_dim=8),
+    "embedding 30": replace(WINNER, embedding_dim=30),
+    # Steps:
+    "rate 0.002": replace(WINNER, learning_rate=2e-3),
+    "rate 0.0005": replace(WINNER, learning_rate=5e-4),
+    "batch 8": replace(WINNER, batch_size=8),
+    "segments 1.6 s": replace(WINNER, segment_frames=50, batch_size=32),
+    "no clipping": replace(WINNER, clip_percentile=100.0),
+    "clipping at 1 %": replace(WINNER, clip_percentile=1.0),
+    "float32": replace(WINNER, precision="float32"),
+    # Data:
+    "three speeds": replace(WINNER, mixing=DynamicMixing(speeds=(0.9, 1.0, 1.1))),
+    "a quarter alike": replace(WINNER, mixing=DynamicMixing(similar_share=0.25)),
 }
 
 
