@@ -43,7 +43,7 @@ from skdc.training.trainer import take_statistics
 class Candidate:
     """A recipe: one change after the other from the recipe of version 0.1."""
 
-    objective: str = "whitened_kmeans + attractor_masks"
+    objective: str = "balanced_affinity + attractor_masks"
     hop_length: int = 256
     clip_percentile: float = 10.0
     batch_size: int = 16
@@ -57,58 +57,63 @@ class Candidate:
     precision: str = "auto"
 
 
-BEST = Candidate()
-SHIPPED = replace(BEST, objective="balanced_affinity", hop_length=128, clip_percentile=100.0)
+SHIPPED = Candidate("balanced_affinity", hop_length=128, clip_percentile=100.0)
 IN_DECIBELS = "1.6 * attractor_masks(error='distortion', n_iter=5)"
-DECIBELS = f"{BEST.objective} + {IN_DECIBELS}"
-BALANCED = f"balanced_affinity + attractor_masks + {IN_DECIBELS}"
-SMALL = replace(BEST, hidden_size=192, embedding_dim=14)
-WINNER = replace(SMALL, objective=BALANCED)
-CANDIDATES = {
-    # From the recipe of version 0.1 to the present one, one change after the other.
-    "recipe of 0.1": SHIPPED,
-    "hop 32 ms": replace(SHIPPED, hop_length=256),
-    "clipping": replace(SHIPPED, hop_length=256, clip_percentile=10.0),
-    "best": BEST,
-    # Also the decibels of masks whose attractors have moved as k-means moves them; fewer units.
-    "decibels": replace(BEST, objective=DECIBELS),
-    "2 x 192, decibels": replace(SMALL, objective=DECIBELS),
-    "2 x 192": SMALL,
-    # What stands beside the masks then.
-    "decibels, balanced_affinity": replace(BEST, objective=BALANCED),
-    "decibels, masks alone": replace(BEST, objective=f"attractor_masks + {IN_DECIBELS}"),
-    "2 x 192, decibels, balanced_affinity": WINNER,
-    # Objectives.
-    "whitened_kmeans": replace(BEST, objective="whitened_kmeans"),
-    "attractor_masks": replace(BEST, objective="attractor_masks"),
-    "balanced_affinity + attractor_masks": replace(
-        BEST, objective="balanced_affinity + attractor_masks"
-    ),
-    "simplex_affinity": replace(BEST, objective="simplex_affinity"),
-    "deep_lda": replace(BEST, objective="deep_lda"),
-    "mask_inference + whitened_kmeans": replace(
-        BEST, objective="0.75 * mask_inference + 0.25 * whitened_kmeans"
-    ),
-    "16 bands, 3 x 48": replace(BEST, trunk=BandBLSTM(n_bands=16), n_layers=3, hidden_size=48),
-    "4 x 300, residual": replace(BEST, n_layers=4, trunk=BLSTM(residual=True)),
-    # One change each of the winner. Networks:
-    "2 x 128": replace(WINNER, hidden_size=128),
-    "2 x 400": replace(WINNER, hidden_size=400),
-    "4 x 192, residual": replace(WINNER, n_layers=4, trunk=BLSTM(residual=True)),
-    "embedding 8": replace(WINNER, embedding_dim=8),
-    "embedding 30": replace(WINNER, embedding_dim=30),
-    # Steps:
-    "rate 0.002": replace(WINNER, learning_rate=2e-3),
-    "rate 0.0005": replace(WINNER, learning_rate=5e-4),
-    "batch 8": replace(WINNER, batch_size=8),
-    "segments 1.6 s": replace(WINNER, segment_frames=50, batch_size=32),
-    "no clipping": replace(WINNER, clip_percentile=100.0),
-    "clipping at 1 %": replace(WINNER, clip_percentile=1.0),
-    "float32": replace(WINNER, precision="float32"),
-    # Data:
-    "three speeds": replace(WINNER, mixing=DynamicMixing(speeds=(0.9, 1.0, 1.1))),
-    "a quarter alike": replace(WINNER, mixing=DynamicMixing(similar_share=0.25)),
+WHITENED = "whitened_kmeans + attractor_masks"
+MASKS = Candidate()
+DECIBELS = replace(MASKS, objective=f"{MASKS.objective} + {IN_DECIBELS}")
+WINNER = replace(DECIBELS, hidden_size=192, embedding_dim=14)
+GROUPS = {
+    "One change after the other": {
+        "recipe of 0.1": SHIPPED,
+        "hop 32 ms": replace(SHIPPED, hop_length=256),
+        "clipping": replace(SHIPPED, hop_length=256, clip_percentile=10.0),
+        "masks": MASKS,
+        "decibels": DECIBELS,
+        "2 x 192": WINNER,
+    },
+    "Other objectives": {
+        "whitened_kmeans": replace(MASKS, objective="whitened_kmeans"),
+        "simplex_affinity": replace(MASKS, objective="simplex_affinity"),
+        "deep_lda": replace(MASKS, objective="deep_lda"),
+        "mask_inference + whitened_kmeans": replace(
+            MASKS, objective="0.75 * mask_inference + 0.25 * whitened_kmeans"
+        ),
+        "attractor_masks": replace(MASKS, objective="attractor_masks"),
+        WHITENED: replace(MASKS, objective=WHITENED),
+        "attractor_masks + decibels": replace(MASKS, objective=f"attractor_masks + {IN_DECIBELS}"),
+        f"{WHITENED} + decibels": replace(MASKS, objective=f"{WHITENED} + {IN_DECIBELS}"),
+        f"2 x 192, {WHITENED}": replace(WINNER, objective=WHITENED),
+        f"2 x 192, {WHITENED} + decibels": replace(
+            WINNER, objective=f"{WHITENED} + {IN_DECIBELS}"
+        ),
+    },
+    "Other networks": {
+        "2 x 128": replace(WINNER, hidden_size=128),
+        "2 x 400": replace(WINNER, hidden_size=400),
+        "4 x 192, residual": replace(WINNER, n_layers=4, trunk=BLSTM(residual=True)),
+        "embedding 8": replace(WINNER, embedding_dim=8),
+        "embedding 30": replace(WINNER, embedding_dim=30),
+        f"4 x 300, residual, {WHITENED}": replace(
+            MASKS, objective=WHITENED, n_layers=4, trunk=BLSTM(residual=True)
+        ),
+        f"16 bands, 3 x 48, {WHITENED}": replace(
+            MASKS, objective=WHITENED, n_layers=3, hidden_size=48, trunk=BandBLSTM(n_bands=16)
+        ),
+    },
+    "Other steps and data": {
+        "rate 0.002": replace(WINNER, learning_rate=2e-3),
+        "rate 0.0005": replace(WINNER, learning_rate=5e-4),
+        "batch 8": replace(WINNER, batch_size=8),
+        "segments 1.6 s": replace(WINNER, segment_frames=50, batch_size=32),
+        "no clipping": replace(WINNER, clip_percentile=100.0),
+        "clipping at 1 %": replace(WINNER, clip_percentile=1.0),
+        "float32": replace(WINNER, precision="float32"),
+        "three speeds": replace(WINNER, mixing=DynamicMixing(speeds=(0.9, 1.0, 1.1))),
+        "a quarter alike": replace(WINNER, mixing=DynamicMixing(similar_share=0.25)),
+    },
 }
+CANDIDATES = {name: each for group in GROUPS.values() for name, each in group.items()}
 
 
 class Study:
@@ -230,17 +235,32 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
     from matplotlib import pyplot as plt
 
     stem.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
-    for run in runs:
-        label = run["name"] if run["seed"] == 0 else f"{run['name']}, seed {run['seed']}"
-        decibels = [row["mean"] for row in run["rows"]]
-        for ax, key in zip(axes, ("core_minutes", "hours"), strict=True):
-            ax.plot([row[key] for row in run["rows"]], decibels, label=label, marker=".")
-    axes[0].set(xlabel="minutes of one core", ylabel="SI-SDR improvement, dB")
-    axes[1].set(xlabel="hours of mixtures")
-    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, axes = plt.subplots(3, 2, figsize=(11, 13), sharey=True, layout="constrained")
+    panels = [(title, group, "core_minutes") for title, group in GROUPS.items()]
+    panels.insert(1, (panels[0][0], panels[0][1], "hours"))
+    winner = next(run for run in runs if CANDIDATES[run["name"]] == WINNER and not run["seed"])
+    for ax, (title, group, key) in zip(axes.flat, panels, strict=False):
+        if "2 x 192" not in group:
+            ax.plot(
+                [row[key] for row in winner["rows"]],
+                [row["mean"] for row in winner["rows"]],
+                color="black",
+                label="2 x 192",
+            )
+        for run in runs:
+            if run["name"] in group:
+                label = run["name"] + (f", seed {run['seed']}" if run["seed"] else "")
+                decibels = [row["mean"] for row in run["rows"]]
+                ax.plot([row[key] for row in run["rows"]], decibels, label=label, marker=".")
+        minutes = key == "core_minutes"
+        ax.set(title=title, xlabel="minutes of one core" if minutes else "hours of mixtures")
+        if minutes and group is not GROUPS["One change after the other"]:
+            ax.set_xlim(0, 7.5)
+        ax.set(ylabel="SI-SDR improvement, dB")
+        ax.legend(fontsize=7, loc="lower right")
+    axes.flat[-1].set_axis_off()
     figure.savefig(stem.with_suffix(".png"), dpi=110)
-    spans = sorted({2, 4, 10, 20, 40, 80, 120})
+    spans = (1, 2, 3, 4, 7, 11, 15, 20)
     spans = [s for s in spans if any(run["rows"][-1]["core_minutes"] >= s - 0.05 for run in runs)]
     lines = [
         "| recipe | weights, M | "
