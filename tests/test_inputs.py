@@ -20,7 +20,14 @@ import skdc
 from skdc import DeepClusteringSeparator
 from skdc.datasets import AudioFiles, AudioSources, write_audio
 from skdc.exceptions import AudioWarning
-from skdc.inputs import AudioFormat, check_mixtures, check_pairs, check_recordings, read_samples
+from skdc.inputs import (
+    AudioFormat,
+    NamedItems,
+    check_mixtures,
+    check_pairs,
+    check_recordings,
+    read_samples,
+)
 from skdc.inputs.waveforms import scale_samples
 from skdc.preprocessing import PreEmphasis
 from skdc.signal import resample
@@ -308,6 +315,39 @@ def test_a_gain_or_an_offset_beside_the_sum_is_told_of(
                 check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
         else:  # neither scores nor sources that are mixed anew hang on the level of the mixture
             check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
+
+
+@pytest.mark.parametrize(
+    ("gain", "offset", "noise", "message"),
+    [
+        (2.0, 0.0, 0.0, r"^two\.wav is the sum of the sources in y times a gain, 2 in two\.wav;"),
+        (
+            1.0,
+            0.2,
+            0.0,
+            r"^two\.wav is the sum of the sources in y plus a constant, 0\.2 in two\.wav",
+        ),
+        (0.0, 0.0, 1.0, r"^two\.wav has nothing in common with the sum of the sources in y"),
+        (np.nan, 0.0, 0.0, r"^two\.wav contains NaN"),
+        (0.0, 0.0, 0.0, r"^two\.wav is silent"),
+    ],
+)
+def test_items_with_names_are_called_by_them(
+    gain: float, offset: float, noise: float, message: str
+) -> None:
+    sources = 0.1 * np.random.default_rng(0).standard_normal((3, 2, 4000)).clip(-2, 2)
+    X = sources.sum(axis=1)
+    X[1] = gain * X[1] + offset + noise * X[0]
+    names = ["one.wav", "two.wav", "three.wav"]
+    is_wrong = np.isnan(gain) or not (gain or noise)
+    with pytest.raises(ValueError, match=message) if is_wrong else pytest.warns(match=message):
+        check_pairs(NamedItems(X, names), sources, AudioFormat(), is_remixed=False)
+
+
+def test_references_with_names_are_called_by_them() -> None:
+    y = NamedItems(np.zeros((1, 2, 640)), ["the sources of one.wav"])
+    with pytest.raises(ValueError, match=r"^the sources of one\.wav is silent: all its sources"):
+        check_pairs(MIXTURES[:1], y, AudioFormat())
 
 
 def test_sums_that_are_not_exact_pass() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 import torch
 from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import spearmanr
 
 import skdc
 from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.audio import write_audio
 from skdc.cli import main
-from skdc.datasets import load_sample_mixture
-from skdc.evaluation import calibrate
+from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.evaluation import calibrate, measure_quality
 from skdc.exceptions import AudioWarning
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network.count import CountHead
@@ -437,6 +439,25 @@ def test_bundled_models_know_their_limits() -> None:
     assert result.quality_db is not None
     assert result.quality_db > 4
     assert result.notes == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["speech-8k", "speech-2mix-8k", "speech-2mix-8k-small"])
+def test_bundled_models_expect_what_they_give(name: str) -> None:
+    # Clustering that changes makes other figures, to which the coefficients are to be fitted anew.
+    pairs = []
+    for first, second in combinations(load_sample_clips(), 2):
+        if first.speaker != second.speaker:
+            length = min(len(first.waveform), len(second.waveform))
+            y = np.stack([clip.waveform[:length] for clip in (first, second)])
+            y /= y.std(axis=1, keepdims=True)
+            pairs.append((y.sum(axis=0), y))
+    model = load_pretrained(name)
+    found, gains = measure_quality(model, pairs)
+    said = np.array([model.quality_.predict(item)[0] for item in found])  # type: ignore[index, union-attr]
+    assert len(pairs) == 57
+    assert said.mean() == pytest.approx(gains.mean(), abs=0.5)
+    assert spearmanr(said, gains).statistic > 0.6
 
 
 def test_a_measured_model_knows_one_talker_by_the_spread_of_its_own_embeddings() -> None:

@@ -6,8 +6,9 @@ anybody can make are of real people in packages of Debian:
 
 - ``/usr/share/ktuberling/sounds`` of ``ktuberling-data``: words in 13 languages, 44.1 kHz, each
   language by another person (GPL). Some files are noisy, and joined words are no sentences.
-- The prompts of ``asterisk-core-sounds-{en,es,fr,it,ru}-g722``: 5 speakers, 16 kHz, after
-  ``ffmpeg -f g722 -i PROMPT.g722 PROMPT.wav`` (CC BY-SA). They are coded with loss.
+- The prompts of ``asterisk-core-sounds-{en,fr,it,ru}-g722``: 4 speakers, 16 kHz, after
+  ``ffmpeg -f g722 -i PROMPT.g722 PROMPT.wav`` (CC BY-SA). They are coded with loss. The Spanish
+  ones are left out, because they are of the speaker of the English ones.
 - ``/usr/share/klettres`` of ``klettres-data``: letters and syllables in 20 languages, 44.1 kHz
   (GPL).
 
@@ -20,7 +21,7 @@ are wrong more often.
 ``--part 0`` and ``--part 1`` take every second speaker, so that a rule may be chosen on the first
 and measured on the others.
 
-Run: ``python examples/benchmarks/full_band.py /usr/share/ktuberling/sounds --limit 40``
+Run: ``python examples/benchmarks/full_band.py /usr/share/ktuberling/sounds``
 """
 
 import argparse

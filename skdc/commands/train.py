@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 import tomllib
 import warnings
@@ -106,7 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from skdc.datasets.mixture_lists import load_mixtures
     from skdc.parameters import check_run
 
     _check_output(args)
@@ -122,8 +120,7 @@ def run(args: argparse.Namespace) -> int:
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
     _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
-    listed = _find_validation(args, rate)
-    X_val, y_val = load_mixtures(listed, rate) if listed else (None, None)
+    X_val, y_val = _load_validation(args, rate)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
     size_gb = 4e-9 * n_samples * separator.sample_rate / rate
@@ -138,12 +135,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Resuming from {checkpoint}")
     begun = separator.history_ if args.start is not None else []
     try:
-        names = [item.mixture_id for item in listed]
-        with (
-            _log_to_stderr(),
-            _collecting_interrupts() as interrupts,
-            _naming_mixtures(names, args.valid or args.protocol),
-        ):
+        with _log_to_stderr(), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
             # separator has copied what it needs.
             separator.fit_recordings(
@@ -185,35 +177,6 @@ def _collecting_interrupts() -> Iterator[list[str]]:
         warnings.showwarning = show_or_collect
         warnings.simplefilter("always", InterruptedWarning)
         yield interrupts
-
-
-@contextmanager
-def _naming_mixtures(names: list[str], where: Path | str | None) -> Iterator[None]:
-    """Have errors and warnings name mixtures of validation as their list does, not by place."""
-
-    def named(text: str) -> str:
-        return re.sub(
-            r"\b([Xy])_val\[(\d+)\]",
-            lambda found: (
-                f"{'the sources of ' * (found[1] == 'y')}mixture {names[int(found[2])]!r} of "
-                f"{str(where)!r}"
-            ),
-            text,
-        )
-
-    show = warnings.showwarning
-
-    def show_named(message: Warning | str, *others: Any, **more: Any) -> None:
-        category = type(message) if isinstance(message, Warning) else UserWarning
-        show(category(named(str(message))), *others, **more)
-
-    warnings.showwarning = show_named
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(named(str(error))) from error
-    finally:
-        warnings.showwarning = show
 
 
 def read_config(config: str) -> dict[str, Any]:
@@ -406,6 +369,20 @@ def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepCluste
     check_parameters(separator)
     resolve_device(separator.device)
     return separator
+
+
+def _load_validation(args: argparse.Namespace, rate: int) -> tuple[Any, Any]:
+    """Read the mixtures of validation and their sources, which errors call as their list does."""
+    from skdc.datasets.mixture_lists import load_mixtures
+    from skdc.inputs import NamedItems
+
+    listed = _find_validation(args, rate)
+    if not listed:
+        return None, None
+    where = str(args.valid or args.protocol)
+    labels = [f"mixture {item.mixture_id!r} of {where!r}" for item in listed]
+    X_val, y_val = load_mixtures(listed, rate)
+    return NamedItems(X_val, labels), NamedItems(y_val, (f"the sources of {x}" for x in labels))
 
 
 def _find_validation(args: argparse.Namespace, rate: int) -> Sequence[StoredMixture]:

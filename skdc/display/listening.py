@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skdc.inputs import (
     LongRecording,
+    NamedItems,
     RestoredBlocks,
     as_channels,
     full_band_blocks,
@@ -101,8 +102,8 @@ class ListeningMixin:
         self, recording: Any, work: Callable[..., Any], **options: Any
     ) -> tuple[Any, Separability]:
         found = Separability()
-        options["labels"] = ["the recording"]
-        return self._map([recording], partial(work, found=[found]), **options)[0], found
+        recordings = NamedItems([recording], ["the recording"])
+        return self._map(recordings, partial(work, found=[found]), **options)[0], found
 
     def listen(
         self,

@@ -6,10 +6,12 @@ a peak of 1 and the sample rate of the network.
 
 from skdc.inputs.containers import (
     Container,
+    NamedItems,
     Waveforms,
     as_items,
     as_reference_items,
     collect,
+    label_item,
 )
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import Header, check_mixture_headers, is_lazy
@@ -35,6 +37,7 @@ __all__ = [
     "Header",
     "LongRecording",
     "Mixtures",
+    "NamedItems",
     "RestoredBlocks",
     "Waveforms",
     "as_channels",
@@ -50,6 +53,7 @@ __all__ = [
     "hold_out",
     "hold_out_speakers",
     "is_lazy",
+    "label_item",
     "mixture_labels",
     "mixture_masks",
     "network_band_sources",

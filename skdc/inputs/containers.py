@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,15 @@ from sklearn.utils import check_array
 from skdc.inputs.lazy import is_lazy
 from skdc.signal.demands import as_array
 
-__all__ = ["Container", "Waveforms", "as_items", "as_reference_items", "collect"]
+__all__ = [
+    "Container",
+    "NamedItems",
+    "Waveforms",
+    "as_items",
+    "as_reference_items",
+    "collect",
+    "label_item",
+]
 
 # An array of so few columns and so many rows is a recording that came as (n_samples, n_channels).
 _MAX_TRANSPOSED = 8
@@ -21,6 +29,35 @@ _MANY_ROWS = 1000
 
 Container = Literal["array", "list", "single"]
 Waveforms = ArrayLike | Sequence[ArrayLike]
+
+
+class NamedItems(list[Any]):
+    """A list of recordings that errors call by names of their own, not by their places.
+
+    Parameters
+    ----------
+    items : iterable
+        The recordings, or what belongs to them.
+    labels : iterable of str
+        What errors and warnings call each.
+
+    Examples
+    --------
+    >>> from skdc.inputs import AudioFormat, NamedItems, check_mixtures
+    >>> check_mixtures(NamedItems([[0.5, 0.2]], ["talk.wav"]), AudioFormat())
+    Traceback (most recent call last):
+    ...
+    ValueError: talk.wav has 2 samples; ...
+    """
+
+    def __init__(self, items: Iterable[Any], labels: Iterable[str]) -> None:
+        super().__init__(items)
+        self.labels = list(labels)
+
+
+def label_item(labels: Sequence[str] | None, name: str, index: int) -> str:
+    """Give what errors call an item: its own name, or its place in what is called `name`."""
+    return f"{name}[{index}]" if labels is None else labels[index]
 
 
 def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence[Any], Container]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdc.exceptions import AudioWarning
-from skdc.inputs.containers import as_reference_items
+from skdc.inputs.containers import NamedItems, as_reference_items, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
 from skdc.inputs.waveforms import (
@@ -103,6 +104,7 @@ def check_references(
             "(n_mixtures, n_sources, n_samples) or label maps (n_mixtures, n_frames, n_bins)"
         )
     items = as_reference_items(y, mixtures.container, name)
+    labels = y.labels if isinstance(y, NamedItems) else None
     if len(items) != n_mixtures:
         raise ValueError(
             f"{name} has {len(items)} items, but there are {n_mixtures} mixtures: one each"
@@ -111,7 +113,8 @@ def check_references(
     with ArrayStore(on_disk=is_lazy(y)) as store:
         for index, item in enumerate(items):
             length, peak = mixtures.lengths[index], mixtures.peaks[index]
-            array, offset = _check_reference(item, f"{name}[{index}]", length, peak, audio)
+            label = label_item(labels, name, index)
+            array, offset = _check_reference(item, label, length, peak, audio)
             store.append(array)
             offsets.append(offset)
         references = store.arrays()
@@ -218,7 +221,9 @@ def check_pairs(
     references, offsets = check_references(y, mixtures, audio, name=names[1])
     if references[0].dtype.kind == "f":
         heard = [np.atleast_2d(x) for x in mixtures.waveforms]  # (channels, samples)
-        arrays = [f"{names[0]}[{i}]" for i, x in enumerate(heard) if len(x) > 1]
+        own_names = X.labels if isinstance(X, NamedItems) else None
+        labels = [label_item(own_names, names[0], i) for i in range(len(heard))]
+        arrays = [label for label, x in zip(labels, heard, strict=True) if len(x) > 1]
         if is_remixed and arrays:
             raise ValueError(
                 f"{arrays[0]} is of several microphones, and the sources of those cannot be mixed "
@@ -238,7 +243,9 @@ def check_pairs(
             offset += peak * (mean[0] - gain * mean[1])
             share = gain**2 * energy / max(power, _TINY)
             sums.append((share, gain, offset, abs(offset) / max(peak * power**0.5, _TINY)))
-        _warn_of_other_sums(*np.array(sums, np.float64).T, names=names, is_remixed=is_remixed)
+        _warn_of_other_sums(
+            *np.array(sums, np.float64).T, labels=labels, names=names, is_remixed=is_remixed
+        )
     return CheckedPairs(mixtures, references, on_disk)
 
 
@@ -248,6 +255,7 @@ def _warn_of_other_sums(
     offsets: NDArray[np.float64],
     parts: NDArray[np.float64],
     *,
+    labels: Sequence[str],
     names: tuple[str, str],
     is_remixed: bool | None,
 ) -> None:
@@ -264,30 +272,30 @@ def _warn_of_other_sums(
     moved = np.flatnonzero(is_sum & (parts > _OFFSET_ERROR))
     if is_remixed is False and len(scaled):
         warnings.warn(
-            f"{_listed(X, scaled, 'is', 'are')} the sum of the sources in {y} times a gain, "
-            f"{gains[scaled[0]]:.3g} in {X}[{scaled[0]}]; if that is not meant, multiply {y} by "
-            "the gain of its mixture",
+            f"{_listed(labels, scaled, 'is', 'are')} the sum of the sources in {y} times a gain, "
+            f"{gains[scaled[0]]:.3g} in {labels[scaled[0]]}; if that is not meant, multiply {y} "
+            "by the gain of its mixture",
             AudioWarning,
             stacklevel=4,
         )
     if len(moved):
         warnings.warn(
-            f"{_listed(X, moved, 'is', 'are')} the sum of the sources in {y} plus a constant, "
-            f"{offsets[moved[0]]:.3g} in {X}[{moved[0]}]; it is taken off here, but if that is "
-            f"not meant, subtract it from {X}",
+            f"{_listed(labels, moved, 'is', 'are')} the sum of the sources in {y} plus a "
+            f"constant, {offsets[moved[0]]:.3g} in {labels[moved[0]]}; it is taken off here, but "
+            f"if that is not meant, subtract it from {X}",
             AudioWarning,
             stacklevel=4,
         )
     if len(unrelated):
         warnings.warn(
-            f"{_listed(X, unrelated, 'has', 'have')} nothing in common with the sum of the "
+            f"{_listed(labels, unrelated, 'has', 'have')} nothing in common with the sum of the "
             f"sources in {y}; check that {X} and {y} are in the same order",
             AudioWarning,
             stacklevel=4,
         )
     elif is_remixed and len(other):
         warnings.warn(
-            f"{_listed(X, other, 'has', 'have')} more than the sum of the sources in {y}, "
+            f"{_listed(labels, other, 'has', 'have')} more than the sum of the sources in {y}, "
             f"such as noise or an echo, and with remix=True training uses {y} alone; set "
             f"remix=False to train on {X} as they are",
             AudioWarning,
@@ -295,10 +303,10 @@ def _warn_of_other_sums(
         )
 
 
-def _listed(name: str, indices: NDArray[np.intp], one: str, several: str) -> str:
+def _listed(labels: Sequence[str], indices: NDArray[np.intp], one: str, several: str) -> str:
     """Name items as the subject of a verb, which is given for one and for several of them."""
     others = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
-    return f"{name}[{indices[0]}]{others} {several if others else one}"
+    return f"{labels[indices[0]]}{others} {several if others else one}"
 
 
 def hold_out(

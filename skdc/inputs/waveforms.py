@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skdc.exceptions import AudioWarning
-from skdc.inputs.containers import Container, as_items
+from skdc.inputs.containers import Container, NamedItems, as_items, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import is_lazy
 from skdc.inputs.long import LongRecording
@@ -425,7 +425,6 @@ def check_mixtures(
     allow_silence: bool = True,
     keep_recordings: bool = False,
     has_channels: bool = False,
-    labels: Sequence[str] | None = None,
 ) -> Mixtures:
     """Check mixtures and bring them to one form.
 
@@ -447,8 +446,6 @@ def check_mixtures(
     has_channels : bool, default=False
         Whether items may have several channels, which stay apart: the waveforms are of shape
         ``(n_channels, n_samples_i)`` then.
-    labels : sequence of str, optional
-        What errors call each item; by default its place, ``X[0]`` and so on.
 
     Returns
     -------
@@ -471,14 +468,14 @@ def check_mixtures(
     ([0.25], 'single')
     """
     items, container = as_items(X, name, has_channels=has_channels)
+    labels = X.labels if isinstance(X, NamedItems) else None
     if keep_recordings and container == "array":
         _warn_of_channels(items, name)
     peaks, offsets, lengths, recordings = [], [], [], []
     long_ones: list[tuple[int, HeardWaveform]] = []
     with ArrayStore(on_disk=is_lazy(X)) as store:
         for index, item in enumerate(items):
-            label = name if container == "single" else f"{name}[{index}]"
-            label = label if labels is None else labels[index]
+            label = name if container == "single" else label_item(labels, name, index)
             if keep_recordings or has_channels:
                 waveform = as_channels(item, label)
             else:
