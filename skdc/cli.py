@@ -45,19 +45,7 @@ _COMMANDS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        What it parses has ``run``, the function of the command.
-
-    Examples
-    --------
-    >>> from skdc.cli import build_parser
-    >>> build_parser().parse_args(["separate", "talk.wav", "-o", "parts"]).output.name
-    'parts'
-    """
+    """Build the parser of the command line; what it parses has ``run``, the command's function."""
     parser = argparse.ArgumentParser(
         prog="skdc",
         description="Separate people who speak at the same time, by deep clustering.",

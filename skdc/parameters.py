@@ -91,25 +91,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def tells_what_moved(method: Method) -> Method:
-    """Have a method that takes parameters say what to write instead of one that has moved.
+    """Have ``__init__`` or ``set_params`` say what to write instead of a parameter that has moved.
 
-    Parameters
-    ----------
-    method : callable
-        ``__init__`` or ``set_params``. Its signature stays as it is.
-
-    Returns
-    -------
-    callable
-        Raises a TypeError for what is no parameter any more.
-
-    Examples
-    --------
-    >>> from skdc import DeepClusteringSeparator
-    >>> DeepClusteringSeparator(time_limit=60)
-    Traceback (most recent call last):
-        ...
-    TypeError: time_limit is no longer a parameter; write fit(X, y, time_limit=...)
+    The signature of the method stays as it is; it raises a TypeError for what is none any more.
     """
 
     @wraps(method)
@@ -181,52 +165,17 @@ class ParametersMixin(BaseEstimator):
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the state of a pickle without what were parameters when it was written.
-
-    Parameters
-    ----------
-    state : mapping
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> from skdc.parameters import without_moved
-    >>> without_moved({"n_sources": 2, "checkpoint": None})
-    {'n_sources': 2}
-    """
+    """Give the state of a pickle without what were parameters when it was written."""
     return {name: value for name, value in state.items() if name not in _MOVED}
 
 
 def check_run(
     checkpoint: str | os.PathLike[str] | None, time_limit: float | None, *, caller: str = "fit"
 ) -> dict[str, Any]:
-    """Check the keywords of `fit` that belong to one run of training.
+    """Check the keywords of `fit` that belong to one run of training, and give both by name.
 
-    Parameters
-    ----------
-    checkpoint : path-like or None
-    time_limit : float or None
-    caller : str, default="fit"
-        Method that the error names.
-
-    Returns
-    -------
-    dict of str to object
-        Both, by name.
-
-    Raises
-    ------
-    ValueError
-        If `checkpoint` is no path or `time_limit` no positive number.
-
-    Examples
-    --------
-    >>> from skdc.parameters import check_run
-    >>> check_run("run.safetensors", 3600)
-    {'checkpoint': 'run.safetensors', 'time_limit': 3600}
+    Raises a ValueError that names the caller if `checkpoint` is no path or `time_limit` no
+    positive number.
     """
     allowed = {
         "checkpoint": [str, os.PathLike, None],
@@ -239,10 +188,6 @@ def check_run(
 
 def check_parameters(estimator: BaseEstimator) -> None:
     """Check each parameter of a separator, and that they go together.
-
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
 
     Raises
     ------
@@ -288,31 +233,8 @@ def call_parameters(
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-    n_sources : int, "auto" or None
-        Keyword of the call; None where it was not given.
-    input_rate : int or None
-        Keyword of the call; None where it was not given.
-    noise : bool, default=False
-        Keyword of the call.
-    phase_iterations : int, default=0
-        Keyword of the call.
-    caller : str, default="predict"
-        Method that the error names.
-
-    Returns
-    -------
-    n_sources : int or None
-        None where the number is to be estimated.
-    input_rate : int or None
-        As the parameter of that name.
-
-    Raises
-    ------
-    ValueError
-        If a keyword is not what it may be.
+    These are the number of sources, None where it is to be estimated, and the rate that comes in.
+    A ValueError that names the caller says that a keyword is not what it may be.
     """
     keywords = {"input_rate": input_rate, "noise": noise, "phase_iterations": phase_iterations}
     allowed = {
@@ -326,21 +248,7 @@ def call_parameters(
 
 
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
-    """Check the lengths of training segments.
-
-    Parameters
-    ----------
-    segment_frames : int or sequence of int
-
-    Returns
-    -------
-    tuple of int
-
-    Raises
-    ------
-    ValueError
-        If one is not an int of at least 2, or there is none.
-    """
+    """Give the lengths of training segments; a ValueError says if one is no int from 2 on."""
     frames = np.atleast_1d(np.asarray(segment_frames))
     if frames.ndim != 1 or not frames.size or frames.dtype.kind != "i" or frames.min() < 2:
         raise ValueError(
@@ -350,17 +258,7 @@ def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]
 
 
 def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
-    """Give the network that the parameters ask for.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Those of the separator, by name.
-
-    Returns
-    -------
-    NetworkConfig
-    """
+    """Give the network that the parameters of a separator, by name, ask for."""
     names = ("embedding_dim", "hidden_size", "n_layers")
     has_mask_head = "masks" in resolve_objective(parameters["objective"]).needs
     return NetworkConfig(
@@ -380,23 +278,10 @@ def training_config(
     device: torch.device,
     time_limit: float | None = None,
 ) -> TrainingConfig:
-    """Give the training run that the parameters ask for.
+    """Give the training run that the parameters of a separator, by name, ask for.
 
-    Parameters
-    ----------
-    parameters : mapping
-        Those of the separator, by name.
-    seed : int
-    device : torch.device
-        Where to train.
-    time_limit : float or None, default=None
-        Seconds after which training stops.
-
-    Returns
-    -------
-    TrainingConfig
-        Where there is only one epoch, its learning rate does not fall: `partial_fit` and
-        `warm_start` go on.
+    Where there is only one epoch, its learning rate does not fall: `partial_fit` and `warm_start`
+    go on.
     """
     names = ("batch_size", "learning_rate", "max_epochs", "n_iter_no_change")
     return TrainingConfig(
@@ -422,20 +307,9 @@ LOCAL_PARAMETERS = ("device", "verbose", "random_state", "input_rate")
 def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
     """Give the parameters of a separator as plain values, ready for JSON.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-
-    Returns
-    -------
-    dict
-        ``restored_parameters`` reads it back. An objective of the caller's own, which separation
-        does without, is replaced by the default one.
-
-    Raises
-    ------
-    TypeError
-        If `clusterer`, or the class of `trunk`, is the caller's own.
+    `restored_parameters` reads them back. An objective of the caller's own, which separation does
+    without, is replaced by the default one; a clusterer or trunk of the caller's own raises a
+    TypeError.
     """
     parameters = estimator.get_params(deep=False)
     if not isinstance(parameters["clusterer"], str):
@@ -455,22 +329,7 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
 
 
 def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the parameters that `stored_parameters` described.
-
-    Parameters
-    ----------
-    stored : mapping
-        Also as version 0.1 wrote it.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    ValueError
-        If the trunk is unknown.
-    """
+    """Give the parameters that `stored_parameters` described, or that version 0.1 wrote."""
     if not isinstance(stored, Mapping):
         raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
     parameters = dict(stored)
@@ -498,16 +357,8 @@ def _listed(value: Any) -> Any:
 def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     """Check that training can go on from the weights of a fitted network.
 
-    Parameters
-    ----------
-    wanted, fitted : NetworkConfig
-        The network that the parameters ask for now, and the one that was fitted.
-
-    Raises
-    ------
-    ValueError
-        If they differ in more than dropout, heads that fit_voices trains, and a trunk that can
-        grow, to more layers or to hear phases.
+    Raises a ValueError if the networks differ in more than dropout, heads that `fit_voices`
+    trains, and a trunk that can grow, to more layers or to hear phases.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
     same = ("dropout", "trunk", "voice_dim", "most_counted", "hears_noise")
@@ -527,25 +378,8 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
 def resolve_device(device: str | torch.device) -> torch.device:
     """Turn the `device` parameter into a device that is there.
 
-    Parameters
-    ----------
-    device : str or torch.device
-        ``"auto"`` is the GPU where there is one, else the CPU; or any name that torch knows.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or the device is not there or has no float64.
-
-    Examples
-    --------
-    >>> from skdc.parameters import resolve_device
-    >>> resolve_device("cpu")
-    device(type='cpu')
+    "auto" is the GPU where there is one, else the CPU. Raises a ValueError if the name is unknown,
+    or the device is not there or has no float64.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -562,17 +396,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn the `precision` parameter into ``"float32"`` or ``"bfloat16"``.
+    """Turn the `precision` parameter into "float32" or "bfloat16".
 
-    Parameters
-    ----------
-    precision : {"auto", "float32", "bfloat16"}
-        ``"auto"`` is bfloat16 where the device multiplies it natively.
-    device : torch.device
-
-    Returns
-    -------
-    str
+    "auto" is bfloat16 where the device multiplies it natively.
     """
     if precision != "auto":
         return precision

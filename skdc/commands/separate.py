@@ -268,13 +268,6 @@ def find_jobs(inputs: list[str], output: Path) -> list[Job]:
     ------
     FileNotFoundError
         If a folder or pattern stands for no files.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from skdc.commands.separate import find_jobs
-    >>> find_jobs(["talk.mp3"], Path("parts"))[0].output(1).as_posix()
-    'parts/talk-1.wav'
     """
     jobs: dict[Path, Job] = {}
     for text in inputs:
@@ -305,17 +298,7 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
 
 
 def find_skipped(inputs: list[str], output: Path) -> list[Path]:
-    """Find the files in given folders that are left out, because their suffix is none of audio.
-
-    Parameters
-    ----------
-    inputs, output
-        As for `find_jobs`.
-
-    Returns
-    -------
-    list of Path
-    """
+    """Find the files in given folders that are left out, because their suffix is none of audio."""
     from skdc.audio.io import AUDIO_SUFFIXES
 
     folders = [path for path in map(Path, inputs) if path.is_dir()]

@@ -83,19 +83,9 @@ def load_corpus(
 def open_corpus(
     root: str | os.PathLike[str], split: str, *, sample_rate: int = 8000
 ) -> tuple[AudioFiles, list[str]]:
-    """Find the recordings of one split of a corpus; no audio is read yet.
+    """Find the recordings of one split of a corpus and who speaks; no audio is read yet.
 
-    Parameters
-    ----------
-    root, split, sample_rate
-        As for `load_corpus`, with the same errors.
-
-    Returns
-    -------
-    recordings : AudioFiles
-        In the order of the file.
-    speakers : list of str
-        Speaker of each.
+    The order is that of the file. Parameters and errors are those of `load_corpus`.
     """
     table = Path(root) / "utterances.csv"
     _, rows = read_table(table, ("split", "speaker", "path"))

@@ -39,15 +39,7 @@ _MAX_DRAWS = 100
 
 
 class ClipMix(FolderProtocol):
-    """Mixtures of clips of 2 s from a corpus that has a folder for each speaker.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"lrs3-2mix"``.
-    n_sources : int, default=2
-        Number of speakers in each mixture.
-    """
+    """Mixtures of clips of 2 s from a corpus that has a folder for each speaker."""
 
     sample_rates = (16000,)
     training = "tr"

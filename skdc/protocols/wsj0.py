@@ -39,12 +39,7 @@ _SUFFIXES = (".wav", ".wv1", ".sph", ".flac")
 
 
 class WSJ0Mix(FolderProtocol):
-    """Mixtures of utterances of WSJ0 [1]_.
-
-    Parameters
-    ----------
-    n_sources : int
-        Number of speakers in each mixture; 2 and 3 are published.
+    """Mixtures of utterances of WSJ0 [1]_; those of 2 and 3 speakers are published.
 
     References
     ----------

@@ -331,21 +331,7 @@ def separate_channels(
     reference: int = 0,
     method: str = "wiener",
 ) -> Tensor:
-    """Separate what several microphones heard; see `separate_array`.
-
-    Parameters
-    ----------
-    pipeline : Separator
-    channels : float32 Tensor of shape (n_channels, n_samples)
-    n_sources : int or None
-        None estimates the number.
-    reference : int, default=0
-    method : {"wiener", "mvdr"}, default="wiener"
-
-    Returns
-    -------
-    float32 Tensor of shape (n_sources, n_samples)
-    """
+    """Separate what microphones heard, ``(n_channels, n_samples)``; see `separate_array`."""
     if pipeline.mask == "binary":
         # Masks that are sure of every bin leave nothing to be corrected.
         pipeline = replace(pipeline, mask="soft")
@@ -383,18 +369,8 @@ def joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | Non
     The embeddings of a bin in all microphones are averaged. Those of pairs, which differ with the
     places of the two, stand side by side in one long vector [1]_.
 
-    Parameters
-    ----------
-    pipeline : Separator
-    spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
-        One of each microphone.
-    n_sources : int or None
-        None estimates the number.
-
-    Returns
-    -------
-    float32 Tensor of shape (n_sources, n_frames, n_bins)
-        Sums to 1 over the sources, which are the loudest first.
+    The spectrograms ``(n_channels, n_frames, n_bins)`` give masks ``(n_sources, n_frames,
+    n_bins)`` that sum to 1, the loudest source first.
 
     References
     ----------
