@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any
 
 import skdc
 from skdc.commands import (
@@ -115,12 +115,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"skdc: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+def _show_warning(message: Warning | str, *others: Any, **more: Any) -> None:
+    print(f"skdc: warning: {' '.join(str(message).split())}", file=sys.stderr)

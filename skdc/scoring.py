@@ -36,7 +36,7 @@ def score_pairs(
     counts = list(map(n_sources, pairs.references))
     if pairs.references[0].dtype.kind == "i":
         framing = separator.framing
-        predicted = _labels(separator, mixtures, counts)
+        predicted = (masks.argmax(0) for masks in _masks(separator, mixtures, counts))
         for mixture, reference, labels in zip(mixtures, pairs.references, predicted, strict=True):
             active = framing.activity(framing.stft(_first_channel(mixture)))
             yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]
@@ -72,17 +72,17 @@ def _separate(
         yield separate_channels(separator, torch.atleast_2d(mixture), count)
 
 
-def _labels(
+def _masks(
     separator: Separator, mixtures: Sequence[Tensor], counts: Sequence[int | None]
 ) -> Iterator[Tensor]:
-    """Cluster the bins of mixtures, of one or of several microphones."""
+    """Give the masks of mixtures, of one or of several microphones."""
     if all(mixture.ndim == 1 for mixture in mixtures):
-        yield from separator.labels(mixtures, counts)
+        yield from separator.masks(mixtures, counts)
         return
+    device = separator.network.input_mean.device
     for mixture, count in zip(mixtures, counts, strict=True):
-        device = separator.network.input_mean.device
         spectrograms = separator.framing.stft(torch.atleast_2d(mixture).to(device))
-        yield joined_masks(separator, spectrograms, count).argmax(0)
+        yield joined_masks(separator, spectrograms, count)
 
 
 def label_agreement(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 __all__ = ["move_network", "survive_forks"]
-
-Network = TypeVar("Network", bound=nn.Module)
 
 _moving = threading.Lock()
 

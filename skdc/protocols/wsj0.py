@@ -167,20 +167,11 @@ def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
         for name in fields[::2]:
             if name not in found:
                 found[name] = _find(root, name)
-        recipes.append(
-            Recipe(
-                # + 0.0 turns -0.0 into 0.0.
-                "_".join(
-                    f"{Path(name).stem}_{level_db + 0.0:.5g}"
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-                number,
-                tuple(
-                    RecipeSource(found[name], 10 ** (level_db / 20))
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-            )
-        )
+        named = list(zip(fields[::2], levels_db, strict=True))
+        # + 0.0 turns -0.0 into 0.0.
+        mixture_id = "_".join(f"{Path(name).stem}_{db + 0.0:.5g}" for name, db in named)
+        sources = (RecipeSource(found[name], 10 ** (db / 20)) for name, db in named)
+        recipes.append(Recipe(mixture_id, number, tuple(sources)))
     return recipes
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["add_noise", "add_rooms"]
+__all__ = ["add_noise", "add_rooms", "draw_some"]
 
 _T60_S = (0.1, 0.5)
 _GAP_S = (0.002, 0.008)  # from the direct sound to the first reflection
@@ -35,7 +35,7 @@ def add_rooms(
     A mixture is in a room with the probability `share`; the generator is on the CPU.
     """
     n_mixtures, n_sources, n_samples = sources.shape
-    chosen = _chosen(n_mixtures, share, generator)
+    chosen = draw_some(n_mixtures, share, generator)
     if not bool(chosen.any()):
         return sources
     own = sources[chosen.to(sources.device)]  # (n_chosen, n_sources, n_samples)
@@ -70,7 +70,7 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     n_samples)``, and have noise with the probability `share`; the generator is on the CPU.
     """
     n_mixtures, *n_microphones, n_samples = mixtures.shape
-    chosen = _chosen(n_mixtures, share, generator)
+    chosen = draw_some(n_mixtures, share, generator)
     n_chosen = int(chosen.sum())
     if n_chosen == 0:
         return mixtures
@@ -97,7 +97,8 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     return result
 
 
-def _chosen(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
+def draw_some(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
+    """Draw which mixtures something is done to, each with the probability `share`."""
     return torch.rand(n_mixtures, generator=generator, device="cpu") < share
 
 

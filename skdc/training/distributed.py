@@ -11,6 +11,7 @@ called before training, as under ``torchrun``. Without it, all of this does noth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -65,15 +66,9 @@ def own_share(batch: Batch) -> Batch:
     n_processes = _n_processes()
     if n_processes == 1:
         return batch
-    taken = slice(rank(), None, n_processes)
-    return Batch(
-        batch.features[taken],
-        batch.labels[taken],
-        batch.weights[taken],
-        batch.n_sources,
-        None if batch.mixture is None else batch.mixture[taken],
-        None if batch.sources is None else batch.sources[taken],
-    )
+    parts = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    taken: Any = {name: part[rank() :: n_processes] for name, part in parts.items()}
+    return batch._replace(**taken)
 
 
 @torch.no_grad()
