@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from numbers import Integral, Real
 from typing import Any, Self, TypeVar, cast
@@ -19,9 +20,17 @@ from sklearn.utils._param_validation import (
 )
 
 from skdc.inputs import AudioFormat
-from skdc.network import NetworkConfig, Trunk, resolve_trunk, trunk_from_dict, trunk_to_dict
+from skdc.network import (
+    EmbeddingNetwork,
+    NetworkConfig,
+    Trunk,
+    resolve_trunk,
+    trunk_from_dict,
+    trunk_to_dict,
+)
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
@@ -113,10 +122,12 @@ class ParametersMixin(BaseEstimator):
 
     activity_threshold_db: float
     bidirectional: bool
+    clusterer: Any
     device: str | torch.device
     hop_length: int
     input_rate: int | None
-    remix: bool | DynamicMixing
+    mask: str
+    precision: str
     sample_rate: int
     trunk: str | Trunk
     win_length: int
@@ -154,14 +165,24 @@ class ParametersMixin(BaseEstimator):
     def _audio(self) -> AudioFormat:
         return AudioFormat(self._framing, self.sample_rate, self.input_rate)
 
+    def _make_pipeline(self, network: EmbeddingNetwork, **more: Any) -> Separator:
+        config = network.config
+        heard = {"is_causal": not config.bidirectional, "hears_phases": config.trunk.hears_phases}
+        return Separator(
+            network,
+            # Features are those of training, whatever the parameter says by now.
+            replace(self._framing, **heard),
+            precision=resolve_precision(self.precision, network.input_mean.device),
+            mask=self.mask,
+            clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
+            sample_rate=self.sample_rate,
+            **more,
+        )
+
     def _bank_options(self, on_disk: bool) -> dict[str, Any]:
-        return {
-            "remix": self.remix,
-            "sample_rate": self.sample_rate,
-            "framing": self._framing,
-            "device": resolve_device(self.device),
-            "on_disk": on_disk,
-        }
+        device = resolve_device(self.device)
+        rate, framing = self.sample_rate, self._framing
+        return {"sample_rate": rate, "framing": framing, "device": device, "on_disk": on_disk}
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,9 +62,9 @@ class ListeningMixin:
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """
         is_full = band == "full"
-        how = {"noise": noise, "phase_iterations": phase_iterations}
-        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
         work = full_band_sources if is_full else network_band_sources
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
         return self._separate_one(recording, work, keep_recordings=is_full, **call)
 
     def separate_in_blocks(
@@ -93,16 +93,16 @@ class ListeningMixin:
         separability : Separability
             As for `separate`.
         """
-        how = {"noise": noise, "phase_iterations": phase_iterations}
-        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
         return self._separate_one(recording, full_band_blocks, keep_recordings=True, **call)
 
     def _separate_one(
         self, recording: Any, work: Callable[..., Any], **options: Any
     ) -> tuple[Any, Separability]:
         found = Separability()
-        options["labels"] = ["the recording"]
-        return self._map([recording], partial(work, found=[found]), **options)[0], found
+        watched = partial(work, found=[found])
+        return self._map([recording], watched, labels=["the recording"], **options)[0], found
 
     def listen(
         self,
