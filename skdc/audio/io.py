@@ -37,6 +37,7 @@ __all__ = [
     "read_header",
     "read_rate",
     "stream_blocks",
+    "telling_failed_writes",
     "write_audio",
 ]
 
@@ -327,14 +328,22 @@ def write_audio(
         samples = samples / peak
     if subtype in PCM_BITS:
         samples = quantise(samples, PCM_BITS[subtype])
-    with atomic_path(path) as temporary:
-        try:
-            # (n_channels, n_samples) -> (n_samples, n_channels)
-            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
-            # soundfile asserts that all samples were written.
-            raise OSError(str(error)) from error
+    with atomic_path(path) as temporary, telling_failed_writes():
+        # (n_channels, n_samples) -> (n_samples, n_channels)
+        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+
+
+@contextmanager
+def telling_failed_writes() -> Iterator[None]:
+    """Raise an OSError where libsndfile could not write.
+
+    It reports a full disk and, say, a rate that MP3 does not have alike; and soundfile asserts
+    that all samples were written.
+    """
+    try:
+        yield
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        raise OSError(str(error)) from error
 
 
 def check_rate(sample_rate: int) -> None:

@@ -66,7 +66,7 @@ def add_output_argument(
     )
 
 
-def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
+def add_jobs_argument(parser: argparse._ActionsContainer) -> None:
     """Declare ``--jobs``."""
     parser.add_argument(
         "--jobs",

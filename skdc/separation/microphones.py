@@ -22,7 +22,7 @@ from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing, bin_weights
-from skdc.signal.demands import as_array, check_finite
+from skdc.signal.demands import as_floats
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -428,12 +428,7 @@ def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
-    channels = as_array(recording, "the recording")
-    if channels.dtype.kind != "f":
-        raise TypeError(
-            f"the recording is of type {channels.dtype}; give floats, such as int16 samples / "
-            "32768"
-        )
+    channels = as_floats(recording, "the recording")
     if channels.ndim != 2 or not len(channels):
         raise ValueError(f"the recording has shape {channels.shape}; give (n_channels, n_samples)")
     if channels.shape[1] < n_least:
@@ -441,5 +436,4 @@ def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
             f"the recording has {channels.shape[1]} samples; at least {n_least} (one window) are "
             "needed"
         )
-    check_finite(channels, "the recording")
-    return torch.from_numpy(channels.astype(np.float32))
+    return torch.from_numpy(channels)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["as_array", "check_finite", "check_same_rate"]
+__all__ = ["as_array", "as_floats", "check_finite", "check_same_rate"]
 
 
 def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
@@ -28,6 +28,20 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
             f"{name} is not an array of samples: its parts have different lengths; cut or pad "
             "them to one length"
         ) from error
+
+
+def as_floats(samples: Any, name: str) -> NDArray[np.float32]:
+    """Give a copy in float32 of what `as_array` takes: floating, finite samples.
+
+    Raises its errors, those of `check_finite`, and a TypeError for samples of another type.
+    """
+    array = as_array(samples, name)
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"{name}: got type {array.dtype}; give floats, such as int16 samples / 32768"
+        )
+    check_finite(array, name)
+    return array.astype(np.float32)
 
 
 def check_finite(samples: NDArray[Any], name: str) -> None:
