@@ -44,6 +44,7 @@ __all__ = [
     "check_resumable",
     "check_run",
     "check_segment_frames",
+    "is_full_band",
     "network_config",
     "resolve_device",
     "resolve_precision",
@@ -268,6 +269,13 @@ def call_parameters(
     return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 
 
+def is_full_band(band: str) -> bool:
+    """Whether all frequencies are asked for; a ValueError says that `band` is unknown."""
+    if band not in ("full", "network"):
+        raise ValueError(f"band={band!r}; give 'full' or 'network'")
+    return band == "full"
+
+
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
     """Give the lengths of training segments; a ValueError says if one is no int from 2 on."""
     frames = np.atleast_1d(np.asarray(segment_frames))
@@ -366,7 +374,10 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(trunk := parameters.get("trunk"), Mapping):
         parameters["trunk"] = trunk_from_dict(trunk)
     if isinstance(mixing := parameters.get("remix"), Mapping):
-        parameters["remix"] = DynamicMixing(**mixing)
+        try:
+            parameters["remix"] = DynamicMixing(**mixing)
+        except TypeError as error:
+            raise ValueError(f"its remix has no such parameters: {error}") from error
     return parameters
 
 

@@ -47,6 +47,7 @@ from skdc.parameters import (
     check_parameters,
     check_resumable,
     check_run,
+    is_full_band,
     network_config,
     resolve_device,
     tells_what_moved,
@@ -551,17 +552,15 @@ class DeepClusteringSeparator(
         ValueError
             If a mixture or a parameter is unusable; the message names it.
         """
-        if band not in ("full", "network"):
-            raise ValueError(f"band={band!r}; give 'full' or 'network'")
+        is_full = is_full_band(band)
         call: Any = {"n_sources": n_sources, "input_rate": input_rate}
         call |= {"noise": noise, "phase_iterations": phase_iterations}
         if self.output == "masks":
             return self._map(X, mixture_masks, **call)
         if self.output == "labels":
             return self._map(X, mixture_labels, **call)
-        if band == "full":
-            return self._map(X, full_band_sources, **call, keep_recordings=True)
-        return self._map(X, network_band_sources, **call)
+        work = full_band_sources if is_full else network_band_sources
+        return self._map(X, work, **call, keep_recordings=is_full)
 
     def predict_masks(
         self,

@@ -362,6 +362,8 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
             "'.' gives 0 recordings of 0 speakers, but mixtures need two or more; give",
         ),
         (["--subset", "test"], "has no split 'test'; it has 'train'"),
+        (["--set", "trunk=5"], "trunk=5 must be one of the names"),
+        (["--set", "remix={level=3}"], "its remix has no such parameters: "),
         (["--valid", "none.csv"], "no csv file at 'none.csv'"),
         (["--valid", "empty.csv"], "'empty.csv' lists no mixtures"),
         (["-o", "."], "-o . is a folder"),

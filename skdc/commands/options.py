@@ -18,6 +18,7 @@ __all__ = [
     "add_jobs_argument",
     "add_model_argument",
     "add_output_argument",
+    "check_output",
     "positive_int",
     "source_count",
     "warn_of_count",
@@ -64,6 +65,17 @@ def add_output_argument(
         metavar=metavar,
         help=text if default is None else f"{text} (default: %(default)s)",
     )
+
+
+def check_output(output: Path, *, may_replace: bool) -> None:
+    """Check, before hours of training, that a model can be written, and replaces no other one."""
+    if output.is_dir():
+        raise ValueError(f"-o {output} is a folder; give the name of a model file")
+    if output.exists() and not may_replace:
+        raise FileExistsError(
+            f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"
+        )
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def add_jobs_argument(parser: argparse._ActionsContainer) -> None:

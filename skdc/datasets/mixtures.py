@@ -187,12 +187,7 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, scaled to an active level of 1.
-    waveforms = list(check_recordings(recordings, None, AudioFormat(sample_rate=sample_rate)))
-    if speakers is not None and len(speakers) != len(waveforms):
-        raise ValueError(
-            f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "
-            "name one speaker for each"
-        )
+    waveforms = list(check_recordings(recordings, speakers, AudioFormat(sample_rate=sample_rate)))
     by_speaker: dict[Hashable, list[FloatArray]] = {}
     for index, waveform in enumerate(waveforms):
         if len(waveform) >= min_samples and not _is_silent(waveform):

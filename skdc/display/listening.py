@@ -18,6 +18,7 @@ from skdc.inputs import (
     network_band_sources,
     read_samples,
 )
+from skdc.parameters import is_full_band
 from skdc.separation import Separability
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ListeningMixin:
         separability : Separability
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """
-        is_full = band == "full"
+        is_full = is_full_band(band)
         work = full_band_sources if is_full else network_band_sources
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
         call |= {"noise": noise, "phase_iterations": phase_iterations}

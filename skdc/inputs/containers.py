@@ -52,11 +52,11 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
             f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
             f"use {name}.toarray()"
         )
+    if (is_lazy(X) or isinstance(X, list | tuple)) and not len(X):
+        raise ValueError(f"{name} is empty; give at least one mixture")
     if is_lazy(X):
         return X, "list"
     if isinstance(X, list | tuple):
-        if not len(X):
-            raise ValueError(f"{name} is empty; give at least one mixture")
         # Lists of numbers of equal length are an array written as lists. A list of arrays is a
         # list of recordings.
         is_array = isinstance(X[0], list | tuple) and _have_one_size(X)
