@@ -201,6 +201,7 @@ def test_command(
         for name in ("plain", "voices")
     )
     assert after.voice_head is not None
+    capsys.readouterr()
     # Another model is not overwritten, nor is a folder found to be one after the training.
     for output, message in (("voices.safetensors", "use --force"), ("", "is a folder")):
         assert message in error_of([*command, "-o", str(tmp_path / output)], capsys)
