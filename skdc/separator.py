@@ -317,7 +317,8 @@ class DeepClusteringSeparator(
         seed = self._draw_seed(checkpoint)
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
-        bank = self._make_bank(pairs)
+        options = self._bank_options(pairs.on_disk)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, remix=self.remix, **options)
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
@@ -432,12 +433,9 @@ class DeepClusteringSeparator(
         """
         check_parameters(self)
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
-        bank = self._make_bank(pairs)
+        options = self._bank_options(pairs.on_disk)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, remix=self.remix, **options)
         return self._fit(bank, None, self._draw_seed(None), resume=True, max_epochs=1)
-
-    def _make_bank(self, pairs: CheckedPairs) -> BatchSource:
-        options = {"remix": self.remix, **self._bank_options(pairs.on_disk)}
-        return make_bank(pairs.mixtures.waveforms, pairs.references, **options)
 
     def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""

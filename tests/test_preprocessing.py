@@ -157,6 +157,7 @@ def test_errors_name_the_item(transformer: WaveformTransformer) -> None:
     bad = [X[0], np.where(np.arange(4001) == 7, np.nan, X[1]), X[2]]
     with pytest.raises(ValueError, match=r"X\[1\] contains NaN"):
         transformer.fit(bad)
+    nothing: Any
     for nothing in ([], AudioFiles([])):
         with pytest.raises(ValueError, match="X is empty; give at least one mixture"):
             transformer.transform(nothing)

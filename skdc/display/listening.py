@@ -102,8 +102,8 @@ class ListeningMixin:
         self, recording: Any, work: Callable[..., Any], **options: Any
     ) -> tuple[Any, Separability]:
         found = Separability()
-        watched = partial(work, found=[found])
-        return self._map([recording], watched, labels=["the recording"], **options)[0], found
+        options["labels"] = ["the recording"]
+        return self._map([recording], partial(work, found=[found]), **options)[0], found
 
     def listen(
         self,
