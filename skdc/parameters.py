@@ -187,7 +187,12 @@ class ParametersMixin(BaseEstimator):
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the state of a pickle without what were parameters when it was written."""
+    """Give parameters, or the state of a pickle, of earlier versions as this one names them."""
+    state = dict(state)
+    if not state.get("early_stopping", True):
+        state["n_iter_no_change"] = None
+    if dropout := state.get("dropout"):
+        state["trunk"] = trunk_from_dict({"name": "blstm", "dropout": dropout})
     return {name: value for name, value in state.items() if name not in _MOVED}
 
 
@@ -361,16 +366,7 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Give the parameters that `stored_parameters` described, or that version 0.1 wrote."""
     if not isinstance(stored, Mapping):
         raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
-    parameters = dict(stored)
-    # Files of version 0.1 turn early stopping on and off by a parameter of its own.
-    if not parameters.pop("early_stopping", True):
-        parameters["n_iter_no_change"] = None
-    # Version 0.1 had the dropout of its one trunk among the parameters.
-    dropout = parameters.pop("dropout", 0.0)
-    # It was one, too, before it became a keyword of `fit`.
-    parameters.pop("time_limit", None)
-    if dropout:
-        parameters["trunk"] = {"name": "blstm", "dropout": dropout}
+    parameters = without_moved(stored)
     if isinstance(trunk := parameters.get("trunk"), Mapping):
         parameters["trunk"] = trunk_from_dict(trunk)
     if isinstance(mixing := parameters.get("remix"), Mapping):
