@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any
 
 import skdc
 from skdc.commands import (
@@ -45,19 +45,7 @@ _COMMANDS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        What it parses has ``run``, the function of the command.
-
-    Examples
-    --------
-    >>> from skdc.cli import build_parser
-    >>> build_parser().parse_args(["separate", "talk.wav", "-o", "parts"]).output.name
-    'parts'
-    """
+    """Build the parser of the command line; what it parses has ``run``, the command's function."""
     parser = argparse.ArgumentParser(
         prog="skdc",
         description="Separate people who speak at the same time, by deep clustering.",
@@ -127,12 +115,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"skdc: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+def _show_warning(message: Warning | str, *others: Any, **more: Any) -> None:
+    print(f"skdc: warning: {' '.join(str(message).split())}", file=sys.stderr)

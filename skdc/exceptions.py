@@ -16,22 +16,6 @@ class InterruptedWarning(UserWarning):
 
 
 def name_some(names: Sequence[object]) -> str:
-    """Name the first of many in a message, and say how many more there are.
-
-    Parameters
-    ----------
-    names : sequence
-        At least one.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from skdc.exceptions import name_some
-    >>> name_some("abcdefgh")
-    'a, b, c, d, e and 3 more'
-    """
+    """Name the first of many in a message, and say how many more there are."""
     others = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(map(str, names[:_MOST_NAMED])) + others

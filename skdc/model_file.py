@@ -42,27 +42,7 @@ _LONGEST_STEM = 200
 
 
 def check_file(path: str | os.PathLike[str], what: str) -> None:
-    """Refuse the path of a file that is not there.
-
-    Parameters
-    ----------
-    path : path-like
-    what : str
-        What it should be, for the message.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-
-    Examples
-    --------
-    >>> from skdc.model_file import check_file
-    >>> check_file("none.wav", "audio file")
-    Traceback (most recent call last):
-    ...
-    FileNotFoundError: no audio file at 'none.wav'
-    """
+    """Raise a FileNotFoundError that says what should be at a path, and is not."""
     if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
         raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
 
@@ -71,27 +51,7 @@ def check_file(path: str | os.PathLike[str], what: str) -> None:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
 
-    Parameters
-    ----------
-    path : path-like
-        File to write. Its folder is made where it does not exist.
-
-    Yields
-    ------
-    Path
-        A path in the same folder and with the same suffix, to write to.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from skdc.model_file import atomic_path
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> with atomic_path(Path(folder.name) / "note.txt") as temporary:
-    ...     _ = temporary.write_text("whole")
-    >>> (Path(folder.name) / "note.txt").read_text()
-    'whole'
-    >>> folder.cleanup()
+    It lies in the same folder, which is made where it does not exist, and has the same suffix.
     """
     path = Path(path)
     try:
@@ -197,14 +157,13 @@ def _folder_fault(folder: Path, error: OSError) -> str:
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> None:
-    """Write tensors and a JSON header to one safetensors file, atomically.
+    """Write tensors, of any device, and a JSON header to one safetensors file, atomically.
 
     Parameters
     ----------
     path : path-like
         File to write, replaced when it exists.
     tensors : mapping of str to Tensor
-        On any device.
     header : mapping
         Anything `json.dumps` takes, and NumPy scalars.
 
@@ -214,17 +173,6 @@ def write_tensors(
         If the header holds something that JSON cannot: NaN and infinities are ValueErrors.
     OSError
         If the file cannot be written; what stood there before stays.
-
-    Examples
-    --------
-    >>> import tempfile, torch
-    >>> from pathlib import Path
-    >>> from skdc.model_file import read_tensors, write_tensors
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_tensors(Path(folder) / "model.safetensors", {"a": torch.ones(2)}, {"epoch": 3})
-    ...     tensors, header = read_tensors(Path(folder) / "model.safetensors")
-    >>> tensors["a"].tolist(), header["epoch"]
-    ([1.0, 1.0], 3)
     """
     text = json.dumps(header, allow_nan=False, default=_plain)
     if len(text) > _LARGEST_HEADER // 2 or text.count("[") + text.count("{") > _MOST_PARTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from numbers import Integral, Real
 from typing import Any, Self, TypeVar, cast
@@ -19,9 +20,17 @@ from sklearn.utils._param_validation import (
 )
 
 from skdc.inputs import AudioFormat
-from skdc.network import NetworkConfig, Trunk, resolve_trunk, trunk_from_dict, trunk_to_dict
+from skdc.network import (
+    EmbeddingNetwork,
+    NetworkConfig,
+    Trunk,
+    resolve_trunk,
+    trunk_from_dict,
+    trunk_to_dict,
+)
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
@@ -35,6 +44,7 @@ __all__ = [
     "check_resumable",
     "check_run",
     "check_segment_frames",
+    "is_full_band",
     "network_config",
     "resolve_device",
     "resolve_precision",
@@ -91,25 +101,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def tells_what_moved(method: Method) -> Method:
-    """Have a method that takes parameters say what to write instead of one that has moved.
+    """Have ``__init__`` or ``set_params`` say what to write instead of a parameter that has moved.
 
-    Parameters
-    ----------
-    method : callable
-        ``__init__`` or ``set_params``. Its signature stays as it is.
-
-    Returns
-    -------
-    callable
-        Raises a TypeError for what is no parameter any more.
-
-    Examples
-    --------
-    >>> from skdc import DeepClusteringSeparator
-    >>> DeepClusteringSeparator(time_limit=60)
-    Traceback (most recent call last):
-        ...
-    TypeError: time_limit is no longer a parameter; write fit(X, y, time_limit=...)
+    The signature of the method stays as it is; it raises a TypeError for what is none any more.
     """
 
     @wraps(method)
@@ -129,10 +123,12 @@ class ParametersMixin(BaseEstimator):
 
     activity_threshold_db: float
     bidirectional: bool
+    clusterer: Any
     device: str | torch.device
     hop_length: int
     input_rate: int | None
-    remix: bool | DynamicMixing
+    mask: str
+    precision: str
     sample_rate: int
     trunk: str | Trunk
     win_length: int
@@ -170,63 +166,43 @@ class ParametersMixin(BaseEstimator):
     def _audio(self) -> AudioFormat:
         return AudioFormat(self._framing, self.sample_rate, self.input_rate)
 
+    def _make_pipeline(self, network: EmbeddingNetwork, **more: Any) -> Separator:
+        config = network.config
+        heard = {"is_causal": not config.bidirectional, "hears_phases": config.trunk.hears_phases}
+        return Separator(
+            network,
+            # Features are those of training, whatever the parameter says by now.
+            replace(self._framing, **heard),
+            precision=resolve_precision(self.precision, network.input_mean.device),
+            mask=self.mask,
+            clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
+            sample_rate=self.sample_rate,
+            **more,
+        )
+
     def _bank_options(self, on_disk: bool) -> dict[str, Any]:
-        return {
-            "remix": self.remix,
-            "sample_rate": self.sample_rate,
-            "framing": self._framing,
-            "device": resolve_device(self.device),
-            "on_disk": on_disk,
-        }
+        device = resolve_device(self.device)
+        rate, framing = self.sample_rate, self._framing
+        return {"sample_rate": rate, "framing": framing, "device": device, "on_disk": on_disk}
 
 
 def without_moved(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the state of a pickle without what were parameters when it was written.
-
-    Parameters
-    ----------
-    state : mapping
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> from skdc.parameters import without_moved
-    >>> without_moved({"n_sources": 2, "checkpoint": None})
-    {'n_sources': 2}
-    """
+    """Give parameters, or the state of a pickle, of earlier versions as this one names them."""
+    state = dict(state)
+    if not state.get("early_stopping", True):
+        state["n_iter_no_change"] = None
+    if dropout := state.get("dropout"):
+        state["trunk"] = trunk_from_dict({"name": "blstm", "dropout": dropout})
     return {name: value for name, value in state.items() if name not in _MOVED}
 
 
 def check_run(
     checkpoint: str | os.PathLike[str] | None, time_limit: float | None, *, caller: str = "fit"
 ) -> dict[str, Any]:
-    """Check the keywords of `fit` that belong to one run of training.
+    """Check the keywords of `fit` that belong to one run of training, and give both by name.
 
-    Parameters
-    ----------
-    checkpoint : path-like or None
-    time_limit : float or None
-    caller : str, default="fit"
-        Method that the error names.
-
-    Returns
-    -------
-    dict of str to object
-        Both, by name.
-
-    Raises
-    ------
-    ValueError
-        If `checkpoint` is no path or `time_limit` no positive number.
-
-    Examples
-    --------
-    >>> from skdc.parameters import check_run
-    >>> check_run("run.safetensors", 3600)
-    {'checkpoint': 'run.safetensors', 'time_limit': 3600}
+    Raises a ValueError that names the caller if `checkpoint` is no path or `time_limit` no
+    positive number.
     """
     allowed = {
         "checkpoint": [str, os.PathLike, None],
@@ -239,10 +215,6 @@ def check_run(
 
 def check_parameters(estimator: BaseEstimator) -> None:
     """Check each parameter of a separator, and that they go together.
-
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
 
     Raises
     ------
@@ -288,31 +260,8 @@ def call_parameters(
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-    n_sources : int, "auto" or None
-        Keyword of the call; None where it was not given.
-    input_rate : int or None
-        Keyword of the call; None where it was not given.
-    noise : bool, default=False
-        Keyword of the call.
-    phase_iterations : int, default=0
-        Keyword of the call.
-    caller : str, default="predict"
-        Method that the error names.
-
-    Returns
-    -------
-    n_sources : int or None
-        None where the number is to be estimated.
-    input_rate : int or None
-        As the parameter of that name.
-
-    Raises
-    ------
-    ValueError
-        If a keyword is not what it may be.
+    These are the number of sources, None where it is to be estimated, and the rate that comes in.
+    A ValueError that names the caller says that a keyword is not what it may be.
     """
     keywords = {"input_rate": input_rate, "noise": noise, "phase_iterations": phase_iterations}
     allowed = {
@@ -325,22 +274,15 @@ def call_parameters(
     return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 
 
+def is_full_band(band: str) -> bool:
+    """Whether all frequencies are asked for; a ValueError says that `band` is unknown."""
+    if band not in ("full", "network"):
+        raise ValueError(f"band={band!r}; give 'full' or 'network'")
+    return band == "full"
+
+
 def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]:
-    """Check the lengths of training segments.
-
-    Parameters
-    ----------
-    segment_frames : int or sequence of int
-
-    Returns
-    -------
-    tuple of int
-
-    Raises
-    ------
-    ValueError
-        If one is not an int of at least 2, or there is none.
-    """
+    """Give the lengths of training segments; a ValueError says if one is no int from 2 on."""
     frames = np.atleast_1d(np.asarray(segment_frames))
     if frames.ndim != 1 or not frames.size or frames.dtype.kind != "i" or frames.min() < 2:
         raise ValueError(
@@ -350,17 +292,7 @@ def check_segment_frames(segment_frames: int | Sequence[int]) -> tuple[int, ...]
 
 
 def network_config(parameters: Mapping[str, Any]) -> NetworkConfig:
-    """Give the network that the parameters ask for.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Those of the separator, by name.
-
-    Returns
-    -------
-    NetworkConfig
-    """
+    """Give the network that the parameters of a separator, by name, ask for."""
     names = ("embedding_dim", "hidden_size", "n_layers")
     has_mask_head = "masks" in resolve_objective(parameters["objective"]).needs
     return NetworkConfig(
@@ -380,23 +312,10 @@ def training_config(
     device: torch.device,
     time_limit: float | None = None,
 ) -> TrainingConfig:
-    """Give the training run that the parameters ask for.
+    """Give the training run that the parameters of a separator, by name, ask for.
 
-    Parameters
-    ----------
-    parameters : mapping
-        Those of the separator, by name.
-    seed : int
-    device : torch.device
-        Where to train.
-    time_limit : float or None, default=None
-        Seconds after which training stops.
-
-    Returns
-    -------
-    TrainingConfig
-        Where there is only one epoch, its learning rate does not fall: `partial_fit` and
-        `warm_start` go on.
+    Where there is only one epoch, its learning rate does not fall: `partial_fit` and `warm_start`
+    go on.
     """
     names = ("batch_size", "learning_rate", "max_epochs", "n_iter_no_change")
     return TrainingConfig(
@@ -422,20 +341,9 @@ LOCAL_PARAMETERS = ("device", "verbose", "random_state", "input_rate")
 def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
     """Give the parameters of a separator as plain values, ready for JSON.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-
-    Returns
-    -------
-    dict
-        ``restored_parameters`` reads it back. An objective of the caller's own, which separation
-        does without, is replaced by the default one.
-
-    Raises
-    ------
-    TypeError
-        If `clusterer`, or the class of `trunk`, is the caller's own.
+    `restored_parameters` reads them back. An objective of the caller's own, which separation does
+    without, is replaced by the default one; a clusterer or trunk of the caller's own raises a
+    TypeError.
     """
     parameters = estimator.get_params(deep=False)
     if not isinstance(parameters["clusterer"], str):
@@ -455,38 +363,17 @@ def stored_parameters(estimator: BaseEstimator) -> dict[str, Any]:
 
 
 def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the parameters that `stored_parameters` described.
-
-    Parameters
-    ----------
-    stored : mapping
-        Also as version 0.1 wrote it.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    ValueError
-        If the trunk is unknown.
-    """
+    """Give the parameters that `stored_parameters` described, or that version 0.1 wrote."""
     if not isinstance(stored, Mapping):
         raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
-    parameters = dict(stored)
-    # Files of version 0.1 turn early stopping on and off by a parameter of its own.
-    if not parameters.pop("early_stopping", True):
-        parameters["n_iter_no_change"] = None
-    # Version 0.1 had the dropout of its one trunk among the parameters.
-    dropout = parameters.pop("dropout", 0.0)
-    # It was one, too, before it became a keyword of `fit`.
-    parameters.pop("time_limit", None)
-    if dropout:
-        parameters["trunk"] = {"name": "blstm", "dropout": dropout}
+    parameters = without_moved(stored)
     if isinstance(trunk := parameters.get("trunk"), Mapping):
         parameters["trunk"] = trunk_from_dict(trunk)
     if isinstance(mixing := parameters.get("remix"), Mapping):
-        parameters["remix"] = DynamicMixing(**mixing)
+        try:
+            parameters["remix"] = DynamicMixing(**mixing)
+        except TypeError as error:
+            raise ValueError(f"its remix has no such parameters: {error}") from error
     return parameters
 
 
@@ -498,16 +385,8 @@ def _listed(value: Any) -> Any:
 def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
     """Check that training can go on from the weights of a fitted network.
 
-    Parameters
-    ----------
-    wanted, fitted : NetworkConfig
-        The network that the parameters ask for now, and the one that was fitted.
-
-    Raises
-    ------
-    ValueError
-        If they differ in more than dropout, heads that fit_voices trains, and a trunk that can
-        grow, to more layers or to hear phases.
+    Raises a ValueError if the networks differ in more than dropout, heads that `fit_voices`
+    trains, and a trunk that can grow, to more layers or to hear phases.
     """
     now, before = ({**c.as_dict(), **c.as_dict()["trunk"]} for c in (wanted, fitted))
     same = ("dropout", "trunk", "voice_dim", "most_counted", "hears_noise")
@@ -527,25 +406,8 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
 def resolve_device(device: str | torch.device) -> torch.device:
     """Turn the `device` parameter into a device that is there.
 
-    Parameters
-    ----------
-    device : str or torch.device
-        ``"auto"`` is the GPU where there is one, else the CPU; or any name that torch knows.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or the device is not there or has no float64.
-
-    Examples
-    --------
-    >>> from skdc.parameters import resolve_device
-    >>> resolve_device("cpu")
-    device(type='cpu')
+    "auto" is the GPU where there is one, else the CPU. Raises a ValueError if the name is unknown,
+    or the device is not there or has no float64.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -562,17 +424,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn the `precision` parameter into ``"float32"`` or ``"bfloat16"``.
+    """Turn the `precision` parameter into "float32" or "bfloat16".
 
-    Parameters
-    ----------
-    precision : {"auto", "float32", "bfloat16"}
-        ``"auto"`` is bfloat16 where the device multiplies it natively.
-    device : torch.device
-
-    Returns
-    -------
-    str
+    "auto" is bfloat16 where the device multiplies it natively.
     """
     if precision != "auto":
         return precision

@@ -33,6 +33,7 @@ __all__ = [
     "SEPARATION_PARAMETERS",
     "PersistenceMixin",
     "continue_history",
+    "make_network",
     "narrowest_weights",
 ]
 
@@ -169,7 +170,7 @@ class PersistenceMixin(BaseEstimator):
         stored, header = read_tensors(path, check=check)
         with _naming_damage(path):
             tensors = from_int8(stored)
-            network = _make_network(NetworkConfig.from_dict(header["network"]), tensors)
+            network = _with_weights(NetworkConfig.from_dict(header["network"]), tensors)
             _check_values(network, tensors)
             history = history_from_json(header["history"])
             # Files of version 0.1 have no quality.
@@ -218,7 +219,7 @@ class PersistenceMixin(BaseEstimator):
         if "network_" not in state:
             return
         config, arrays = state["network_"]
-        network = _make_network(config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
+        network = _with_weights(config, {k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
         try:
             device = resolve_device(self.device)
         except ValueError:
@@ -241,20 +242,23 @@ def _naming_damage(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _make_network(
-    config: NetworkConfig, tensors: Mapping[str, Tensor] | None, device: str = "cpu"
-) -> EmbeddingNetwork:
-    """Make a network of given weights. Torch's global generator stays as it is."""
+def make_network(config: NetworkConfig, seed: int = 0, device: str = "cpu") -> EmbeddingNetwork:
+    """Make a network of random weights. Torch's global generator stays as it is."""
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        network = EmbeddingNetwork(config)
-    if tensors is not None:
-        network.load_state_dict(tensors)
+        # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
+        torch.default_generator.manual_seed(seed)
+        return EmbeddingNetwork(config)
+
+
+def _with_weights(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> EmbeddingNetwork:
+    network = make_network(config)
+    network.load_state_dict(tensors)
     return network
 
 
 def _check_shapes(config: NetworkConfig, shapes: Shapes) -> None:
     """Compare what a network would hold with what a file holds, before either takes memory."""
-    network = _make_network(config, None, "meta")
+    network = make_network(config, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = [k for k in {**expected, **shapes} if expected.get(k) != shapes.get(k)]
     if wrong:

@@ -28,29 +28,15 @@ def score_pairs(
 ) -> Iterator[list[float]]:
     """Score each source, or each mixture where labels are all there is.
 
-    Parameters
-    ----------
-    separator : Separator
-    pairs : CheckedPairs
-        Mixtures and references.
-    n_sources : callable
-        Gives the number of sources to look for from the references of a mixture.
-
-    Yields
-    ------
-    list of float
-        SI-SDR improvement of every source of one mixture, dB; for label maps, the agreement.
-
-    Raises
-    ------
-    ValueError
-        If a mixture has more references than sources were found, or a silent one.
+    Gives the SI-SDR improvement of every source of a mixture, dB, or for label maps the agreement.
+    `n_sources` tells from the references of a mixture how many sources to look for. Raises a
+    ValueError if a mixture has more references than sources were found, or a silent one.
     """
     mixtures = [torch.from_numpy(waveform) for waveform in pairs.mixtures.waveforms]
     counts = list(map(n_sources, pairs.references))
     if pairs.references[0].dtype.kind == "i":
         framing = separator.framing
-        predicted = _labels(separator, mixtures, counts)
+        predicted = (masks.argmax(0) for masks in _masks(separator, mixtures, counts))
         for mixture, reference, labels in zip(mixtures, pairs.references, predicted, strict=True):
             active = framing.activity(framing.stft(_first_channel(mixture)))
             yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]
@@ -86,37 +72,26 @@ def _separate(
         yield separate_channels(separator, torch.atleast_2d(mixture), count)
 
 
-def _labels(
+def _masks(
     separator: Separator, mixtures: Sequence[Tensor], counts: Sequence[int | None]
 ) -> Iterator[Tensor]:
-    """Cluster the bins of mixtures, of one or of several microphones."""
+    """Give the masks of mixtures, of one or of several microphones."""
     if all(mixture.ndim == 1 for mixture in mixtures):
-        yield from separator.labels(mixtures, counts)
+        yield from separator.masks(mixtures, counts)
         return
+    device = separator.network.input_mean.device
     for mixture, count in zip(mixtures, counts, strict=True):
-        device = separator.network.input_mean.device
         spectrograms = separator.framing.stft(torch.atleast_2d(mixture).to(device))
-        yield joined_masks(separator, spectrograms, count).argmax(0)
+        yield joined_masks(separator, spectrograms, count)
 
 
 def label_agreement(
     reference: NDArray[np.integer], labels: NDArray[np.integer], active: NDArray[np.bool_]
 ) -> float:
-    """Share of the labelled active bins that are put with the right source.
+    """Share of the labelled active bins that are put with the right source, 0...1.
 
-    Parameters
-    ----------
-    reference : int array of shape (n_frames, n_bins)
-        Label map, negative for bins of no source.
-    labels : int array of shape (n_frames, n_bins)
-        Clusters of the bins.
-    active : bool array of shape (n_frames, n_bins)
-        Bins that count.
-
-    Returns
-    -------
-    float
-        0...1 under the best permutation; 1 where no bin is labelled.
+    All three maps are of shape ``(n_frames, n_bins)``; negative references are of no source. It is
+    that of the best permutation, and 1 where no bin is labelled.
     """
     counted = (reference >= 0) & active
     if not counted.any():
@@ -133,22 +108,9 @@ def validate(
 ) -> dict[str, float]:
     """Measure a network between epochs, with k-means or, where only that is trained, a mask head.
 
-    Parameters
-    ----------
-    network : EmbeddingNetwork
-        In evaluation mode.
-    pairs : CheckedPairs
-        Mixtures held out from training. Silent references have no score and are left out, rather
-        than end the training.
-    framing : Framing
-    config : TrainingConfig
-        Gives objective, precision and seed.
-
-    Returns
-    -------
-    dict
-        ``"loss"``, the mean objective, and for reference sources ``"si_sdr_improvement"``, the
-        mean over sources and mixtures in dB.
+    Gives "loss", the mean objective, and for reference sources "si_sdr_improvement", the mean over
+    sources and mixtures in dB. Silent references have no score and are left out, rather than end
+    the training. The network is in evaluation mode.
     """
     # An objective that uses masks alone does not train the embeddings.
     mask = "soft" if "embeddings" in config.objective.needs else "head"

@@ -38,7 +38,7 @@ from skdc.inputs import (
     network_band_sources,
     to_arrays,
 )
-from skdc.network import EmbeddingNetwork, Trunk
+from skdc.network import Trunk
 from skdc.network.concurrency import move_network, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
@@ -47,13 +47,13 @@ from skdc.parameters import (
     check_parameters,
     check_resumable,
     check_run,
+    is_full_band,
     network_config,
     resolve_device,
-    resolve_precision,
     tells_what_moved,
     training_config,
 )
-from skdc.persistence import PersistenceMixin, continue_history
+from skdc.persistence import PersistenceMixin, continue_history, make_network
 from skdc.scoring import score_pairs, validate
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
@@ -318,7 +318,7 @@ class DeepClusteringSeparator(
         if held_out is None and self.n_iter_no_change is not None:
             pairs, held_out = hold_out(pairs, np.random.RandomState(seed))
         options = self._bank_options(pairs.on_disk)
-        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, remix=self.remix, **options)
         del pairs  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
@@ -373,16 +373,8 @@ class DeepClusteringSeparator(
             checked, speakers, held_out = hold_out_mixtures(
                 checked, speakers, n_sources, self._audio, seed, n_left=max(counts)
             )
-        bank = SourceBank(
-            checked,
-            speakers,
-            n_sources=n_sources,
-            mixing=mixing,
-            sample_rate=self.sample_rate,
-            framing=self._framing,
-            device=resolve_device(self.device),
-            on_disk=is_lazy(recordings),
-        )
+        options = self._bank_options(is_lazy(recordings))
+        bank = SourceBank(checked, speakers, n_sources=n_sources, mixing=mixing, **options)
         del checked, recordings  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
@@ -442,7 +434,7 @@ class DeepClusteringSeparator(
         check_parameters(self)
         pairs = check_pairs(X, y, self._audio, is_remixed=bool(self.remix))
         options = self._bank_options(pairs.on_disk)
-        bank = make_bank(pairs.mixtures.waveforms, pairs.references, **options)
+        bank = make_bank(pairs.mixtures.waveforms, pairs.references, remix=self.remix, **options)
         return self._fit(bank, None, self._draw_seed(None), resume=True, max_epochs=1)
 
     def _draw_seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
@@ -465,13 +457,9 @@ class DeepClusteringSeparator(
     ) -> Self:
         survive_forks()
         parameters = self.get_params(deep=False) | changes
-        device = resolve_device(self.device)
+        device, framing = resolve_device(self.device), self._framing
         # A new network, so that training that fails leaves the fitted one as it was.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
-            torch.default_generator.manual_seed(seed)
-            network = EmbeddingNetwork(network_config(parameters))
-        network = network.to(device)
+        network = make_network(network_config(parameters), seed).to(device)
         earlier: History = []
         if resume := resume and hasattr(self, "network_"):
             self._check_unchanged()
@@ -482,13 +470,13 @@ class DeepClusteringSeparator(
         config = training_config(
             parameters, seed=seed + len(earlier), device=device, time_limit=time_limit
         )
+        measure = held_out and partial(validate, pairs=held_out, framing=framing, config=config)
         history = train(
             network,
             bank,
             config,
             sample_rate=self.sample_rate,
-            validate=held_out
-            and partial(validate, pairs=held_out, framing=self._framing, config=config),
+            validate=measure,
             warm_start=resume,
             checkpoint=checkpoint,
             progress=self.verbose > 0,
@@ -562,17 +550,15 @@ class DeepClusteringSeparator(
         ValueError
             If a mixture or a parameter is unusable; the message names it.
         """
-        if band not in ("full", "network"):
-            raise ValueError(f"band={band!r}; give 'full' or 'network'")
-        how = {"noise": noise, "phase_iterations": phase_iterations}
-        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        is_full = is_full_band(band)
+        call: Any = {"n_sources": n_sources, "input_rate": input_rate}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
         if self.output == "masks":
             return self._map(X, mixture_masks, **call)
         if self.output == "labels":
             return self._map(X, mixture_labels, **call)
-        if band == "full":
-            return self._map(X, full_band_sources, **call, keep_recordings=True)
-        return self._map(X, network_band_sources, **call)
+        work = full_band_sources if is_full else network_band_sources
+        return self._map(X, work, **call, keep_recordings=is_full)
 
     def predict_masks(
         self,
@@ -634,16 +620,18 @@ class DeepClusteringSeparator(
         *,
         n_sources: int | str | None = None,
         input_rate: int | None = None,
-        how: dict[str, Any] | None = None,
+        noise: bool = False,
+        phase_iterations: int = 0,
         name: str = "X",
         **checks: Any,
     ) -> Any:
         self._check_fitted()
-        count, rate = call_parameters(self, n_sources, input_rate, **(how or {}))
+        how: dict[str, Any] = {"noise": noise, "phase_iterations": phase_iterations}
+        count, rate = call_parameters(self, n_sources, input_rate, **how)
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, audio)
-            options = {"n_sources": n_sources, "input_rate": input_rate, "how": how, **checks}
+            options = {"n_sources": n_sources, "input_rate": input_rate, **how, **checks}
             order = self._progress(range(len(X)), len(X))
             return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
         mixtures = check_mixtures(X, audio, name=name, **checks)
@@ -652,7 +640,7 @@ class DeepClusteringSeparator(
         with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **style) as bar:
             # The last frame reaches beyond the end of a recording.
             report = lambda seconds: bar.update(min(seconds, total - bar.n))  # noqa: E731
-            pipeline = replace(self.pipeline(), report=report, **(how or {}))
+            pipeline = replace(self.pipeline(), report=report, **how)
             found = list(work(pipeline, mixtures, audio, count))
         return collect(found, mixtures.container)
 
@@ -661,21 +649,9 @@ class DeepClusteringSeparator(
         self._check_fitted()
         survive_forks()
         move_network(self.network_, resolve_device(self.device))
-        config = self.network_.config
-        heard = {"is_causal": not config.bidirectional, "hears_phases": config.trunk.hears_phases}
         # A model whose mixtures were measured knows how far the embeddings of two spread.
         measured: Any = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
-        return Separator(
-            self.network_,
-            # Features are those of training, whatever the parameter says by now.
-            replace(self._framing, **heard),
-            precision=resolve_precision(self.precision, self.network_.input_mean.device),
-            mask=self.mask,
-            seed=self._seed,
-            clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
-            sample_rate=self.sample_rate,
-            **measured,
-        )
+        return self._make_pipeline(self.network_, seed=self._seed, **measured)
 
     def _progress(self, items: Iterable[Item], n_items: int) -> Iterator[Item]:
         is_quiet = self.verbose <= 0 or n_items == 1

@@ -6,7 +6,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,26 +19,10 @@ _LARGEST_IN_MEMORY = 16 * 2**20  # bytes
 class ArrayStore:
     """Arrays appended one after the other, and then taken out.
 
-    On disk they lie in a temporary file without a name, which is mapped into memory when they are
-    taken out: the system reads a part of it when that is used, and lets go of it when memory is
-    short. The file goes with the last array of it.
-
-    Parameters
-    ----------
-    on_disk : bool, default=False
-        Whether to keep them, as float32, in a file in `tempfile.gettempdir()`, which the
-        environment variable ``TMPDIR`` sets.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.storage import ArrayStore
-    >>> with ArrayStore(on_disk=True) as store:
-    ...     store.append(np.zeros(3))
-    ...     store.append(np.ones((2, 4)))
-    ...     arrays = store.arrays()
-    >>> [array.shape for array in arrays]
-    [(3,), (2, 4)]
+    On disk they lie, as float32, in a temporary file without a name in `tempfile.gettempdir()`,
+    which the environment variable ``TMPDIR`` sets. It is mapped into memory when they are taken
+    out: the system reads a part of it when that is used, and lets go of it when memory is short.
+    The file goes with the last array of it.
     """
 
     def __init__(self, on_disk: bool = False) -> None:
@@ -49,17 +32,9 @@ class ArrayStore:
         self._file = tempfile.TemporaryFile(prefix="skdc-") if on_disk else None  # noqa: SIM115
 
     def append(self, array: NDArray[Any]) -> None:
-        """Add an array.
+        """Add an array, which is not changed afterwards, of numbers that fit into float32 on disk.
 
-        Parameters
-        ----------
-        array : array
-            Not changed afterwards; of any numbers that fit into float32 on disk.
-
-        Raises
-        ------
-        OSError
-            If the disk is full.
+        Raises an OSError if the disk is full.
         """
         if self._file is None:
             self._arrays.append(array)
@@ -101,12 +76,7 @@ class ArrayStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._file is not None:
             with _naming_the_folder():
                 self._file.close()
@@ -118,16 +88,6 @@ class Spool:
     Up to 16 MB are kept in memory. Beyond that all lie in a temporary file without a name, from
     which one is read at a time: it is not mapped, as those of an `ArrayStore` are, so that memory
     does not grow with their number. The file goes with the spool.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.storage import Spool
-    >>> spool = Spool()
-    >>> spool.append(np.zeros(3))
-    >>> spool.append(np.ones((2, 4)))
-    >>> [array.shape for array in spool]
-    [(3,), (2, 4)]
     """
 
     def __init__(self) -> None:
@@ -139,17 +99,7 @@ class Spool:
         self._end = 0
 
     def append(self, array: NDArray[Any]) -> None:
-        """Add a copy of an array.
-
-        Parameters
-        ----------
-        array : array
-
-        Raises
-        ------
-        OSError
-            If the disk is full.
-        """
+        """Add a copy of an array, or raise an OSError if the disk is full."""
         with _naming_the_folder():
             self._file.seek(self._end)
             self._file.write(np.ascontiguousarray(array).data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int
     return said
 
 
+def interrupted(*args: Any, **kwargs: Any) -> Any:
+    """Stands for what a user stops at once."""
+    raise KeyboardInterrupt("at once")
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file for the checkpoint of a run, which is not there yet."""
+    return tmp_path / "run.safetensors"
+
+
 @pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have paths begin in a folder of the test's own, and pictures drawn without a screen."""
@@ -101,8 +120,16 @@ def plain() -> DeepClusteringSeparator:
 
 
 @pytest.fixture(scope="session")
+def plain_file(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same as a file of the name tiny."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    plain.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with these heads, taught by some examples, in a file."""
+    """That separator with these heads, taught by some examples, in a file."""
     path = tmp_path_factory.mktemp("model") / "voices.safetensors"
     plain.save(path)
     separator = DeepClusteringSeparator.load(path)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import error_of
+from conftest import error_of, interrupted
 from sklearn.utils.validation import check_is_fitted
 
 import skdc
 from skdc import DeepClusteringSeparator, pretrained
-from skdc.cli import main
+from skdc.cli import _COMMANDS, main
 from skdc.commands import demo, info
 from skdc.commands.train import parse_settings, read_config
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
@@ -31,15 +31,9 @@ TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "hop_length=128", "seg
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model file, trained for one epoch."""
-    clips = load_sample_clips()
-    separator = DeepClusteringSeparator(**parse_settings([*TINY, "max_epochs=1"]), random_state=0)
-    separator.fit_recordings([c.waveform for c in clips], [c.speaker for c in clips])
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    separator.save(path)
-    return str(path)
+@pytest.fixture
+def model(plain_file: str) -> str:
+    return plain_file
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +78,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = python("-c", code)
     assert done.stdout.splitlines()[-1] == "set()"
-    for command in (
-        "demo",
-        "separate",
-        "app",
-        "stream",
-        "make",
-        "train",
-        "evaluate",
-        "report",
-        "card",
-        "info",
-    ):
+    for command in _COMMANDS:
         assert f"    {command} " in done.stdout
 
 
@@ -105,10 +88,7 @@ def test_runs_as_a_module() -> None:
     assert done.stdout.startswith("skdc ")
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["demo", "separate", "app", "stream", "make", "train", "evaluate", "report", "card", "info"],
-)
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
@@ -152,7 +132,7 @@ def test_interruptions_and_errors_take_one_line(
         main(["info", "--debug"])
 
 
-@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError, ZeroDivisionError])
+@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError, RuntimeError])
 def test_defects_of_the_package_show_their_trace(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,12 +147,6 @@ def test_debug_shows_the_trace_of_a_file_that_cannot_be_separated(model: str) ->
     assert main(command) != 0
     with pytest.raises(ValueError, match=r"cannot read 'text\.wav' as audio"):
         main([*command, "--debug"])
-
-
-def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(info, "run", raising(RuntimeError("a defect")))
-    with pytest.raises(RuntimeError, match="a defect"):
-        main(["info"])
 
 
 def test_warnings_take_one_line(
@@ -240,12 +214,8 @@ def test_demo_of_more(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "n_sources is 9; give 2 to 5" in error_of([*command, "9"], capsys)
 
 
-def test_demo_without_matplotlib(
-    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+@pytest.mark.usefixtures("without_matplotlib")
+def test_demo_without_matplotlib(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--model", model]) == 0
     assert 'pip install "skdc[plot]"' in capsys.readouterr().out
     assert Path("skdc-demo", "source-1.wav").is_file()
@@ -302,9 +272,6 @@ def test_train_stops_in_time(corpus: Path) -> None:
 def test_train_says_how_to_resume(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*args: Any, **kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(DeepClusteringSeparator, "fit_recordings", interrupted)
     assert main(["train", "--data", str(corpus), "--checkpoint", "run.safetensors"]) == 130
     expected = "The same command resumes from run.safetensors\nskdc: interrupted\n"
@@ -316,12 +283,9 @@ def test_an_interrupted_training_leaves_a_model(
 ) -> None:
     step = Trainer.train_step
 
-    def interrupted(run: Trainer) -> float:
-        if run.step == 2:
-            raise KeyboardInterrupt
-        return step(run)
-
-    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    monkeypatch.setattr(
+        Trainer, "train_step", lambda run: interrupted() if run.step == 2 else step(run)
+    )
     command = ["train", "--data", str(corpus), "--checkpoint", "run.safetensors", "--set", *TINY]
     assert main(command) == 130
     assert "resumes from run.safetensors\nskdc: interrupted\n" in capsys.readouterr().err
@@ -362,6 +326,8 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
             "'.' gives 0 recordings of 0 speakers, but mixtures need two or more; give",
         ),
         (["--subset", "test"], "has no split 'test'; it has 'train'"),
+        (["--set", "trunk=5"], "trunk=5 must be one of the names"),
+        (["--set", "remix={level=3}"], "its remix has no such parameters: "),
         (["--valid", "none.csv"], "no csv file at 'none.csv'"),
         (["--valid", "empty.csv"], "'empty.csv' lists no mixtures"),
         (["-o", "."], "-o . is a folder"),

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import error_of, mixture_folder
+from conftest import error_of, interrupted, mixture_folder
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
-from test_cli_protocols import TINY, naive_improvements, read_mixture, rows_in, voice
+from test_cli_protocols import TINY, rows_in, voice
 from test_speech_level import naive_level
 
-from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.datasets import write_audio
 from skdc.protocols import PROTOCOLS, draw_mixture_list
@@ -170,27 +169,15 @@ def test_make_train_and_evaluate(name: str, capsys: pytest.CaptureFixture[str]) 
     tree = ["--protocol", name, "--root", "tree"]
     assert main(["train", *tree, "-o", "tiny.safetensors", "--set", *TINY]) == 0
     assert main(["evaluate", *tree, "--model", "tiny.safetensors", "--csv", "scores.csv"]) == 0
-    separator = DeepClusteringSeparator.load("tiny.safetensors")
-    separator.set_params(input_rate=PROTOCOLS[name].sample_rates[0])
-    rows = rows_in("scores.csv")
-    assert sorted(row["mixture_id"] for row in rows) == sorted(
+    # Whether the scores are right is proved by the trees of test_cli_protocols.py.
+    assert sorted(row["mixture_id"] for row in rows_in("scores.csv")) == sorted(
         mixture[0] for mixture in listed[PROTOCOLS[name].test or ""]
     )
-    for row in rows:
-        sources, mixed = read_mixture(name, row["mixture_id"])
-        estimates = separator.predict(mixed)
-        for column, taps in (("sdr_improvement", 512), ("si_sdr_improvement", 1)):
-            scores = [float(row[f"{column}_{i + 1}"]) for i in range(len(sources))]
-            naive = naive_improvements(sources, estimates, mixed, taps)
-            np.testing.assert_allclose(scores, naive, atol=5e-3)
 
 
 def files_of(root: str) -> dict[str, bytes]:
-    return {
-        p.relative_to(root).as_posix(): p.read_bytes()
-        for p in Path(root).rglob("*")
-        if p.is_file()
-    }
+    files = [path for path in Path(root).rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 MAKE = ["make", "wsj0-2mix", "--root", "corpus"]
@@ -340,9 +327,6 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
 def test_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*args: Any, **kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
     plant("wsj0-2mix")
     monkeypatch.setattr(soundfile, "write", interrupted)
     assert main([*MAKE, "-o", "tree"]) == 130

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import soundfile
-from conftest import error_of, mixture_folder
+from conftest import error_of, interrupted, mixture_folder
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
@@ -80,20 +79,9 @@ def plant_lists(root: Path, n_samples: int) -> None:
         (root / "mixtures" / f"{name}.csv").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model file, trained for one epoch."""
-    settings: dict[str, Any] = {
-        "embedding_dim": 4,
-        "hidden_size": 8,
-        "n_layers": 1,
-        "segment_frames": 20,
-    }
-    separator = DeepClusteringSeparator(**settings, max_epochs=1, random_state=0)
-    separator.fit_recordings([voice(speaker, 4000) for speaker in SPEAKERS], SPEAKERS)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    separator.save(path)
-    return str(path)
+@pytest.fixture
+def model(plain_file: str) -> str:
+    return plain_file
 
 
 @pytest.fixture
@@ -283,9 +271,6 @@ def test_evaluate_in_processes(
 def test_evaluate_says_how_to_go_on(
     speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*args: Any) -> None:
-        raise KeyboardInterrupt
-
     command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
     with monkeypatch.context() as patch:
         patch.setattr(DeepClusteringSeparator, "predict", interrupted)
@@ -297,15 +282,13 @@ def test_evaluate_says_how_to_go_on(
 
 
 def test_evaluate_draws(
-    speech: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    speech: Path, model: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
     command += ["--plot", "out/scores.png"]
     assert main(command) == 0
     assert Path("out/scores.png").read_bytes().startswith(b"\x89PNG")
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    request.getfixturevalue("without_matplotlib")
     capsys.readouterr()
     assert 'pip install "skdc[plot]"' in error_of([*command, "--model", "none"], capsys)
 

@@ -25,16 +25,9 @@ Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model file, hardly trained."""
-    y = np.random.default_rng(0).standard_normal((2, 2, 8000))
-    separator = DeepClusteringSeparator(
-        embedding_dim=4, hidden_size=8, n_layers=1, hop_length=128, max_epochs=1, random_state=0
-    )
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    separator.fit(y.sum(axis=1), y).save(path)
-    return str(path)
+@pytest.fixture
+def model(plain_file: str) -> str:
+    return plain_file
 
 
 def error_of(arguments: list[str], capsys: Capture) -> str:

@@ -317,7 +317,7 @@ GOOD = [noise(0, 1000), noise(1, 1000)]
         (GOOD, {"n_sources": 3}, "2 of 2 have some that are not silent; give"),
         ([GOOD[0], np.zeros(99)], {}, "1 of 2 have some that are not silent"),
         (GOOD, {"speakers": ["ann", "ann"]}, "1 of 1 have"),
-        (GOOD, {"speakers": ["ann"]}, "speakers has 1 items, but there are 2 recordings"),
+        (GOOD, {"speakers": ["ann"]}, "got 1 speakers for 2 recordings: one each"),
         (GOOD, {"n_samples": 1001}, "at least 1001 samples.*smaller n_samples"),
         (GOOD, {"n_mixtures": 0}, "n_mixtures is 0"),
         (GOOD, {"n_sources": 2.0}, r"n_sources is 2\.0"),

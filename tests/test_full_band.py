@@ -225,8 +225,9 @@ def test_keywords_of_one_call(separator: DeepClusteringSeparator) -> None:
 def test_unusable_keywords(
     separator: DeepClusteringSeparator, keywords: Any, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        separator.predict(noise(4000), **keywords)
+    for use in (separator.predict, separator.separate):
+        with pytest.raises(ValueError, match=message):
+            use(noise(4000), **keywords)
 
 
 @pytest.mark.parametrize("shape", [(4000, 2), (65, 4000), (100, 100)])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from test_speech_level import naive_level
 
-from skdc.datasets import load_sample_clips, read_audio, write_audio
+from skdc.commands.separate import find_jobs
+from skdc.datasets import find_recordings, load_sample_clips, read_audio, write_audio
 from skdc.protocols import (
     draw_mixture_list,
     folders,
@@ -417,6 +418,22 @@ def test_lists_of_some_speakers(tmp_path: Path, speakers: Path) -> None:
         draw_mixture_list(speakers, table, n_mixtures=0)
     with pytest.raises(ValueError, match="level_range_db is -1"):
         draw_mixture_list(speakers, table, n_mixtures=1, level_range_db=-1)
+
+
+def test_a_folder_stands_for_the_same_files_everywhere(tmp_path: Path) -> None:
+    root, table = tmp_path / "clips", tmp_path / "list.csv"
+    for index, name in enumerate(("ann/1.aiff", "bob/1.aiff", ".old/1.aiff", "bob/.old/1.aiff")):
+        write_audio(root / name, speech(index, 24000), 16000)
+    (root / "ann" / "2.wav").mkdir()  # a folder, whatever its name
+    draw_mixture_list(root, table, n_mixtures=6, duration_s=1.0, random_state=0)
+    with table.open() as file:
+        drawn = {row[f"source_{i}"] for row in csv.DictReader(file) for i in (1, 2)}
+    found, speakers = find_recordings(root, sample_rate=16000)
+    jobs = find_jobs([str(root)], tmp_path / "out")
+    expected = ("ann/1.aiff", "bob/1.aiff")
+    assert drawn == {*expected}
+    assert found.paths == tuple(job.source for job in jobs) == tuple(root / x for x in expected)
+    assert speakers == ["ann", "bob"]
 
 
 @pytest.mark.parametrize(

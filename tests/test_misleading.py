@@ -270,14 +270,6 @@ def test_exit_codes(model: str, capsys: Capture) -> None:
     capsys.readouterr()
 
 
-def test_files_of_an_earlier_demo_go(model: str, capsys: Capture) -> None:
-    for n_sources in ("3", "2"):
-        assert main(["demo", "--n-sources", n_sources, "--model", model]) == 0
-    sources = sorted(path.name for path in Path("skdc-demo").glob("source-*"))
-    assert sources == ["source-1.wav", "source-2.wav"]
-    assert "index.html" in capsys.readouterr().out
-
-
 def test_formats_of_ffmpeg_without_it(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

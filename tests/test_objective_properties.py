@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from test_objectives import SUM
 
 from skdc.objectives import (
     OBJECTIVES,
@@ -17,7 +18,6 @@ from skdc.objectives import (
     unit_vectors,
 )
 
-SUM = "0.5 * deep_lda + attractor_masks + 2 * mask_inference"
 DISTORTIONS = ["attractor_masks(error='distortion')", "mask_inference(error='distortion')"]
 NAMES = [*OBJECTIVES, *DISTORTIONS, SUM]
 ALL = pytest.mark.parametrize("objective", [resolve_objective(n) for n in NAMES], ids=NAMES)
@@ -221,23 +221,16 @@ def test_no_points_give_zero_loss(objective):
 
 
 @ALL
-def test_points_without_any_label_do_no_harm(objective):
-    outputs, targets = random_problem()
-    outputs = with_gradients(outputs)
-    loss = objective(outputs, targets._replace(labels=torch.zeros_like(targets.labels)))
-    assert bool(loss.isfinite())
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients_of(loss, outputs))
-
-
-@ALL
-@pytest.mark.parametrize("n_columns", [1, 3])
-def test_a_single_source_does_no_harm(objective, n_columns):
+@pytest.mark.parametrize(("n_columns", "is_labelled"), [(1, 1.0), (3, 1.0), (3, 0.0)])
+def test_a_single_source_and_points_without_any_label_do_no_harm(
+    objective, n_columns, is_labelled
+):
     outputs, targets = random_problem()
     labels = torch.zeros(40, n_columns, dtype=torch.float64)
-    labels[:, 0] = 1.0
-    alone = targets._replace(labels=labels, sources=labels * targets.mixture[:, None])
+    labels[:, 0] = is_labelled
+    sources = labels * targets.mixture[:, None] if is_labelled else targets.sources
     outputs = with_gradients(outputs)
-    loss = objective(outputs, alone)
+    loss = objective(outputs, targets._replace(labels=labels, sources=sources))
     assert bool(loss.isfinite())
     assert all(bool(gradient.isfinite().all()) for gradient in gradients_of(loss, outputs))
 

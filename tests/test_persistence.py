@@ -24,6 +24,7 @@ from sklearn.exceptions import NotFittedError
 
 from skdc import DeepClusteringSeparator
 from skdc.model_file import read_tensors, write_tensors
+from skdc.network import BLSTM
 from skdc.network.quantized import from_int8, to_int8
 from skdc.parameters import resolve_device
 from skdc.persistence import narrowest_weights
@@ -132,9 +133,13 @@ def test_files_of_when_fit_had_fewer_keywords(
 
 def test_pickles_of_when_fit_had_fewer_keywords(fitted: DeepClusteringSeparator) -> None:
     old = copy.copy(fitted)
-    old.__dict__.update(checkpoint="run.safetensors", time_limit=3600.0)
+    once = {"time_limit": 3600.0, "early_stopping": False, "dropout": 0.25}
+    old.__dict__.update(checkpoint="run.safetensors", **once)
     loaded = pickle.loads(pickle.dumps(old))
     assert vars(loaded).keys() == vars(fitted).keys()
+    # What they mean is kept, as model files keep it.
+    assert loaded.n_iter_no_change is None
+    assert loaded.trunk == BLSTM(dropout=0.25)
     assert_array_equal(loaded.predict(MIXTURES), fitted.predict(MIXTURES))
 
 

@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdc import DeepClusteringSeparator
+from skdc.audio import AudioFiles
 from skdc.compose import TransformedSourcesSeparator
 from skdc.metrics import si_sdr, si_sdr_improvement_scorer
 from skdc.preprocessing import (
@@ -156,6 +157,10 @@ def test_errors_name_the_item(transformer: WaveformTransformer) -> None:
     bad = [X[0], np.where(np.arange(4001) == 7, np.nan, X[1]), X[2]]
     with pytest.raises(ValueError, match=r"X\[1\] contains NaN"):
         transformer.fit(bad)
+    nothing: Any
+    for nothing in ([], AudioFiles([])):
+        with pytest.raises(ValueError, match="X is empty; give at least one mixture"):
+            transformer.transform(nothing)
     with pytest.raises(ValueError, match=r"X\[0\] is empty"):
         transformer.transform([X[0][:0]])
     with pytest.raises(ValueError, match="y to be passed, but the target y is None"):

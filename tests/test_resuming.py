@@ -61,11 +61,6 @@ def uninterrupted():
     return network, without_time(history)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.safetensors"
-
-
 def assert_resumes_to(uninterrupted, path, bank=None):
     # Another start: all that matters has to come from the checkpoint.
     network = make_network(seed=5)
@@ -77,10 +72,12 @@ def assert_resumes_to(uninterrupted, path, bank=None):
 # -- resuming ------------------------------------------------------------------------------------
 
 
-def run_until(step, path):
-    bank = Watched(make_bank(), stop_at(step))
+def run_until(step, path, network=None, bank=None, config=CONFIG, validate=held_out_loss):
+    """Train a network that is given back, and stop before a step."""
+    network, watched = network or make_network(), Watched(bank or make_bank(), stop_at(step))
     with pytest.raises(Stop, match="by the test"):
-        train(make_network(), bank, CONFIG, validate=held_out_loss, checkpoint=path)
+        train(network, watched, config, validate=validate, checkpoint=path)
+    return network
 
 
 # The first step, mid-epoch, the ends of epochs and of a curriculum stage, the last step.
@@ -139,15 +136,9 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
             patch.setattr(torch.optim.Adam, "step", interrupted(torch.optim.Adam.step))
         else:
             patch.setattr(torch, "_foreach_lerp_", interrupted(torch._foreach_lerp_))
+        often: Any = {"validate": held_out_loss, "checkpoint_seconds": checkpoint_seconds}
         with pytest.raises(Stop, match="by the test"):
-            train(
-                make_network(),
-                make_bank(),
-                CONFIG,
-                validate=held_out_loss,
-                checkpoint=path,
-                checkpoint_seconds=checkpoint_seconds,
-            )
+            train(make_network(), make_bank(), CONFIG, checkpoint=path, **often)
     _, header = read_tensors(path)
     # With few saves, the state is that of the end of the first epoch.
     assert header["step"] == (7 if checkpoint_seconds == 0 else 5)
@@ -165,13 +156,7 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
 def test_resuming_other_networks(changes, path):
     whole = make_network(**changes)
     history = train(whole, make_bank(), CONFIG)
-    with pytest.raises(Stop, match="by the test"):
-        train(
-            make_network(**changes),
-            Watched(make_bank(), stop_at(6)),
-            CONFIG,
-            checkpoint=path,
-        )
+    run_until(6, path, make_network(**changes), validate=None)
     network = make_network(seed=5, **changes)
     resumed = train(network, make_bank(), CONFIG, checkpoint=path)
     assert_same_weights(network, whole)
@@ -184,8 +169,7 @@ def test_resuming_in_bfloat16_on_given_mixtures(path):
     config = replace(CONFIG, precision="bfloat16", objective=WhitenedKMeans())
     whole = make_network()
     train(whole, bank, config)
-    with pytest.raises(Stop, match="by the test"):
-        train(make_network(), Watched(bank, stop_at(7)), config, checkpoint=path)
+    run_until(7, path, bank=bank, config=config, validate=None)
     network = make_network(seed=5)
     train(network, bank, config, checkpoint=path)
     assert_same_weights(network, whole)
@@ -226,9 +210,7 @@ def test_more_epochs_may_be_added_to_a_finished_run(path):
 
 
 def test_an_interrupted_run_leaves_its_averaged_weights():
-    network, start = make_network(), weights_of(make_network())
-    with pytest.raises(Stop, match="by the test"):
-        train(network, Watched(make_bank(), stop_at(8)), CONFIG)
+    network, start = run_until(8, None, validate=None), weights_of(make_network())
     assert not network.training
     assert not torch.equal(network.embed.weight, start["embed.weight"])
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -243,46 +225,19 @@ def test_a_loss_that_is_no_number_leaves_the_last_sound_weights(
     step, is_validated, path, uninterrupted
 ):
     validate = held_out_loss if is_validated else None
-    network, stopped = make_network(), make_network()
+    network, spoilt = make_network(), Watched(make_bank(), spoil_at(step))
     with pytest.raises(FloatingPointError, match=f"nan.* in epoch {step // 5 + 1}; lower"):
-        train(
-            network,
-            Watched(make_bank(), spoil_at(step)),
-            CONFIG,
-            validate=validate,
-            checkpoint=path,
-        )
-    with pytest.raises(Stop, match="by the test"):
-        train(stopped, Watched(make_bank(), stop_at(step)), CONFIG, validate=validate)
-    assert_same_weights(network, stopped)
+        train(network, spoilt, CONFIG, validate=validate, checkpoint=path)
+    assert_same_weights(network, run_until(step, None, validate=validate))
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
     if is_validated:  # with better data, the run can even go on
         assert_resumes_to(uninterrupted, path)
 
 
 def finished_checkpoint(path):
-    train(
-        make_network(),
-        make_bank(),
-        replace(CONFIG, max_epochs=1),
-        validate=held_out_loss,
-        checkpoint=path,
-    )
+    config = replace(CONFIG, max_epochs=1)
+    train(make_network(), make_bank(), config, validate=held_out_loss, checkpoint=path)
     return read_tensors(path)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"hidden_size": 6}, {"embedding_dim": 4}, {"bidirectional": False}]
-)
-def test_the_checkpoint_of_another_network_is_refused(changes, path):
-    finished_checkpoint(path)
-    before = path.read_bytes()
-    network = make_network(**changes)
-    start = weights_of(network)
-    with pytest.raises(ValueError, match=r"run\.safetensors.*is of another run: network\."):
-        train(network, make_bank(), CONFIG, checkpoint=path)
-    assert path.read_bytes() == before
-    assert_same_weights(network, start)
 
 
 def test_a_model_file_is_no_checkpoint(path):
@@ -355,16 +310,11 @@ def test_the_run_is_saved_every_so_often(path):
 
 
 def test_weights_reach_the_user_even_if_the_checkpoint_cannot_be_written(tmp_path):
-    network, whole = make_network(), make_network()
-    train(whole, make_bank(), replace(CONFIG, max_epochs=1))
+    network, whole, config = make_network(), make_network(), replace(CONFIG, max_epochs=1)
+    train(whole, make_bank(), config)
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="file"):
-        train(
-            network,
-            make_bank(),
-            replace(CONFIG, max_epochs=1),
-            checkpoint=tmp_path / "file" / "run.safetensors",
-        )
+        train(network, make_bank(), config, checkpoint=tmp_path / "file" / "run.safetensors")
     assert_same_weights(network, whole)
 
 

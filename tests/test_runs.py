@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import interrupted, make_separator
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -35,11 +35,6 @@ def are_equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.safetensors"
-
-
 # -- whose checkpoint it is ----------------------------------------------------------------------
 
 
@@ -53,6 +48,8 @@ def path(tmp_path):
         ({"batch_size": 3}, slice(4), "batch_size is 3"),
         ({"segment_frames": (20, 30)}, slice(4), "segment_frames"),
         ({"hidden_size": 9}, slice(4), r"network\.hidden_size is 9"),
+        ({"embedding_dim": 3}, slice(4), r"network\.embedding_dim is 3"),
+        ({"bidirectional": False}, slice(4), r"network\.bidirectional is False"),
         ({"activity_threshold_db": 30.0}, slice(4), r"framing\.activity_threshold_db"),
         ({"remix": False}, slice(4), "the data differs"),
     ],
@@ -121,7 +118,7 @@ def test_a_trained_network_grows(path):
     separator.set_params(n_layers=4, trunk=BLSTM(residual=True), warm_start=True)
     with pytest.MonkeyPatch.context() as patch:
         # As it is before the first step: the added layers add nothing yet.
-        patch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
+        patch.setattr(trainer.Trainer, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt, match="at once"):
             separator.fit(MIXTURES, SOURCES)
     assert separator.network_.config.n_layers == 2
@@ -160,12 +157,9 @@ def test_without_a_seed_a_resumed_run_keeps_its_own(path):
 def test_an_interrupt_leaves_a_fitted_separator(with_validation, path, monkeypatch):
     step = trainer.Trainer.train_step
 
-    def interrupted(run):
-        if run.step == 5:
-            raise KeyboardInterrupt
-        return step(run)
-
-    monkeypatch.setattr(trainer.Trainer, "train_step", interrupted)
+    monkeypatch.setattr(
+        trainer.Trainer, "train_step", lambda run: interrupted() if run.step == 5 else step(run)
+    )
     separator = make_separator(max_epochs=50)
     held_out = {"X_val": MIXTURES[:2], "y_val": SOURCES[:2]} if with_validation else {}
     with pytest.warns(InterruptedWarning, match="interrupted after 5 steps"):
@@ -174,13 +168,9 @@ def test_an_interrupt_leaves_a_fitted_separator(with_validation, path, monkeypat
     assert separator.predict(MIXTURES).shape == SOURCES.shape
     assert RunFile.read(path).counters["step"] == 5
     # Before the first step there is nothing to keep.
-    monkeypatch.setattr(trainer.Trainer, "train_step", lambda run: interrupted_at_once())
+    monkeypatch.setattr(trainer.Trainer, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="at once"):
         make_separator().fit(MIXTURES, SOURCES)
-
-
-def interrupted_at_once():
-    raise KeyboardInterrupt("at once")
 
 
 # -- held-out data -------------------------------------------------------------------------------
@@ -210,6 +200,7 @@ def test_a_history_with_what_is_no_number_is_saved(tmp_path):
 def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
     separator, pair = make_separator().fit(MIXTURES, SOURCES), (MIXTURES[0], SOURCES[0])
     separator.save(tmp_path / "model.safetensors")
+    learner = make_separator(trunk=BLSTM(dropout=0.5), n_layers=2, n_iter_no_change=10)
     ways = {
         "load": lambda: DeepClusteringSeparator.load(tmp_path / "model.safetensors"),
         "pickle": lambda: pickle.loads(pickle.dumps(separator)),
@@ -217,8 +208,9 @@ def test_what_loads_a_network_leaves_the_global_generator_alone(tmp_path):
         "copy": lambda: copy.copy(separator),
         "deepcopy": lambda: copy.deepcopy(separator),
         "clone": lambda: clone(separator),
-        "fit": lambda: make_separator().fit(MIXTURES, SOURCES),
+        "fit": lambda: learner.fit(MIXTURES, SOURCES).partial_fit(MIXTURES, SOURCES),
         "predict": lambda: separator.predict(MIXTURES),
+        "count": lambda: separator.predict(MIXTURES, n_sources="auto"),
         "transform": lambda: separator.transform(MIXTURES),
         "score": lambda: separator.score(MIXTURES, SOURCES),
         "AffinityDisplay": lambda: AffinityDisplay.from_estimator(separator, *pair),

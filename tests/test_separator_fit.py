@@ -54,17 +54,6 @@ def test_random_state_moves_on() -> None:
     assert np.abs(first - second).max() > 0
 
 
-def test_global_random_states_stay() -> None:
-    numpy_state: Any = np.random.get_state()  # noqa: NPY002
-    torch_state = torch.random.get_rng_state()
-    separator = make_separator(trunk=BLSTM(dropout=0.5), n_layers=2, n_iter_no_change=10)
-    separator.fit(MIXTURES, SOURCES).partial_fit(MIXTURES, SOURCES).predict(MIXTURES)
-    separator.set_params(n_sources=None).predict(MIXTURES[:1])
-    after: Any = np.random.get_state()  # noqa: NPY002
-    assert_array_equal(after[1], numpy_state[1])
-    assert torch.equal(torch.random.get_rng_state(), torch_state)
-
-
 # -- what may be given ----------------------------------------------------------------------------
 
 

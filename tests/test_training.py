@@ -78,11 +78,6 @@ def without_time(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.safetensors"
-
-
 # -- learning ------------------------------------------------------------------------------------
 
 
@@ -106,17 +101,6 @@ def test_dropout_differs_between_seeds():
     for network, seed in zip(networks, [1, 2], strict=True):
         train(network, Same(make_bank()), replace(CONFIG, max_epochs=1, seed=seed))
     assert not torch.equal(networks[0].embed.weight, networks[1].embed.weight)
-
-
-def numpy_state():
-    return np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
-
-
-def test_the_global_generators_are_untouched():
-    before = torch.get_rng_state(), numpy_state()
-    train(make_network(), make_bank(), CONFIG, validate=held_out_loss)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(numpy_state(), before[1])
 
 
 def two_bands(n_samples=4000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 import skdc
 from skdc.datasets import load_sample_clips
-from skdc.signal import Turn, channel_similarity, find_turns, to_rttm
+from skdc.signal import (
+    Turn,
+    TurnFinder,
+    active_level,
+    active_speech_level,
+    channel_similarity,
+    find_turns,
+    to_rttm,
+)
 
 RATE = 8000
 
@@ -114,3 +123,22 @@ def test_similarity_of_channels() -> None:
     assert channel_similarity([first, 0 * second], RATE) == 1
     assert channel_similarity([first + 5, 0.01 * second], RATE) == 1
     assert channel_similarity([0 * first, 0 * second], RATE) == 1
+
+
+@pytest.mark.parametrize(
+    ("use", "shape"),
+    [
+        (lambda x: active_level(x, 8000), (2, 4000)),
+        (lambda x: active_level(x, 8000), (0,)),
+        (lambda x: active_speech_level(x, 8000), (2, 4000)),
+        (lambda x: channel_similarity(x, 8000), (4000,)),
+        (lambda x: channel_similarity(x, 8000), (3, 4000)),
+        (lambda x: channel_similarity(x, 8000), (2, 0)),
+        (lambda x: find_turns(x, 8000), (4000,)),
+        (lambda x: find_turns(x, 8000), (1, 2, 2, 4000)),
+        (lambda x: TurnFinder(2, 8000).add(x), (3, 4000)),
+    ],
+)
+def test_other_shapes_are_refused(use: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"shape {shape}; give ")):
+        use(np.ones(shape))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import error_of, make_separator
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
@@ -182,7 +182,10 @@ def test_configurations_of_before_have_no_head() -> None:
 
 
 def test_command(
-    plain: DeepClusteringSeparator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: DeepClusteringSeparator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(DeepClusteringSeparator.fit_voices, "__kwdefaults__", {"n_examples": 8})
     plain.save(tmp_path / "plain.safetensors", weights="float16")
@@ -198,6 +201,10 @@ def test_command(
         for name in ("plain", "voices")
     )
     assert after.voice_head is not None
+    capsys.readouterr()
+    # Another model is not overwritten, nor is a folder found to be one after the training.
+    for output, message in (("voices.safetensors", "use --force"), ("", "is a folder")):
+        assert message in error_of([*command, "-o", str(tmp_path / output)], capsys)
     weights = after.state_dict()
     assert all(torch.equal(weights[name], w) for name, w in before.state_dict().items())
 

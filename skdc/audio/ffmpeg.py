@@ -21,19 +21,8 @@ SUFFIXES = frozenset(
 def converted(path: Path) -> Iterator[Path]:
     """Give the first track of sound of a file as a WAV file, for as long as the block lasts.
 
-    Parameters
-    ----------
-    path : Path
-
-    Yields
-    ------
-    Path
-        A temporary file of 32-bit floating samples, with the rate and channels of the track.
-
-    Raises
-    ------
-    ValueError
-        If there is no ffmpeg on the path, or it cannot read the file.
+    The file is a temporary one of 32-bit floating samples, with the rate and channels of the
+    track. A ValueError says that there is no ffmpeg on the path, or that it cannot read the file.
     """
     program = shutil.which("ffmpeg")
     if program is None:

@@ -12,11 +12,11 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdc.audio.io import check_rate, read_audio, read_header
+from skdc.audio.io import AUDIO_SUFFIXES, check_rate, read_audio, read_header
 from skdc.exceptions import name_some
 from skdc.inputs import Header
 
-__all__ = ["AudioFiles", "AudioSources", "check_files"]
+__all__ = ["AudioFiles", "AudioSources", "check_files", "files_below", "is_audio"]
 
 FloatArray = NDArray[np.float32]
 PathLike = str | os.PathLike[str]
@@ -266,6 +266,21 @@ def _as_paths(paths: Iterable[PathLike], name: str) -> list[str]:
         raise TypeError(f"{name} is one path, {os.fspath(paths)!r}; give a list of paths")
     # Strings are smaller than Path objects, in memory and in pickles.
     return [os.fspath(path) for path in paths]
+
+
+def is_audio(path: Path) -> bool:
+    """Whether the suffix of a file is one of `AUDIO_SUFFIXES`."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Give the files in a folder and in those below it, sorted, but not the hidden ones."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def check_files(

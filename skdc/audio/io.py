@@ -37,6 +37,7 @@ __all__ = [
     "read_header",
     "read_rate",
     "stream_blocks",
+    "telling_failed_writes",
     "write_audio",
 ]
 
@@ -205,20 +206,8 @@ def read_at_rate(
 def opened_source(path: Path) -> Iterator[Path]:
     """Give the file that libsndfile reads in place of one: itself, or what ffmpeg made of it.
 
-    Parameters
-    ----------
-    path : Path
-
-    Yields
-    ------
-    Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If ffmpeg is needed and missing, or cannot read it.
+    Raises a FileNotFoundError if there is no such file, and a ValueError if ffmpeg is needed and
+    missing, or cannot read it.
     """
     check_file(path, "audio file")
     with ExitStack() as stack:
@@ -228,24 +217,10 @@ def opened_source(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
-    """Open the streams of a file that follow each other.
+    """Open the streams of a file that follow each other, of one rate and number of channels.
 
-    Parameters
-    ----------
-    path : Path
-        What errors name.
-    source : Path
-        As `opened_source` gives it.
-
-    Yields
-    ------
-    list of Stream
-        They have one rate, and the same number of channels.
-
-    Raises
-    ------
-    ValueError
-        If it is not audio, also while it is read.
+    They are read from `source`, as `opened_source` gives it; errors name `path`. Raises a
+    ValueError if it is not audio, also while it is read.
     """
     try:
         with ExitStack() as stack:
@@ -283,16 +258,7 @@ def _check_streams(path: Path, streams: list[Stream]) -> None:
 
 
 def stream_blocks(stream: Stream) -> Iterator[FloatArray]:
-    """Read a stream to its end.
-
-    Parameters
-    ----------
-    stream : Stream
-
-    Yields
-    ------
-    float32 array of shape (n_samples_i, n_channels)
-    """
+    """Read a stream to its end, in float32 arrays of shape ``(n_samples_i, n_channels)``."""
     # All channels together: a header may claim a thousand of them.
     n_frames = max(1, _BLOCK_SAMPLES // stream.channels)
     while len(block := stream.read(n_frames, dtype="float32", always_2d=True)):
@@ -362,14 +328,22 @@ def write_audio(
         samples = samples / peak
     if subtype in PCM_BITS:
         samples = quantise(samples, PCM_BITS[subtype])
-    with atomic_path(path) as temporary:
-        try:
-            # (n_channels, n_samples) -> (n_samples, n_channels)
-            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
-            # soundfile asserts that all samples were written.
-            raise OSError(str(error)) from error
+    with atomic_path(path) as temporary, telling_failed_writes():
+        # (n_channels, n_samples) -> (n_samples, n_channels)
+        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+
+
+@contextmanager
+def telling_failed_writes() -> Iterator[None]:
+    """Raise an OSError where libsndfile could not write.
+
+    It reports a full disk and, say, a rate that MP3 does not have alike; and soundfile asserts
+    that all samples were written.
+    """
+    try:
+        yield
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        raise OSError(str(error)) from error
 
 
 def check_rate(sample_rate: int) -> None:
@@ -385,21 +359,7 @@ def check_rate(sample_rate: int) -> None:
 
 
 def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Check what is to be written, as `write_audio` says.
-
-    Parameters
-    ----------
-    waveform : array of shape (n_samples,) or (n_channels, n_samples)
-
-    Returns
-    -------
-    array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it is not that, not floating, or holds NaN or infinity.
-    """
+    """Check what is to be written, and raise the errors of which `write_audio` tells."""
     samples = as_array(waveform, "waveform")
     if not np.issubdtype(samples.dtype, np.floating):
         raise TypeError(
@@ -422,20 +382,7 @@ def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
 def file_format(path: Path, subtype: str) -> str:
     """Give libsndfile's name of the format that a suffix stands for.
 
-    Parameters
-    ----------
-    path : Path
-    subtype : str
-        That the format must hold.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If there is no such format, or it does not hold the subtype.
+    Raises a ValueError if there is none, or if it does not hold the subtype.
     """
     name = path.suffix.lstrip(".").upper()
     name = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(name, name)
@@ -455,15 +402,7 @@ def file_format(path: Path, subtype: str) -> str:
 def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.integer]:
     """Bring samples within +-1 to integers, whose upper bits libsndfile takes.
 
-    Parameters
-    ----------
-    samples : floating array
-    bits : int
-        8, 16, 24 or 32.
-
-    Returns
-    -------
-    int16 array for 16 bits, else int32 array
+    They are int16 for 16 bits, and int32 for 8, 24 and 32.
     """
     full = 2 ** (bits - 1)
     levels = np.rint(samples.astype(np.float64) * full).clip(-full, full - 1)

@@ -12,7 +12,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from skdc.audio.io import PCM_BITS, UNBOUNDED, check_rate, check_samples, file_format, quantise
+from skdc.audio.io import (
+    PCM_BITS,
+    UNBOUNDED,
+    check_rate,
+    check_samples,
+    file_format,
+    quantise,
+    telling_failed_writes,
+)
 from skdc.exceptions import AudioWarning
 from skdc.model_file import atomic_path
 
@@ -138,7 +146,7 @@ def write_source_blocks(
                 ]
                 return _write(opened, blocks(), scale, subtype)
 
-        try:
+        with telling_failed_writes():
             peak = write(1.0)
             if peak > 1 and subtype not in UNBOUNDED:
                 warnings.warn(
@@ -148,10 +156,6 @@ def write_source_blocks(
                     stacklevel=4,
                 )
                 write(1 / peak)
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            # libsndfile reports a full disk and, say, a rate that MP3 does not have alike; and
-            # soundfile asserts that all samples were written.
-            raise OSError(str(error)) from error
 
 
 def _write(

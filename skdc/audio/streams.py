@@ -57,19 +57,8 @@ class Stream(soundfile.SoundFile):
 def open_streams(path: Path) -> list[Stream]:
     """Open an audio file as one stream, or as several that follow each other.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Stream
-        To be read to their ends, in this order, and closed.
-
-    Raises
-    ------
-    soundfile.SoundFileError
-        If libsndfile cannot read it.
+    They are to be read to their ends, in this order, and closed. Raises a soundfile.SoundFileError
+    if libsndfile cannot read the file.
     """
     file = Stream(path)
     if file.format == "OGG":

@@ -59,17 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def import_gradio() -> Any:
-    """Import gradio.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If gradio is not installed, with the command that installs it.
-    """
+    """Import gradio, or raise an ImportError with the command that installs it."""
     try:
         import gradio
     except ImportError as error:
@@ -80,17 +70,9 @@ def import_gradio() -> Any:
 
 
 def build_app(model: DeepClusteringSeparator) -> Any:
-    """Build the page: a recording in, players and files out.
+    """Build the page of a fitted separator: a recording in, players and files out.
 
-    Parameters
-    ----------
-    model : DeepClusteringSeparator
-        A fitted separator.
-
-    Returns
-    -------
-    gradio.Blocks
-        To be launched. It sends nothing to other computers.
+    Gives gradio's Blocks, to be launched. They send nothing to other computers.
     """
     gradio = import_gradio()
 

@@ -18,6 +18,7 @@ __all__ = [
     "add_jobs_argument",
     "add_model_argument",
     "add_output_argument",
+    "check_output",
     "positive_int",
     "source_count",
     "warn_of_count",
@@ -32,21 +33,7 @@ DATA_HELP = (
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--model`` and ``--device``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-
-    Examples
-    --------
-    >>> import argparse
-    >>> from skdc.commands.options import add_model_argument
-    >>> parser = argparse.ArgumentParser()
-    >>> add_model_argument(parser)
-    >>> parser.parse_args([]).model
-    'speech-8k'
-    """
+    """Declare ``--model`` and ``--device``."""
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -57,21 +44,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--device``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-
-    Examples
-    --------
-    >>> import argparse
-    >>> from skdc.commands.options import add_device_argument
-    >>> parser = argparse.ArgumentParser()
-    >>> add_device_argument(parser)
-    >>> parser.parse_args(["--device", "cpu"]).device
-    'cpu'
-    """
+    """Declare ``--device``."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -82,25 +55,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 def add_output_argument(
     parser: argparse.ArgumentParser, metavar: str, text: str, default: str | None = None
 ) -> None:
-    """Declare ``-o`` and ``--output``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-    metavar, text : str
-        What the help calls it, and says of it.
-    default : str, optional
-        Without one, it must be given.
-
-    Examples
-    --------
-    >>> import argparse
-    >>> from skdc.commands.options import add_output_argument
-    >>> parser = argparse.ArgumentParser()
-    >>> add_output_argument(parser, "DIR", "folder for the results", "results")
-    >>> parser.parse_args([]).output.name
-    'results'
-    """
+    """Declare ``-o`` and ``--output``, which must be given where there is no default."""
     parser.add_argument(
         "-o",
         "--output",
@@ -112,22 +67,19 @@ def add_output_argument(
     )
 
 
-def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--jobs``.
+def check_output(output: Path, *, may_replace: bool) -> None:
+    """Check, before hours of training, that a model can be written, and replaces no other one."""
+    if output.is_dir():
+        raise ValueError(f"-o {output} is a folder; give the name of a model file")
+    if output.exists() and not may_replace:
+        raise FileExistsError(
+            f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"
+        )
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
 
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
 
-    Examples
-    --------
-    >>> import argparse
-    >>> from skdc.commands.options import add_jobs_argument
-    >>> parser = argparse.ArgumentParser()
-    >>> add_jobs_argument(parser)
-    >>> parser.parse_args([]).jobs
-    1
-    """
+def add_jobs_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--jobs``."""
     parser.add_argument(
         "--jobs",
         type=positive_int,
@@ -138,54 +90,14 @@ def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def positive_int(text: str) -> int:
-    """Parse a count.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If it is not an integer of at least 1.
-
-    Examples
-    --------
-    >>> from skdc.commands.options import positive_int
-    >>> positive_int("3")
-    3
-    """
+    """Parse an integer of at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least 1")
     return int(text)
 
 
 def source_count(text: str) -> int | Literal["auto"]:
-    """Parse a number of sources.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    int or "auto"
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If it is neither, or more than are ever told apart.
-
-    Examples
-    --------
-    >>> from skdc.commands.options import source_count
-    >>> source_count("auto"), source_count("2")
-    ('auto', 2)
-    """
+    """Parse a number of sources, not more than are ever told apart, or "auto"."""
     # Not with the others: it takes seconds to import, and `--help` does without.
     from skdc.separation.counts import asked_count
 
@@ -199,18 +111,7 @@ def source_count(text: str) -> int | Literal["auto"]:
 def warn_of_count(model: DeepClusteringSeparator, n_sources: int | Literal["auto"] | None) -> None:
     """Warn where ``--n-sources`` asks for more people than a model was trained on.
 
-    Parameters
-    ----------
-    model : DeepClusteringSeparator
-        Fitted. A model that states no numbers of talkers says nothing.
-    n_sources : int, "auto" or None
-        What was given.
-
-    Examples
-    --------
-    >>> from skdc import load_pretrained
-    >>> from skdc.commands.options import warn_of_count
-    >>> warn_of_count(load_pretrained(), 4)
+    A model that states no numbers of talkers says nothing.
     """
     from skdc.training import DynamicMixing
     from skdc.training.mixing import mixture_counts

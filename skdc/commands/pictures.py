@@ -10,20 +10,7 @@ __all__ = ["save_picture"]
 
 
 def save_picture(draw: Callable[[], Any], path: Path) -> None:
-    """Draw a figure of matplotlib into a file, atomically.
-
-    Parameters
-    ----------
-    draw : callable
-        Gives the figure.
-    path : Path
-        File to write; its suffix names the format.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    """
+    """Draw a figure of matplotlib into a file, atomically; its suffix names the format."""
     from skdc.display import import_pyplot
     from skdc.model_file import atomic_path
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import replace
 from glob import glob
-from itertools import compress
+from itertools import chain, compress, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdc.commands.options import (
+    add_jobs_argument,
     add_model_argument,
     add_output_argument,
-    positive_int,
     source_count,
     warn_of_count,
 )
@@ -133,13 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print a JSON object a line for each file"
     )
     shared = parser.add_mutually_exclusive_group()
-    shared.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="processes to share the files (default: %(default)s)",
-    )
+    add_jobs_argument(shared)
     shared.add_argument(
         "--dask",
         metavar="ADDRESS",
@@ -268,13 +262,6 @@ def find_jobs(inputs: list[str], output: Path) -> list[Job]:
     ------
     FileNotFoundError
         If a folder or pattern stands for no files.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from skdc.commands.separate import find_jobs
-    >>> find_jobs(["talk.mp3"], Path("parts"))[0].output(1).as_posix()
-    'parts/talk-1.wav'
     """
     jobs: dict[Path, Job] = {}
     for text in inputs:
@@ -297,46 +284,29 @@ def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
     if not path.is_dir():
         yield Job(path, output / path.stem)
         return
-    from skdc.audio.io import AUDIO_SUFFIXES
+    from skdc.audio.files import is_audio
 
-    for source in _files_below(path, output):
-        if source.suffix.lower() in AUDIO_SUFFIXES:
-            yield Job(source, output / source.relative_to(path).parent / source.stem)
+    for source in filter(is_audio, _files_below(path, output)):
+        yield Job(source, output / source.relative_to(path).parent / source.stem)
 
 
 def find_skipped(inputs: list[str], output: Path) -> list[Path]:
-    """Find the files in given folders that are left out, because their suffix is none of audio.
-
-    Parameters
-    ----------
-    inputs, output
-        As for `find_jobs`.
-
-    Returns
-    -------
-    list of Path
-    """
-    from skdc.audio.io import AUDIO_SUFFIXES
+    """Find the files in given folders that are left out, because their suffix is none of audio."""
+    from skdc.audio.files import is_audio
 
     folders = [path for path in map(Path, inputs) if path.is_dir()]
-    return [
-        source
-        for folder in folders
-        for source in _files_below(folder, output)
-        if source.suffix.lower() not in AUDIO_SUFFIXES
-    ]
+    below = chain.from_iterable(_files_below(folder, output) for folder in folders)
+    return list(filterfalse(is_audio, below))
 
 
 def _files_below(folder: Path, output: Path) -> Iterator[Path]:
+    from skdc.audio.files import files_below
+
+    # Results may lie in a folder within that of the recordings; these are no input. Where both are
+    # the same folder, all files are input.
     results = output.resolve()
-    for source in sorted(folder.rglob("*")):
-        if (
-            source.is_file()
-            and not any(part.startswith(".") for part in source.relative_to(folder).parts)
-            # Results may lie in a folder within that of the recordings; these are no input. Where
-            # both are the same folder, all files are input.
-            and not (results != folder.resolve() and source.resolve().is_relative_to(results))
-        ):
+    for source in files_below(folder):
+        if results == folder.resolve() or not source.resolve().is_relative_to(results):
             yield source
 
 

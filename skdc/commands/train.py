@@ -13,7 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdc.commands.options import DATA_HELP, add_device_argument, add_output_argument, positive_int
+from skdc.commands.options import (
+    DATA_HELP,
+    add_device_argument,
+    add_output_argument,
+    check_output,
+    positive_int,
+)
 from skdc.exceptions import InterruptedWarning
 
 if TYPE_CHECKING:
@@ -320,17 +326,11 @@ def _mix_no_more_than_speak(
 def _check_output(args: argparse.Namespace) -> None:
     # Checked before training, so that hours of it do not end in a file that cannot be written.
     output, checkpoint = args.output, args.checkpoint
-    if output.is_dir():
-        raise ValueError(f"-o {output} is a folder; give the name of a model file")
     # The model of a run that goes on from its checkpoint is its own.
     is_resumed = checkpoint is not None and checkpoint.is_file()
-    if output.exists() and not args.force and not is_resumed:
-        raise FileExistsError(
-            f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"
-        )
+    check_output(output, may_replace=args.force or is_resumed)
     if checkpoint is not None and output.absolute() == checkpoint.absolute():
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
-    output.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -366,7 +366,10 @@ def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepCluste
         separator = load_pretrained(start, device=parameters["device"])
         separator.set_params(**parameters, warm_start=True)
     # Checked before minutes of reading audio.
-    check_parameters(separator)
+    try:
+        check_parameters(separator)
+    except TypeError as error:  # --set and --config take what they are given
+        raise ValueError(str(error)) from error
     resolve_device(separator.device)
     return separator
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from skdc.commands.options import DATA_HELP, add_model_argument, add_output_argument
+from skdc.commands.options import (
+    DATA_HELP,
+    add_model_argument,
+    add_output_argument,
+    check_output,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "other tables)",
     )
     add_output_argument(parser, "MODEL", "model file to write", "model.safetensors")
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite a model that is there, and is not MODEL"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.pretrained import load_pretrained
 
+    check_output(args.output, may_replace=args.force or args.output == Path(args.model))
     model = load_pretrained(args.model, device=args.device)
 
     from skdc.datasets import find_recordings
@@ -33,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
     recordings, speakers = find_recordings(args.data, args.subset, sample_rate=rate)
     weights = narrowest_weights(model.network_.state_dict())
     print(
-        f"Training a voice head and a count head on {len(recordings)} recordings of "
+        f"Training heads for voices, counts and noise on {len(recordings)} recordings of "
         f"{len(set(speakers))} speakers"
     )
     model.set_params(verbose=1).fit_voices(recordings, speakers)
     # The weights that were there come out as they went in.
     model.set_params(verbose=0).save(args.output, weights=weights)
-    print(f"{args.output}: knows who is who in long recordings")
+    print(f"{args.output}: knows who is who in long recordings, how many talk, and what is noise")
     return 0

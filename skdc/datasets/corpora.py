@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import AudioFiles, check_files
-from skdc.audio.io import AUDIO_SUFFIXES
+from skdc.audio.files import files_below, is_audio
 from skdc.datasets.tables import read_table
 
 __all__ = ["find_recordings", "load_corpus", "open_corpus"]
@@ -83,19 +83,9 @@ def load_corpus(
 def open_corpus(
     root: str | os.PathLike[str], split: str, *, sample_rate: int = 8000
 ) -> tuple[AudioFiles, list[str]]:
-    """Find the recordings of one split of a corpus; no audio is read yet.
+    """Find the recordings of one split of a corpus and who speaks; no audio is read yet.
 
-    Parameters
-    ----------
-    root, split, sample_rate
-        As for `load_corpus`, with the same errors.
-
-    Returns
-    -------
-    recordings : AudioFiles
-        In the order of the file.
-    speakers : list of str
-        Speaker of each.
+    The order is that of the file. Parameters and errors are those of `load_corpus`.
     """
     table = Path(root) / "utterances.csv"
     _, rows = read_table(table, ("split", "speaker", "path"))
@@ -178,7 +168,7 @@ def find_recordings(
             (file, folder.name)
             for folder in sorted(path.iterdir())
             if folder.is_dir() and not folder.name.startswith(".")
-            for file in _audio_below(folder)
+            for file in filter(is_audio, files_below(folder))
         ]
     elif _SPEAKER in os.fspath(source):
         found = _matching_recordings(os.fspath(source))
@@ -191,15 +181,6 @@ def find_recordings(
             f"speakers, but mixtures need two or more; {_ACCEPTED}"
         )
     return AudioFiles([file for file, _ in found], sample_rate=sample_rate), speakers
-
-
-def _audio_below(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
 
 
 def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]:
@@ -234,6 +215,6 @@ def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
     found = []
     for file in sorted(map(Path, glob(pattern.replace(_SPEAKER, "*"), recursive=True))):
         match = re.fullmatch(expression, file.as_posix())
-        if match and file.suffix.lower() in AUDIO_SUFFIXES:
+        if match and is_audio(file):
             found.append((file, match["speaker"]))
     return found

@@ -103,21 +103,8 @@ def load_mixtures(
 ) -> tuple[list[FloatArray], list[FloatArray]]:
     """Read mixtures and their sources, and bring them to a rate.
 
-    Parameters
-    ----------
-    items : iterable of ListedMixture, or of others with `load` and `sample_rate`
-    sample_rate : int
-        Rate of what is given back, Hz.
-
-    Returns
-    -------
-    mixtures : list of float32 arrays of shape (n_samples_i,)
-    references : list of float32 arrays of shape (n_sources, n_samples_i)
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `ListedMixture.load` does.
+    Gives a list of mixtures ``(n_samples_i,)`` and one of references ``(n_sources, n_samples_i)``,
+    float32. Errors are those of `ListedMixture.load`.
     """
     mixtures: list[FloatArray] = []
     references: list[FloatArray] = []

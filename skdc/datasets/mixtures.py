@@ -40,28 +40,9 @@ def mix_sources(
 ) -> tuple[FloatArray, FloatArray]:
     """Mix sources, cut to the shortest, with one shared gain that keeps them from clipping.
 
-    Parameters
-    ----------
-    sources : sequence of arrays of shape (n_samples_i,)
-        One recording a source, at least one of them not silent.
-    gains : array-like of shape (n_sources,)
-        Factor of each.
-
-    Returns
-    -------
-    mixture : float32 array of shape (n_samples,)
-        Sum of `references`.
-    references : float32 array of shape (n_sources, n_samples)
-        The largest absolute sample of the mixture and of these is 0.9.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.datasets.mixtures import mix_sources
-    >>> sources = [np.array([1.0, 0.0, 5.0]), np.array([1.0, 2.0])]
-    >>> mixture, references = mix_sources(sources, [1, 2])
-    >>> mixture.round(3), references.shape
-    (array([0.675, 0.9  ], dtype=float32), (2, 2))
+    At least one of the sources ``(n_samples_i,)`` is not silent. Gives the mixture
+    ``(n_samples,)`` and its references ``(n_sources, n_samples)``, float32; the largest absolute
+    sample of all of these is 0.9.
     """
     n_samples = min(len(source) for source in sources)
     cut = np.stack([np.asarray(source[:n_samples], dtype=np.float64) for source in sources])
@@ -206,12 +187,7 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, scaled to an active level of 1.
-    waveforms = list(check_recordings(recordings, None, AudioFormat(sample_rate=sample_rate)))
-    if speakers is not None and len(speakers) != len(waveforms):
-        raise ValueError(
-            f"speakers has {len(speakers)} items, but there are {len(waveforms)} recordings: "
-            "name one speaker for each"
-        )
+    waveforms = list(check_recordings(recordings, speakers, AudioFormat(sample_rate=sample_rate)))
     by_speaker: dict[Hashable, list[FloatArray]] = {}
     for index, waveform in enumerate(waveforms):
         if len(waveform) >= min_samples and not _is_silent(waveform):
@@ -278,11 +254,8 @@ def hold_out_mixtures(
 
     Parameters
     ----------
-    recordings : CheckedRecordings
-    speakers : sequence of hashables or None
-        One a recording; None makes every recording a speaker.
-    n_sources : int
-        Speakers of a mixture.
+    recordings, speakers, n_sources
+        As for `hold_out_speakers`, with the same errors.
     audio : AudioFormat
     seed : int
     n_left : int
@@ -296,11 +269,6 @@ def hold_out_mixtures(
     held_out : CheckedPairs
         Mixtures of those set aside, at the rate of the network, and their sources; as pairs of
         microphones hear them in rooms, where the framing hears phases.
-
-    Raises
-    ------
-    ValueError
-        If there are too few speakers for both parts.
     """
     kept, kept_speakers, others, names = hold_out_speakers(
         recordings, speakers, n_sources, np.random.RandomState(seed), n_left=n_left

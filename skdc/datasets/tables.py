@@ -17,23 +17,8 @@ def read_table(
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read the columns and, with their line numbers, the rows of a csv file.
 
-    Parameters
-    ----------
-    path : Path
-    needed : iterable of str
-        Columns that must be there, with no empty cell.
-
-    Returns
-    -------
-    columns : list of str
-    rows : list of (int, dict of str to str)
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not a table, or lacks something; the message names the line.
+    The columns that are needed must be there, with no empty cell; a ValueError names the line.
+    Raises a FileNotFoundError if there is no such file.
     """
     check_file(path, "csv file")
     with path.open(newline="", encoding="utf-8-sig") as file:

@@ -59,24 +59,10 @@ def import_pyplot() -> Any:
 
 
 def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
-    """Give the axes to draw on, one a panel.
+    """Give the axes to draw on, one a panel, as an object array of shape ``(n_panels,)``.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes or sequence of them
-        Axes of a grid, such as `subplots` gives, stand for the place that they take: it is divided
-        where there are more panels.
-    panels : list of str
-        What is to be drawn.
-
-    Returns
-    -------
-    object array of shape (n_panels,)
-
-    Raises
-    ------
-    ValueError
-        If their number differs.
+    Axes of a grid, such as `subplots` gives, stand for the place that they take: it is divided
+    where there are more panels. Raises a ValueError if the numbers of axes and panels differ.
     """
     axes = np.asarray(ax, dtype=object).ravel()
     if len(axes) == 1 < len(panels) and (place := axes[0].get_subplotspec()) is not None:
@@ -92,24 +78,9 @@ def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
 
 
 def as_waveforms(value: Any, name: str, n_dims: int) -> FloatArray:
-    """Give a waveform, or several of one length, as float64.
+    """Give a waveform, ``n_dims=1``, or several of one length, ``n_dims=2``, as float64.
 
-    Parameters
-    ----------
-    value : array-like
-    name : str
-        What errors call it.
-    n_dims : int
-        1 or 2.
-
-    Returns
-    -------
-    array of shape (n_samples,) or (n_sources, n_samples)
-
-    Raises
-    ------
-    ValueError
-        If it has another shape, or is empty.
+    Raises a ValueError that names it if it has another shape, or is empty.
     """
     array = as_array(value, name, np.float64).copy()
     if array.ndim != n_dims or not array.size:
@@ -129,27 +100,11 @@ def check_length(signals: FloatArray, mixture: FloatArray, name: str) -> None:
 def at_network_rate(
     estimator: DeepClusteringSeparator, mixture: ArrayLike, references: ArrayLike | None
 ) -> tuple[DeepClusteringSeparator, FloatArray, FloatArray | None]:
-    """Bring signals to the rate of an estimator's network.
+    """Bring signals, at the estimator's `input_rate` where that is set, to its network's rate.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-        Fitted.
-    mixture : array of shape (n_samples,)
-        At the estimator's `input_rate` where that is set.
-    references : array of shape (n_sources, n_samples), optional
-
-    Returns
-    -------
-    separator : DeepClusteringSeparator
-        The estimator for signals at that rate, with ``output="sources"``.
-    mixture, references
-        At that rate.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
+    Gives the estimator for signals at that rate, with ``output="sources"``, and the mixture
+    ``(n_samples,)`` and the references ``(n_sources, n_samples)`` or None. Raises a ValueError if
+    shapes do not fit.
     """
     # A shallow copy shares the network and leaves the caller's parameters alone.
     separator = copy.copy(estimator).set_params(output="sources", input_rate=None)
@@ -192,19 +147,9 @@ def embed_and_label(
 ) -> tuple[FloatArray, IntArray]:
     """Embed the bins of a mixture, and tell whose they are.
 
-    Parameters
-    ----------
-    estimator : DeepClusteringSeparator
-        Fitted.
-    mixture : array of shape (n_samples,)
-    references : array of shape (n_sources, n_samples), optional
-
-    Returns
-    -------
-    embeddings : float32 array of shape (n_frames, n_bins, embedding_dim)
-    labels : int array of shape (n_frames, n_bins)
-        The dominant source, or without references the source that the estimator puts a bin with;
-        -1 for inactive bins.
+    Gives float32 embeddings ``(n_frames, n_bins, embedding_dim)`` and integer labels ``(n_frames,
+    n_bins)``: the dominant source, or without references the source that the estimator puts a bin
+    with; -1 for inactive bins.
     """
     separator, signal, sources = at_network_rate(estimator, mixture, references)
     framing = Framing(separator.win_length, separator.hop_length, separator.activity_threshold_db)
@@ -222,28 +167,12 @@ def choose_bins(
     max_bins: int,
     random_state: int | np.random.RandomState | None,
 ) -> tuple[FloatArray, IntArray]:
-    """Draw some of the bins that belong to a source.
+    """Draw at most `max_bins` of the bins that belong to a source, in the order of the bins.
 
-    Parameters
-    ----------
-    embeddings : array of shape (..., embedding_dim)
-    labels : int array of shape (...)
-        Negative for bins to leave out.
-    max_bins : int
-        How many to draw, at most.
-    random_state : int, RandomState or None
-
-    Returns
-    -------
-    embeddings : array of shape (n_chosen, embedding_dim)
-    labels : int array of shape (n_chosen,)
-        In the order in which they came.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit together, labels are no integers, no bin belongs to a source, or
-        `max_bins` is less than 2.
+    Takes embeddings ``(..., embedding_dim)`` and labels ``(...)``, negative for bins to leave out;
+    gives ``(n_chosen, embedding_dim)`` and ``(n_chosen,)``. Raises a ValueError if shapes do not
+    fit together, labels are no integers, less than two bins belong to a source, or less than two
+    are to be drawn.
     """
     vectors, sources = np.asarray(embeddings, dtype=np.float64), np.asarray(labels)
     if vectors.ndim < 2 or vectors.shape[:-1] != sources.shape:

@@ -19,6 +19,7 @@ from skdc.inputs import (
     network_band_sources,
     read_samples,
 )
+from skdc.parameters import is_full_band
 from skdc.separation import Separability
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ class ListeningMixin:
         separability : Separability
             What `quality_`, where the separator has it, estimates the SI-SDR improvement from.
         """
-        is_full = band == "full"
-        how = {"noise": noise, "phase_iterations": phase_iterations}
-        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        is_full = is_full_band(band)
         work = full_band_sources if is_full else network_band_sources
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
         return self._separate_one(recording, work, keep_recordings=is_full, **call)
 
     def separate_in_blocks(
@@ -94,8 +95,8 @@ class ListeningMixin:
         separability : Separability
             As for `separate`.
         """
-        how = {"noise": noise, "phase_iterations": phase_iterations}
-        call: Any = {"n_sources": n_sources, "input_rate": input_rate, "how": how}
+        call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
         return self._separate_one(recording, full_band_blocks, keep_recordings=True, **call)
 
     def _separate_one(

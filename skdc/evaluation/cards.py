@@ -36,20 +36,7 @@ _CURVE = {
 
 
 def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator) -> str:
-    """Describe a model file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    separator : DeepClusteringSeparator
-        What was loaded from it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Describe, in Markdown, a model file and the separator that was loaded from it."""
     tensors, header = read_tensors(path)
     n_weights = sum(weights.numel() for weights in separator.network_.parameters())
     # The matrices: vectors and steps, of which there are few, may be of another type.
@@ -76,20 +63,7 @@ def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator
 
 
 def check_model(evaluations: Sequence[Sequence[Row]], model_id: str) -> None:
-    """Check that evaluations are of the model of a card.
-
-    Parameters
-    ----------
-    evaluations : sequence of sequences of dict of str to str
-        Rows as `skdc.evaluation.tables.read_rows` gives them, for each evaluation.
-    model_id : str
-        The model's `skdc.evaluation.run.model_fingerprint`.
-
-    Raises
-    ------
-    ValueError
-        If one is of another model.
-    """
+    """Raise a ValueError if one of several evaluations is not of the model of a card."""
     for rows in evaluations:
         if rows[0]["model_id"] != model_id:
             raise ValueError(
@@ -99,26 +73,7 @@ def check_model(evaluations: Sequence[Sequence[Row]], model_id: str) -> None:
 
 
 def curve_table(history: Sequence[Mapping[str, float]]) -> str:
-    """Lay out a history, one row an epoch.
-
-    Parameters
-    ----------
-    history : sequence of dict
-        As an estimator's ``history_``.
-
-    Returns
-    -------
-    str
-        Markdown.
-
-    Examples
-    --------
-    >>> from skdc.evaluation.cards import curve_table
-    >>> print(curve_table([{"epoch": 1.0, "hours": 7.02, "seconds": 420.0, "loss": 0.24891}]))
-    | epoch | hours of mixtures | minutes | loss |
-    | --- | --- | --- | --- |
-    | 1 | 7 | 7 | 0.2489 |
-    """
+    """Lay out a history, such as an estimator's ``history_``, in Markdown, one row an epoch."""
     columns = {k: how for k, how in _CURVE.items() if any(k in row for row in history)}
     # Epochs that went on from an earlier training may have been measured in another way.
     lines = [
@@ -132,39 +87,9 @@ def curve_table(history: Sequence[Mapping[str, float]]) -> str:
 
 
 def refresh_card(card: str, tables: Mapping[str, str]) -> str:
-    r"""Put tables into a card, each in its place.
+    """Put tables, by the names of their places, into a card; an empty card gets the places.
 
-    Parameters
-    ----------
-    card : str
-        The text; an empty one gets a place for each.
-    tables : mapping of str to str
-        By the names of their places.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If the card has no place for a table.
-
-    Examples
-    --------
-    >>> from skdc.evaluation.cards import refresh_card
-    >>> card = "Words.\n\n<!-- skdc card: facts -->\nold\n<!-- end -->\n\nMore.\n"
-    >>> print(refresh_card(card, {"facts": "new"}))
-    Words.
-    <BLANKLINE>
-    <!-- skdc card: facts -->
-    <BLANKLINE>
-    new
-    <BLANKLINE>
-    <!-- end -->
-    <BLANKLINE>
-    More.
-    <BLANKLINE>
+    Raises a ValueError if the card has no place for a table, or several.
     """
     if not card:
         places = [f"{_HEADINGS[name]}<!-- skdc card: {name} -->\n<!-- end -->" for name in tables]

@@ -25,15 +25,8 @@ __all__ = [
 class PublishedFigure:
     """An improvement over the mixture that others have published.
 
-    Parameters
-    ----------
-    method : str
-        What reached it, and when.
-    protocol, subset : str
-        What it was measured on.
-    measure : {"SDR", "SI-SDR"}
-        In what it is compared.
-    improvement_db : float
+    `method` says what reached it, and when; `protocol` and `subset` what it was measured on; and
+    `measure`, "SDR" or "SI-SDR", in what it is compared.
     """
 
     method: str
@@ -90,7 +83,7 @@ the row, so that they differ between models."""
 def make_page(
     tables: Sequence[Sequence[Row]], pictures: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Write the page of results.
+    """Write the page of results, in Markdown.
 
     Parameters
     ----------
@@ -102,7 +95,7 @@ def make_page(
     Returns
     -------
     str
-        Markdown. All measured figures come from the rows, all others are `PUBLISHED`.
+        All measured figures come from the rows, all others are `PUBLISHED`.
     """
     by_model: dict[tuple[str, str], list[Sequence[Row]]] = {}
     for rows in tables:
@@ -123,18 +116,10 @@ def make_page(
 
 
 def figures_tables(tables: Sequence[Sequence[Row]]) -> str:
-    """Lay out what evaluations of one model gave.
+    """Lay out, in Markdown, what evaluations of one model gave, each as `read_rows` reads it.
 
-    Parameters
-    ----------
-    tables : sequence of sequences of dict of str to str
-        Rows as `skdc.evaluation.tables.read_rows` gives them, for each of one or more evaluations.
-
-    Returns
-    -------
-    str
-        Markdown: means and medians beside oracles and what is published, also by the sexes of the
-        speakers where they are known.
+    These are means and medians beside oracles and what is published, also by the sexes of the
+    speakers where they are known.
     """
     parts = [_main_table(tables)]
     if any(group_by_sexes(rows) for rows in tables):

@@ -39,17 +39,7 @@ _SYSTEMS = {
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
-    """Read the table of an evaluation.
-
-    Parameters
-    ----------
-    path : path-like
-        File that `skdc.evaluation.run.evaluate_model` wrote.
-
-    Returns
-    -------
-    list of dict of str to str
-        One row a mixture.
+    """Read the table that `skdc.evaluation.run.evaluate_model` wrote, one row a mixture.
 
     Raises
     ------
@@ -91,45 +81,12 @@ def _is_score(column: str) -> bool:
 
 
 def count_sources(row: Row) -> int:
-    """Count the sources of the mixture of a row.
-
-    Parameters
-    ----------
-    row : dict of str to str
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> from skdc.evaluation.tables import count_sources
-    >>> count_sources({"sdr_1": "3.0", "sdr_2": "4.0"})
-    2
-    """
+    """Count the sources of the mixture of a row."""
     return next(number for number in count(1) if f"sdr_{number + 1}" not in row)
 
 
 def score_values(rows: Iterable[Row], column: str) -> NDArray[np.float64]:
-    """Collect a score of all sources of all mixtures.
-
-    Parameters
-    ----------
-    rows : iterable of dict of str to str
-    column : str
-        Such as ``"sdr_improvement"`` or ``"ideal_binary_sdr"``.
-
-    Returns
-    -------
-    float64 array of shape (n_mixtures * n_sources,)
-        Decibels.
-
-    Examples
-    --------
-    >>> from skdc.evaluation.tables import score_values
-    >>> score_values([{"sdr_1": "3.0", "sdr_2": "4.0"}], "sdr")
-    array([3., 4.])
-    """
+    """Collect a score, such as "ideal_binary_sdr", of all sources of all mixtures, dB."""
     values = [
         float(row[f"{column}_{number}"])
         for row in rows
@@ -141,21 +98,7 @@ def score_values(rows: Iterable[Row], column: str) -> NDArray[np.float64]:
 def group_by_sexes(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Group mixtures by the sexes of those who speak, where they are known.
 
-    Parameters
-    ----------
-    rows : iterable of dict of str to str
-
-    Returns
-    -------
-    dict of str to list
-        Rows of each combination, such as ``"f+m"``, whatever the order of the speakers.
-
-    Examples
-    --------
-    >>> from skdc.evaluation.tables import group_by_sexes
-    >>> rows = [{"sexes": sexes} for sexes in ("fm", "mf", "ff", "f?", "")]
-    >>> {sexes: len(group) for sexes, group in group_by_sexes(rows).items()}
-    {'f+f': 1, 'f+m': 2}
+    The rows of each combination go by a name such as "f+m", whatever the order of the speakers.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -165,17 +108,9 @@ def group_by_sexes(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def format_summary(rows: Sequence[Row]) -> str:
-    """Lay out mean and median of all scores as text.
+    """Lay out mean and median of all scores of at least one row as text.
 
-    Parameters
-    ----------
-    rows : sequence of dict of str to str
-        At least one.
-
-    Returns
-    -------
-    str
-        A table over all sources of all mixtures, and where sexes are known one by sexes.
+    It has a table over all sources of all mixtures, and where sexes are known one by sexes.
     """
     lines = [
         f"{'dB':<20}" + "".join(f"{title:>20}" for title in _SYSTEMS.values()),
@@ -199,25 +134,11 @@ def _cells(rows: Iterable[Row], column: str) -> str:
 
 
 def plot_improvements(rows: Sequence[Row], *, ax: Any = None) -> Any:
-    """Draw how the SDR improvements of the sources are distributed.
+    """Draw how the SDR improvements of the sources of at least one mixture are distributed.
 
-    Parameters
-    ----------
-    rows : sequence of dict of str to str
-        At least one.
-    ax : matplotlib Axes, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib Axes
-        Share of the sources below each improvement: of the model, of the oracles, and of the model
-        by sexes where they are known. Dots mark the medians.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
+    Gives the axes: share of the sources below each improvement, of the model, of the oracles, and
+    of the model by sexes where they are known. Dots mark the medians. Raises an ImportError if
+    matplotlib is not installed.
     """
     if ax is None:
         ax = import_pyplot().subplots(figsize=(9.0, 4.5), layout="constrained")[1]

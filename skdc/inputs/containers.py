@@ -89,11 +89,11 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
             f"Sparse data was passed for {name}, but dense data is required: waveforms are dense; "
             f"use {name}.toarray()"
         )
+    if (is_lazy(X) or isinstance(X, list | tuple)) and not len(X):
+        raise ValueError(f"{name} is empty; give at least one mixture")
     if is_lazy(X):
         return X, "list"
     if isinstance(X, list | tuple):
-        if not len(X):
-            raise ValueError(f"{name} is empty; give at least one mixture")
         # Lists of numbers of equal length are an array written as lists. A list of arrays is a
         # list of recordings.
         is_array = isinstance(X[0], list | tuple) and _have_one_size(X)
@@ -141,26 +141,10 @@ def _have_one_size(rows: Sequence[Any]) -> bool:
 
 
 def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]:
-    """Give references one by one.
+    """Give references one by one, which are not looked at yet.
 
-    Parameters
-    ----------
-    y : array-like
-        One item a mixture; or what belongs to a single mixture.
-    container : {"array", "list", "single"}
-        What the mixtures came in.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    sequence
-        Items that are not looked at yet.
-
-    Raises
-    ------
-    TypeError
-        If `y` is no array or list.
+    References of a single mixture may come without a list around them, as it may. Raises a
+    TypeError that names `y` if it is no array or list.
     """
     if is_lazy(y):
         return y
@@ -180,22 +164,7 @@ def as_reference_items(y: Any, container: Container, name: str) -> Sequence[Any]
 def collect(results: list[NDArray[Any]], container: Container) -> Any:
     """Put results, one for each mixture, into the container that the mixtures came in.
 
-    Parameters
-    ----------
-    results : list of arrays
-    container : {"array", "list", "single"}
-
-    Returns
-    -------
-    array, list of arrays, or the only array
-        Results of different shapes stay a list.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.inputs import collect
-    >>> collect([np.zeros((2, 3))] * 5, "array").shape
-    (5, 2, 3)
+    Results of different shapes stay a list.
     """
     if container == "single":
         return results[0]

@@ -24,13 +24,6 @@ class AudioFormat:
         Rate that the network works at, Hz.
     input_rate : int or None, default=None
         Rate of what is passed in, Hz; None where it is that of the network.
-
-    Examples
-    --------
-    >>> from skdc.inputs import AudioFormat
-    >>> audio = AudioFormat(sample_rate=8000, input_rate=44100)
-    >>> audio.rate, audio.network_length(44100)
-    (44100, 8000)
     """
 
     framing: Framing = field(default_factory=Framing)

@@ -44,27 +44,9 @@ def check_headers(
 ) -> list[Header]:
     """Check what can be known of lazy recordings before they are read.
 
-    Parameters
-    ----------
-    recordings : sequence with a method ``headers()``
-    name : str
-        What errors call it.
-    rate : int
-        Rate that they must have, Hz.
-    n_dims : tuple of int, default=(1,)
-        Numbers of dimensions that the arrays may have.
-
-    Returns
-    -------
-    list of Header
-
-    Raises
-    ------
-    FileNotFoundError
-        If files are missing.
-    ValueError
-        If there are none, or one is empty, not audio, or of another rate or shape. The message
-        names the item and the file.
+    They must be at the rate, Hz, and have one of the numbers of dimensions. Raises a
+    FileNotFoundError if files are missing, and a ValueError that names item and file if there are
+    none, or if one is empty, not audio, or of another rate or shape.
     """
     if not len(recordings):
         raise ValueError(f"{name} is empty; give at least one file")
@@ -86,25 +68,9 @@ def check_headers(
 def check_mixture_headers(
     X: Any, audio: AudioFormat, *, name: str = "X", has_channels: bool = False
 ) -> list[Header]:
-    """Check lazy mixtures before they are read.
+    """Check lazy mixtures, which may have channels, before they are read.
 
-    Parameters
-    ----------
-    X : sequence with a method ``headers()``
-    audio : AudioFormat
-    name : str, default="X"
-        What errors call it.
-    has_channels : bool, default=False
-        Whether mixtures may be of shape ``(n_channels, n_samples)``.
-
-    Returns
-    -------
-    list of Header
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `check_headers` does, or if a mixture is too short.
+    Raises the errors of `check_headers`, and a ValueError if a mixture is too short.
     """
     headers = check_headers(X, name, audio.rate, (1, 2) if has_channels else (1,))
     for index, header in enumerate(headers):
@@ -116,20 +82,10 @@ def check_mixture_headers(
 def check_pair_headers(
     X: Any, y: Any, audio: AudioFormat, *, names: tuple[str, str] = ("X", "y")
 ) -> None:
-    """Check mixtures and sources before they are read, as far as they are lazy.
+    """Check mixtures and sources before they are read, as far as one or both are lazy.
 
-    Parameters
-    ----------
-    X, y : sequences
-        Mixtures and sources; one or both may be lazy.
-    audio : AudioFormat
-    names : tuple of two str, default=("X", "y")
-        What errors call them.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `check_mixture_headers` does, or if an item of `y` is not as long as that of `X`.
+    Raises the errors of `check_mixture_headers`, and a ValueError if an item of `y` is not as long
+    as that of `X`.
     """
     mixtures = []
     if is_lazy(X):

@@ -22,33 +22,16 @@ _LEAST_UPPER_PART = 0.05
 
 
 def seems_slowed(samples: NDArray[np.floating], rate: int) -> bool:
-    """Whether speech seems to be at a much higher rate than it is taken for.
+    """Whether speech seems to be at a much higher rate than it is taken for, Hz.
 
     Played at a rate that is too low, speech becomes slow and deep. The rule finds recordings at
     44.1 and 48 kHz that are taken for 8 kHz; where the ratio is smaller, deep voices and wrong
     rates are not told apart, and it says nothing.
 
-    Parameters
-    ----------
-    samples : array of shape (n_samples,)
-    rate : int
-        What it is taken for, Hz.
-
-    Returns
-    -------
-    bool
-        Whether half of its power lies below 150 Hz, next to nothing above 500 Hz, and the centre
-        of a frame's spectrum (the mean of the logarithmic frequency, weighted by power) below
-        130 Hz in half of the frames that are no pauses. Always False for less than a second.
-
-    Examples
-    --------
-    >>> from skdc.datasets import load_sample_clips
-    >>> from skdc.inputs.rates import seems_slowed
-    >>> from skdc.signal import resample
-    >>> clip = load_sample_clips()[0].waveform
-    >>> seems_slowed(clip, 8000), seems_slowed(resample(clip, 8000, 44100), 8000)
-    (False, True)
+    It is true where half of the power of the samples ``(n_samples,)`` lies below 150 Hz, next to
+    nothing above 500 Hz, and the centre of a frame's spectrum (the mean of the logarithmic
+    frequency, weighted by power) below 130 Hz in half of the frames that are no pauses. Less than
+    a second says nothing.
     """
     if len(samples) < _SHORTEST_S * rate:
         return False

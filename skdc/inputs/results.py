@@ -56,19 +56,7 @@ def network_band_sources(
 ) -> Iterator[NDArray[Any]]:
     """Give the sources of each mixture as the network hears them, ``(n_sources, n_samples)``.
 
-    Parameters
-    ----------
-    separator : Separator
-    mixtures : Mixtures
-    audio : AudioFormat
-    n_sources : int or None
-        None estimates it.
-    found : iterable of Separability, optional
-        As for `Separator.separate`.
-
-    Yields
-    ------
-    float32 array
+    Where `n_sources` is None, it is estimated; `found` is as for `Separator.separate`.
     """
     separated = separator.separate(mixtures.tensors(), repeat(n_sources), found)
     for index, sources in enumerate(to_arrays(separated)):
@@ -84,14 +72,8 @@ def full_band_sources(
 ) -> Iterator[NDArray[Any]]:
     """Give the sources of each mixture with all its frequencies and channels.
 
-    Parameters
-    ----------
-    separator, mixtures, audio, n_sources, found
-        As for `network_band_sources`; the recordings of `mixtures` are kept.
-
-    Yields
-    ------
-    float32 array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
+    The recordings of the mixtures are kept; sources are of shape ``(n_sources, n_samples)`` or
+    ``(n_sources, n_channels, n_samples)``.
     """
     separated = _separated(separator, mixtures, audio, n_sources, found)
     for index, blocks in enumerate(separated):
@@ -106,17 +88,7 @@ def full_band_blocks(
     n_sources: int | None,
     found: Iterable[Separability] | None = None,
 ) -> Iterator[RestoredBlocks]:
-    """Give what `full_band_sources` does, block by block.
-
-    Parameters
-    ----------
-    separator, mixtures, audio, n_sources, found
-        As for `full_band_sources`.
-
-    Yields
-    ------
-    RestoredBlocks
-    """
+    """Give what `full_band_sources` does, block by block."""
     separated = _separated(separator, mixtures, audio, n_sources, found)
     for index, blocks in enumerate(separated):
         yield RestoredBlocks(index, blocks, mixtures)
@@ -124,16 +96,7 @@ def full_band_blocks(
 
 @dataclass(frozen=True)
 class RestoredBlocks:
-    """The sources of a recording, made block by block each time they are gone through.
-
-    Parameters
-    ----------
-    index : int
-        Which of the mixtures.
-    blocks : SourceBlocks
-        Its sources, of peak 1.
-    mixtures : Mixtures
-    """
+    """The sources of one of the mixtures, made block by block each time they are gone through."""
 
     index: int
     blocks: SourceBlocks

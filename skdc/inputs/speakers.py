@@ -16,14 +16,7 @@ __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 
 
 class CheckedRecordings(Sequence[NDArray[np.float32]]):
-    """Recordings of single speakers, each checked when it is used.
-
-    Parameters
-    ----------
-    recordings : sequence of arrays of shape (n_samples_i,)
-    audio : AudioFormat
-        Rates that they come at and are brought to.
-    """
+    """Recordings of single speakers, ``(n_samples_i,)``, each checked when it is used."""
 
     def __init__(self, recordings: Any, audio: AudioFormat) -> None:
         self._recordings = recordings
@@ -45,16 +38,7 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         return scale_samples(waveform, peak or 1.0, self._audio, offset)
 
     def take(self, indices: Sequence[int]) -> CheckedRecordings:
-        """Give some of the recordings.
-
-        Parameters
-        ----------
-        indices : sequence of int
-
-        Returns
-        -------
-        CheckedRecordings
-        """
+        """Give some of the recordings."""
         return CheckedRecordings(_Chosen(self._recordings, indices), self._audio)
 
 
@@ -129,27 +113,11 @@ def check_recordings(
 ) -> CheckedRecordings:
     """Check recordings of single speakers, as far as they need not be read for that.
 
-    Parameters
-    ----------
-    recordings : sequence of arrays of shape (n_samples_i,)
-    speakers : sequence or None
-        One a recording, if given.
-    audio : AudioFormat
-        Rates that they come at and are brought to.
-    fewest_speakers : int, default=1
-        How many different ones there must be at least, where they are given.
+    Raises a ValueError if there are none, or speakers of another number or fewer than
+    `fewest_speakers`, or if the header of a file tells that it cannot be used.
 
-    Returns
-    -------
-    CheckedRecordings
-        Float32 arrays scaled to a peak of 1. Taking one out of it raises a ValueError if it is
-        empty, not one-dimensional, or holds NaN or infinity.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or speakers of another number or too few, or if the header of a file
-        tells that it cannot be used.
+    Gives float32 arrays scaled to a peak of 1. Taking one out raises a ValueError if it is empty,
+    not one-dimensional, or holds NaN or infinity.
     """
     if not len(recordings):
         raise ValueError("recordings is empty; give at least one recording a speaker")

@@ -105,24 +105,9 @@ def as_samples(
 
 
 def as_channels(item: Any, name: str) -> NDArray[Any]:
-    """Read a recording of one or several channels and check it as `as_samples` does.
+    """Read ``(n_samples,)`` or ``(n_channels, n_samples)`` and check it as `as_samples` does.
 
-    Parameters
-    ----------
-    item : array-like
-        ``(n_samples,)`` or ``(n_channels, n_samples)``.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    array
-        It has that shape, and the type that it came in.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it has another shape, seems to be transposed, or is unusable.
+    Raises the same errors, and a ValueError if it seems to be transposed.
     """
     try:
         has_channels = np.ndim(item) == 2
@@ -142,30 +127,8 @@ def as_channels(item: Any, name: str) -> NDArray[Any]:
 def read_samples(item: Any, name: str, *, is_mono: bool = False) -> NDArray[np.floating]:
     """Bring samples to float32, if they are that or float16, or else to float64.
 
-    Parameters
-    ----------
-    item : array-like
-        Samples of any shape; integer PCM is scaled to +-1.
-    name : str
-        What errors call it.
-    is_mono : bool, default=False
-        Whether it must be of shape ``(n_samples,)`` with at least one sample.
-
-    Returns
-    -------
-    float32 or float64 array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If samples are not finite real numbers.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.inputs import read_samples
-    >>> read_samples(np.array([16384, -32768], dtype=np.int16), "X[0]")
-    array([ 0.5, -1. ])
+    They may be of any shape where they need not be mono; integer PCM is scaled to +-1. Errors are
+    those of `as_samples`.
     """
     samples = as_samples(item, name, is_mono=is_mono)
     is_single = samples.dtype.kind == "f" and samples.dtype.itemsize <= 4
@@ -190,18 +153,11 @@ class Extent(NamedTuple):
 
 
 def find_extent(samples: NDArray[Any]) -> Extent:
-    """Find offset and peak of checked samples.
+    """Find offset and peak of checked samples ``(..., n_samples)``.
 
-    Parameters
-    ----------
-    samples : array of shape (..., n_samples)
-
-    Returns
-    -------
-    Extent
-        Its offset is the mean of a channel where that is more than 10 % of what varies around it,
-        root mean square; 0 otherwise, so that recordings without an offset stay as they are. A
-        channel that does not vary is all offset.
+    The offset is the mean of a channel where that is more than 10 % of what varies around it, root
+    mean square; 0 otherwise, so that recordings without an offset stay as they are. A channel that
+    does not vary is all offset.
     """
     silence, full_scale = pcm_scale(samples.dtype)
     starts = range(0, samples.shape[-1], _BLOCK_SAMPLES)
@@ -238,19 +194,8 @@ def scale_samples(
 ) -> FloatArray:
     """Take the offset off checked samples, divide by a peak, and bring to the network's rate.
 
-    Parameters
-    ----------
-    samples : array of shape (..., n_samples)
-        In the type that they came in.
-    peak : float
-        In units of `Extent.peak`.
-    audio : AudioFormat
-    offset : array of shape (...), default=0.0
-        As in `Extent`.
-
-    Returns
-    -------
-    float32 array of shape (..., audio.network_length(n_samples))
+    The samples ``(..., n_samples)`` are in the type that they came in, offset and peak as in
+    `Extent`. Gives float32 of shape ``(..., audio.network_length(n_samples))``.
     """
     silence, full_scale = pcm_scale(samples.dtype)
     zero = np.asarray(silence + offset)[..., None]
@@ -281,12 +226,6 @@ class HeardWaveform:
 
     ``heard[start:stop]`` is the same, to the bit, as of what `scale_samples` gives for the whole
     recording, its channels mixed down.
-
-    Parameters
-    ----------
-    recording : LongRecording
-    peak, audio, offset
-        As for `scale_samples`.
     """
 
     def __init__(
@@ -342,17 +281,7 @@ class Mixtures(NamedTuple):
     def restore(self, index: int, sources: FloatArray, audio: AudioFormat) -> FloatArray:
         """Bring the sources of mixture `index` to the rate, length and scale that it came in.
 
-        They share its offset, so that they sum to it.
-
-        Parameters
-        ----------
-        index : int
-        sources : float32 array of shape (n_sources, n_samples)
-        audio : AudioFormat
-
-        Returns
-        -------
-        float32 array of shape (n_sources, lengths[index])
+        They share its offset, so that they sum to it: ``(n_sources, lengths[index])``.
         """
         restored = audio.from_network(sources, self.lengths[index])
         restored = restored * self.peaks[index]
@@ -365,18 +294,10 @@ class Mixtures(NamedTuple):
         return [x if isinstance(x, HeardWaveform) else torch.from_numpy(x) for x in self.waveforms]
 
     def channels(self, index: int, rate: int) -> Recording:
-        """Give a recording that is kept, to be read with all its channels.
+        """Give a recording that is kept, at its rate in Hz, to be read with all its channels.
 
-        Parameters
-        ----------
-        index, rate : int
-            Which one, and its rate, Hz.
-
-        Returns
-        -------
-        Recording
-            Without offset, and with a peak between 0.5 and 1: divided by a power of two, which
-            rounds nothing.
+        It is without offset, and has a peak between 0.5 and 1: divided by a power of two, which
+        rounds nothing.
         """
         recording, offset = self.recordings[index], self.offsets[index][..., None]
         silence, full_scale = pcm_scale(recording.dtype)
@@ -393,15 +314,8 @@ class Mixtures(NamedTuple):
     def restore_channels(self, index: int, sources: FloatArray) -> FloatArray:
         """Bring sources of what `channels` gives to the scale that came in.
 
-        Parameters
-        ----------
-        index : int
-        sources : float32 array of shape (n_sources, n_channels, lengths[index])
-
-        Returns
-        -------
-        float32 array
-            Without the axis of the channels where none came in.
+        They are of shape ``(n_sources, n_channels, lengths[index])``, and go without the axis of
+        the channels where none came in.
         """
         restored = np.ldexp(sources, np.frexp(self.peaks[index])[1], out=sources)
         if (offset := self.offsets[index]).any():
@@ -458,14 +372,6 @@ def check_mixtures(
         allowed, or holds NaN or infinity. The message names the item.
     TypeError
         If `X` is sparse, not numeric, or no array or list.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdc.inputs import AudioFormat, check_mixtures
-    >>> checked = check_mixtures(np.tile([0.25, -0.25], 4000), AudioFormat())
-    >>> checked.peaks, checked.container
-    ([0.25], 'single')
     """
     items, container = as_items(X, name, has_channels=has_channels)
     labels = X.labels if isinstance(X, NamedItems) else None
@@ -507,13 +413,6 @@ def warn_of_rate(waveform: FloatArray, audio: AudioFormat, name: str) -> None:
     """Warn where a recording of no stated rate seems to be at a higher one than the network.
 
     One recording of several is looked at: they have the same rate, and the warning says all.
-
-    Parameters
-    ----------
-    waveform : array of shape (n_samples,)
-    audio : AudioFormat
-    name : str
-        What the warning calls it.
     """
     if seems_slowed(waveform, audio.sample_rate):
         warnings.warn(

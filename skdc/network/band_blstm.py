@@ -138,17 +138,8 @@ class BandBLSTM(Trunk):
 def split_bands(n_bins: int, n_bands: int) -> tuple[tuple[int, int], ...]:
     """Split the bins of a frame into bands that widen with frequency as the mel scale does.
 
-    Parameters
-    ----------
-    n_bins : int
-        At least two a band.
-    n_bands : int
-
-    Returns
-    -------
-    tuple of (int, int)
-        First bin, and one past the last bin, of each band; from the lowest to the highest, without
-        gaps, at least two bins each.
+    Gives the first bin, and one past the last bin, of each band; from the lowest to the highest,
+    without gaps, at least two bins each, which there must be.
 
     Examples
     --------

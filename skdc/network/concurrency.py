@@ -5,29 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 __all__ = ["move_network", "survive_forks"]
 
-Network = TypeVar("Network", bound=nn.Module)
-
 _moving = threading.Lock()
 
 
 def move_network(network: nn.Module, device: torch.device) -> None:
-    """Bring a network to a device, if it is not there already.
+    """Bring a network, in place, to a device, if it is not there already.
 
     Several threads may use one network: while torch moves it, it has no weights for moments, even
     where it is moved to where it is.
-
-    Parameters
-    ----------
-    network : Module
-        Changed in place.
-    device : torch.device
     """
     with _moving:
         wanted = torch.empty(0, device=device).device  # "cuda" is some "cuda:0"

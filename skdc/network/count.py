@@ -14,27 +14,11 @@ _HIDDEN = 96
 
 
 class CountHead(nn.Module):
-    """Say how probable each number of talkers is.
+    """Say how probable each number of talkers, from 1 to `most`, is.
 
-    Each frame's states go through a hidden layer; attention weighs the frames, loud ones more;
-    mean and spread over the frames (`attentive_statistics`) go through a second one.
-
-    Parameters
-    ----------
-    bands : tuple of (int, int)
-        First bin, and one past the last bin, of each band.
-    width : int
-        Numbers in a state of a band.
-    most : int
-        The largest number that it knows.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.count import CountHead
-    >>> head = CountHead(((0, 129),), width=16, most=4)
-    >>> head(torch.zeros(3, 50, 1, 16), torch.rand(3, 50)).shape
-    torch.Size([3, 4])
+    Each frame's states, of some width in each of the bands, go through a hidden layer; attention
+    weighs the frames, loud ones more; mean and spread over the frames (`attentive_statistics`) go
+    through a second one.
     """
 
     def __init__(self, bands: tuple[tuple[int, int], ...], width: int, most: int) -> None:
@@ -46,17 +30,10 @@ class CountHead(nn.Module):
         self.out = nn.Linear(_HIDDEN, most)
 
     def forward(self, states: Tensor, energy: Tensor) -> Tensor:
-        """Give the logits of the numbers from 1 to `most`.
+        """Give the logits of the numbers from 1 to `most`, float32 ``(n_mixtures, most)``.
 
-        Parameters
-        ----------
-        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
-        energy : Tensor of shape (n_mixtures, n_frames)
-            Energy of the mixture's frames; the level does not matter.
-
-        Returns
-        -------
-        float32 Tensor of shape (n_mixtures, most)
+        Takes the states ``(n_mixtures, n_frames, n_bands, width)`` and the energy of the frames
+        ``(n_mixtures, n_frames)``, whose level does not matter.
         """
         # (mixtures, frames, bands, width) -> (mixtures, frames, bands * width)
         hidden = functional.relu(self.frame(states.float().flatten(2)))

@@ -167,23 +167,12 @@ class EmbeddingNetwork(nn.Module):
         self.trunk = config.trunk.build(
             config.n_bins, config.hidden_size, config.n_layers, config.bidirectional
         )
-        self.embed = BinHead(self.trunk.bands, self.trunk.width, config.embedding_dim)
-        self.mask_head = (
-            BinHead(self.trunk.bands, self.trunk.width, config.n_masks) if config.n_masks else None
-        )
-        self.voice_head = (
-            VoiceHead(self.trunk.bands, self.trunk.width, config.voice_dim)
-            if config.voice_dim
-            else None
-        )
-        self.count_head = (
-            CountHead(self.trunk.bands, self.trunk.width, config.most_counted)
-            if config.most_counted
-            else None
-        )
-        self.noise_head = (
-            BinHead(self.trunk.bands, self.trunk.width, 1) if config.hears_noise else None
-        )
+        read = (self.trunk.bands, self.trunk.width)
+        self.embed = BinHead(*read, config.embedding_dim)
+        self.mask_head = BinHead(*read, config.n_masks) if config.n_masks else None
+        self.voice_head = VoiceHead(*read, config.voice_dim) if config.voice_dim else None
+        self.count_head = CountHead(*read, config.most_counted) if config.most_counted else None
+        self.noise_head = BinHead(*read, 1) if config.hears_noise else None
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
@@ -216,12 +205,9 @@ class EmbeddingNetwork(nn.Module):
             they are left out, with a warning.
         """
         device = self.input_mean.device
-        heads: dict[str, Any] = {
-            "voice": earlier.voice_head,
-            "count": earlier.count_head,
-            "noise": earlier.noise_head,
-        }
-        heads = {name: head for name, head in heads.items() if head is not None}
+        names = ("voice", "count", "noise")
+        every: dict[str, Any] = {name: getattr(earlier, f"{name}_head") for name in names}
+        heads = {name: head for name, head in every.items() if head is not None}
         layers, n_layers = earlier.config.n_layers, self.config.n_layers
         if n_layers != layers and heads:
             warnings.warn(

@@ -49,16 +49,9 @@ class BinHead(nn.Module):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, states: Tensor) -> Tensor:
-        """Give every bin its numbers.
+        """Give every bin its numbers, ``(n_mixtures, n_frames, n_bins, n_outputs)``.
 
-        Parameters
-        ----------
-        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
-
-        Returns
-        -------
-        Tensor of shape (n_mixtures, n_frames, n_bins, n_outputs)
-            In the precision of the arithmetic.
+        Takes the states ``(n_mixtures, n_frames, n_bands, width)``.
         """
         parts = [
             functional.linear(
@@ -73,35 +66,18 @@ class BinHead(nn.Module):
         return flat.unflatten(-1, (-1, self.n_outputs))
 
     def active(self, states: Tensor, active: Tensor) -> tuple[Tensor, ...]:
-        """Give some of the bins their numbers, and spend no time on the others.
+        """Give some of the bins their numbers, on the CPU, and spend no time on the others.
 
-        Parameters
-        ----------
-        states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
-            On the CPU.
-        active : bool Tensor of shape (n_mixtures, n_frames, n_bins)
-            The bins to give.
-
-        Returns
-        -------
-        tuple of Tensor of shape (n_active_i, n_outputs)
-            One a mixture, ``forward(states)[i][active[i]]``.
+        Gives ``forward(states)[i][active[i]]``, of shape ``(n_active_i, n_outputs)``, for each
+        mixture.
         """
         return project_active(states, self.weight, self.bias, active, self.bands)
 
 
 def speech_share(head: BinHead, states: Tensor) -> Tensor:
-    """Tell how much of each bin is speech, by a noise head.
+    """Tell how much of each bin is speech, 0...1, by a noise head; the rest is noise.
 
-    Parameters
-    ----------
-    head : BinHead
-        With one output for each bin.
-    states : Tensor of shape (n_mixtures, n_frames, n_bands, width)
-
-    Returns
-    -------
-    float32 Tensor of shape (n_mixtures, n_frames, n_bins)
-        From 0 to 1. The rest of the bin is noise.
+    The states ``(n_mixtures, n_frames, n_bands, width)`` give float32 ``(n_mixtures, n_frames,
+    n_bins)``.
     """
     return torch.sigmoid(head(states.float()).squeeze(-1))

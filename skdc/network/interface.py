@@ -141,14 +141,5 @@ State = Any
 
 
 def single_band(states: Tensor) -> Tensor:
-    """Give the states of all bins together the axis of bands: a single one.
-
-    Parameters
-    ----------
-    states : Tensor of shape (n_mixtures, n_frames, width)
-
-    Returns
-    -------
-    Tensor of shape (n_mixtures, n_frames, 1, width)
-    """
+    """Give the states of all bins together, ``(..., width)``, the axis of a single band."""
     return states.unsqueeze(-2)

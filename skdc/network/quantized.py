@@ -21,25 +21,8 @@ def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     that. Vectors, of which there are few, become float16. Weights that were stored so before come
     out as they were.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        Weights by name.
-
-    Returns
-    -------
-    dict of str to Tensor
-        For each matrix of shape (n_rows, n_columns) an int8 tensor of that shape under its name,
-        and a float32 tensor of shape (n_rows,) under its name with ``.step`` after it.
-
-    Examples
-    --------
-    >>> import torch
-    >>> stored = to_int8({"weight": torch.tensor([[1.27, -0.5], [0.0, 0.0]])})
-    >>> stored["weight"].tolist(), round(float(stored["weight.step"][0]), 4)
-    ([[127, -50], [0, 0]], 0.01)
-    >>> [round(weight, 4) for weight in from_int8(stored)["weight"][0].tolist()]
-    [1.27, -0.5]
+    For each matrix ``(n_rows, n_columns)`` there is an int8 tensor of that shape under its name,
+    and a float32 tensor ``(n_rows,)`` under its name with ``.step`` after it.
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -56,18 +39,7 @@ def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_int8(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights that :func:`to_int8` has stored; others come back as they are.
-
-    Parameters
-    ----------
-    stored : mapping of str to Tensor
-        What a model file holds.
-
-    Returns
-    -------
-    dict of str to Tensor
-        The matrices in float32, the rest as it is.
-    """
+    """Give the weights that `to_int8` has stored, in float32; others come back as they are."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         if _is_step(name, stored):
@@ -83,16 +55,8 @@ def from_int8(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def without_steps(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Give the shapes of the weights that a model file stores, before it is read.
 
-    Parameters
-    ----------
-    shapes : mapping of str to tuple of int
-        Shapes of all tensors of a file. A step that is not one for each row of its matrix stays
-        among them, to be refused as what no network holds.
-
-    Returns
-    -------
-    dict of str to tuple of int
-        Without those of the steps.
+    A step that is not one for each row of its matrix stays among them, to be refused as what no
+    network holds.
     """
     return {
         name: shape

@@ -27,33 +27,13 @@ _FEW = 8
 class TrunkLSTM(nn.LSTM):
     """`torch.nn.LSTM` with forget gates that start open, run the fastest way there is.
 
-    With a forget bias of 1, gradients get through long segments from the first step [1]_.
-
-    Parameters
-    ----------
-    input_size : int
-        Numbers in each element of a sequence.
-    hidden_size : int
-        Units of a layer in each direction.
-    n_layers : int, default=1
-        Layers, one after the other.
-    bidirectional : bool, default=True
-        Whether each layer reads sequences from both ends.
-    dropout : float, default=0.0
-        Share of the outputs of each layer but the last that is set to zero while training.
+    With a forget bias of 1, gradients get through long segments from the first step [1]_. Batches
+    come first.
 
     References
     ----------
     .. [1] Jozefowicz, Zaremba, Sutskever, "An empirical exploration of recurrent network
        architectures", ICML 2015.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.recurrent import TrunkLSTM
-    >>> outputs, state = TrunkLSTM(5, 4)(torch.zeros(2, 7, 5))
-    >>> outputs.shape
-    torch.Size([2, 7, 8])
     """
 
     _packed: PackedLSTM | None = None  # in copies by `packed_copy`
@@ -85,20 +65,11 @@ class TrunkLSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, inputs: Tensor, state: State = None
     ) -> tuple[Tensor, State]:
-        """Run the layers.
+        """Run the layers over inputs ``(n_sequences, length, input_size)``.
 
-        Parameters
-        ----------
-        inputs : Tensor of shape (n_sequences, length, input_size)
-        state : tuple of Tensor or None, default=None
-            The state after what came before the inputs; None for zeros.
-
-        Returns
-        -------
-        outputs : Tensor of shape (n_sequences, length, n_directions * hidden_size)
-            In the precision of the arithmetic.
-        state : tuple of Tensor or None
-            The state after the inputs; None where it was not kept.
+        Gives the outputs ``(n_sequences, length, n_directions * hidden_size)``, in the precision
+        of the arithmetic, and the state after them. That is None where it was not kept; before the
+        inputs, None stands for zeros.
         """
         if self._packed is not None and state is None and not torch.is_grad_enabled():
             return self._packed(inputs), None
@@ -143,31 +114,16 @@ class TrunkLSTM(nn.LSTM):
         return {name: value for name, value in state.items() if name != "_packed"}
 
     def pack(self, dtype: torch.dtype) -> None:
-        """Lay the weights out for many short calls, where that is possible.
-
-        Parameters
-        ----------
-        dtype : torch.dtype
-            Precision of the arithmetic.
-        """
+        """Lay the weights out for many short calls, where that is possible in this precision."""
         if PackedLSTM.is_possible(self, dtype):
             self._packed = PackedLSTM(self, dtype)
 
 
 def packed_copy(module: Module, dtype: torch.dtype) -> Module:
-    """Copy a module, with all its LSTMs ready for many short calls.
+    """Copy a module, with all its LSTMs ready for many short calls in some precision.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        It is left as it is, and what it learns later does not reach the copy.
-    dtype : torch.dtype
-        Precision of the arithmetic.
-
-    Returns
-    -------
-    torch.nn.Module
-        Gives the same, to the bit, without gradients.
+    The copy gives the same, to the bit, without gradients. What the module learns later does not
+    reach it.
     """
     copy = deepcopy(module)
     for part in copy.modules():

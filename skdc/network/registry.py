@@ -62,23 +62,7 @@ def resolve_trunk(trunk: str | Trunk) -> Trunk:
 
 
 def check_storable(trunk: Trunk) -> None:
-    """Check that a model file can hold a trunk.
-
-    Parameters
-    ----------
-    trunk : Trunk
-
-    Raises
-    ------
-    TypeError
-        If its class is none of `TRUNKS`: model files hold names, and no code.
-
-    Examples
-    --------
-    >>> from skdc.network import BLSTM
-    >>> from skdc.network.registry import check_storable
-    >>> check_storable(BLSTM())
-    """
+    """Raise a TypeError if the class of a trunk is none of `TRUNKS`: model files hold no code."""
     if type(trunk) not in TRUNKS.values():
         raise TypeError(
             f"trunk={trunk!r} cannot be stored: model files hold no code; give its class a name, "

@@ -21,24 +21,7 @@ class VoiceHead(nn.Module):
 
     Each frame's states, beside what the source has of the frame, go through a hidden layer;
     attention weighs the frames, those where the source is loud more; mean and spread over the
-    frames (`attentive_statistics`) give the vector.
-
-    Parameters
-    ----------
-    bands : tuple of (int, int)
-        First bin, and one past the last bin, of each band.
-    width : int
-        Numbers in a state of a band.
-    dim : int
-        Length of the vectors.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.voice import VoiceHead
-    >>> head = VoiceHead(((0, 129),), width=16, dim=64)
-    >>> head(torch.zeros(3, 50, 1, 16), torch.rand(3, 50, 129)).shape
-    torch.Size([3, 64])
+    frames (`attentive_statistics`) give the vector of length `dim`.
     """
 
     def __init__(self, bands: tuple[tuple[int, int], ...], width: int, dim: int) -> None:
@@ -49,19 +32,11 @@ class VoiceHead(nn.Module):
         self.out = nn.Linear(2 * _HIDDEN, dim)
 
     def forward(self, states: Tensor, shares: Tensor) -> Tensor:
-        """Give the vectors of sources.
+        """Give the vectors of sources, float32 ``(n_sources, dim)`` of unit norm.
 
-        Parameters
-        ----------
-        states : Tensor of shape (n_sources, n_frames, n_bands, width)
-            States of the mixture of each source.
-        shares : Tensor of shape (n_sources, n_frames, n_bins)
-            Magnitude times mask of each source; its level does not matter.
-
-        Returns
-        -------
-        float32 Tensor of shape (n_sources, dim)
-            Unit norm.
+        Takes the states of the mixture of each source ``(n_sources, n_frames, n_bands, width)``,
+        and the magnitude times mask of each source ``(n_sources, n_frames, n_bins)``, whose level
+        does not matter.
         """
         states, shares = states.float(), shares.float()
         tiny = torch.finfo(shares.dtype).tiny

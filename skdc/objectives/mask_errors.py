@@ -9,21 +9,6 @@ DISTORTION_FLOOR = 1e-4
 
 
 def check_error(error: str) -> None:
-    """Check the name of an error.
-
-    Parameters
-    ----------
-    error : str
-
-    Raises
-    ------
-    ValueError
-        If it is none of ``"absolute"`` and ``"distortion"``.
-
-    Examples
-    --------
-    >>> from skdc.objectives.mask_errors import check_error
-    >>> check_error("distortion")
-    """
+    """Raise a ValueError for an error that is neither "absolute" nor "distortion"."""
     if error not in ("absolute", "distortion"):
         raise ValueError(f"error={error!r} must be 'absolute' or 'distortion'")

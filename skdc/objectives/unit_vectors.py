@@ -79,27 +79,9 @@ def on_unit_vectors(
     as much as the others. Elsewhere all at once: how many points count is known on the host only,
     and waiting for it would take longer than the rest.
 
-    Parameters
-    ----------
-    losses : callable
-        Gets unit vectors and targets as `EmbeddingObjective.of_unit_vectors` does.
-    embeddings : Tensor of shape (..., n_points, embedding_dim)
-    targets : Targets
-        With the same leading axes.
-
-    Returns
-    -------
-    Tensor of shape (...)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.objectives import Targets
-    >>> from skdc.objectives.unit_vectors import on_unit_vectors
-    >>> embeddings = torch.tensor([[3.0, 4.0], [5.0, 0.0], [1.0, 1.0]])
-    >>> targets = Targets(torch.zeros(3, 2), weights=torch.tensor([1.0, 1.0, 0.0]))
-    >>> on_unit_vectors(lambda vectors, targets: vectors.sum((-2, -1)), embeddings, targets)
-    tensor(2.4000)
+    The embeddings ``(..., n_points, embedding_dim)``, and targets with the same leading axes, give
+    losses of shape ``(...)``; `losses` gets unit vectors and targets as
+    `EmbeddingObjective.of_unit_vectors` does.
     """
     leading = embeddings.shape[:-2]
     dtype = torch.promote_types(embeddings.dtype, torch.float32)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
 from skdc.datasets.tables import check_columns, read_number, read_table
 from skdc.model_file import atomic_path
@@ -32,22 +33,13 @@ from skdc.protocols.making import (
 
 __all__ = ["ClipMix", "draw_mixture_list", "make_speaker_mixtures"]
 
-_AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 # A clip this far below the level of its recording is a pause.
 _PAUSE_DB = 30.0
 _MAX_DRAWS = 100
 
 
 class ClipMix(FolderProtocol):
-    """Mixtures of clips of 2 s from a corpus that has a folder for each speaker.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"lrs3-2mix"``.
-    n_sources : int, default=2
-        Number of speakers in each mixture.
-    """
+    """Mixtures of clips of 2 s from a corpus that has a folder for each speaker."""
 
     sample_rates = (16000,)
     training = "tr"
@@ -260,20 +252,13 @@ def _find_speakers(root: Path, speakers: Iterable[str] | None) -> list[list[Path
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of speakers at {str(root)!r}")
     if speakers is None:
-        folders = sorted(path for path in root.iterdir() if path.is_dir())
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     else:
         folders = [root / name for name in sorted(set(speakers))]
         missing = [path for path in folders if not path.is_dir()]
         if missing:
             raise FileNotFoundError(f"no folder of a speaker at {str(missing[0])!r}")
-    recordings = [
-        sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in _AUDIO_SUFFIXES and path.name[0] != "."
-        )
-        for folder in folders
-    ]
+    recordings = [list(filter(is_audio, files_below(folder))) for folder in folders]
     return [paths for paths in recordings if paths]
 
 

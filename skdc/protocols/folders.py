@@ -74,18 +74,9 @@ class FolderMixture:
 
 @dataclass(frozen=True)
 class MixtureFolder:
-    """The folder of a subset at one rate: ``mix/NAME.wav``, ``s1/NAME.wav``, ``s2/NAME.wav``, ...
+    """The folder of a subset, such as ``wav8k/min/tr``, at one rate.
 
-    Parameters
-    ----------
-    folder : Path
-        Such as ``wav8k/min/tr``.
-    sample_rate : int
-        Hz.
-    n_sources : int
-        Number of speakers in each mixture.
-    mixture_folder : str, default="mix"
-        Name of the folder of the mixtures.
+    It holds ``mix/NAME.wav``, ``s1/NAME.wav``, ``s2/NAME.wav`` and so on.
     """
 
     folder: Path
@@ -105,12 +96,8 @@ class MixtureFolder:
     def names(self) -> list[str]:
         """Give the names of the mixtures, each of which must have a file of every kind.
 
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such folder, or a mixture lacks a file.
-        ValueError
-            If there are no mixtures.
+        Raises a FileNotFoundError if there is no such folder, or a mixture lacks a file, and a
+        ValueError if there are no mixtures.
         """
         if not self.folder.is_dir():
             raise FileNotFoundError(

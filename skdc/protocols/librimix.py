@@ -35,12 +35,7 @@ _TRAINING_SIZES = {
 
 
 class LibriMix(FolderProtocol):
-    """Clean mixtures of utterances of LibriSpeech [1]_.
-
-    Parameters
-    ----------
-    n_sources : int
-        Number of speakers in each mixture; 2 and 3 are published.
+    """Clean mixtures of utterances of LibriSpeech [1]_; those of 2 and 3 speakers are published.
 
     References
     ----------

@@ -48,14 +48,8 @@ _PEAK = 0.9
 class RecipeSource:
     """One source of a mixture to make.
 
-    Parameters
-    ----------
-    path : Path
-        Its recording.
-    gain : float
-        Factor, of the recording or of its active speech level.
-    start : int, default=0
-        Sample of the recording that the mixture begins at.
+    `gain` is the factor of the recording, or of its active speech level; `start` the sample of the
+    recording that the mixture begins at.
     """
 
     path: Path
@@ -67,16 +61,8 @@ class RecipeSource:
 class Recipe:
     """One mixture to make.
 
-    Parameters
-    ----------
-    name : str
-        Name of its files, without the suffix.
-    line : int
-        Where it is in its list.
-    sources : tuple of RecipeSource
-        At least two.
-    n_samples : int, default=0
-        Its length, where the list gives that.
+    `name` is that of its files, without the suffix; `line` where it is in its list; `n_samples`
+    its length, where the list gives that.
     """
 
     name: str
@@ -190,16 +176,9 @@ def _make(recipe: Recipe, folders: Sequence[MixtureFolder], render: Render) -> b
 
 
 class Output(NamedTuple):
-    """Where the files of a subset are: ``root/wav8k/mode/subset``, for each rate.
+    """Where the files of a subset are: ``root/wav8k/mode/subset``, for each rate in Hz.
 
-    Attributes
-    ----------
-    root : path-like
-    subset : str
-    mode : {"min", "max"}
-        Mixtures as long as the shortest source, or as the longest.
-    sample_rates : sequence of int
-        Hz.
+    In mode "min" mixtures are as long as the shortest source, in mode "max" as the longest.
     """
 
     root: PathLike
@@ -211,10 +190,7 @@ class Output(NamedTuple):
 class FolderProtocol(PublishedProtocol):
     """A protocol of mixtures in folders, which are made of a corpus and its lists.
 
-    Attributes
-    ----------
-    mixture_folder : str
-        Folder of the mixtures, beside ``s1``, ``s2``, ...
+    `mixture_folder` is that of the mixtures, beside ``s1``, ``s2`` and so on.
     """
 
     n_sources: int
@@ -283,23 +259,10 @@ class FolderProtocol(PublishedProtocol):
 
 
 def read_recording(path: Path, sample_rate: int) -> Waveform:
-    """Read a recording of a corpus that has to be at a rate.
+    """Read a recording of a corpus, ``(n_samples,)`` in float64, that has to be at a rate, Hz.
 
-    Parameters
-    ----------
-    path : Path
-        WAV, FLAC, uncompressed NIST SPHERE, or what else `read_audio` takes.
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    float64 array of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        If the file is at another rate, compressed with shorten, or not audio.
+    It is WAV, FLAC, uncompressed NIST SPHERE, or what else `read_audio` takes. Raises a ValueError
+    if it is at another rate, compressed with shorten, or not audio.
     """
     with path.open("rb") as file:
         header = file.read(1024)

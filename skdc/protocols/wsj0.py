@@ -39,12 +39,7 @@ _SUFFIXES = (".wav", ".wv1", ".sph", ".flac")
 
 
 class WSJ0Mix(FolderProtocol):
-    """Mixtures of utterances of WSJ0 [1]_.
-
-    Parameters
-    ----------
-    n_sources : int
-        Number of speakers in each mixture; 2 and 3 are published.
+    """Mixtures of utterances of WSJ0 [1]_; those of 2 and 3 speakers are published.
 
     References
     ----------
@@ -172,20 +167,11 @@ def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
         for name in fields[::2]:
             if name not in found:
                 found[name] = _find(root, name)
-        recipes.append(
-            Recipe(
-                # + 0.0 turns -0.0 into 0.0.
-                "_".join(
-                    f"{Path(name).stem}_{level_db + 0.0:.5g}"
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-                number,
-                tuple(
-                    RecipeSource(found[name], 10 ** (level_db / 20))
-                    for name, level_db in zip(fields[::2], levels_db, strict=True)
-                ),
-            )
-        )
+        named = list(zip(fields[::2], levels_db, strict=True))
+        # + 0.0 turns -0.0 into 0.0.
+        mixture_id = "_".join(f"{Path(name).stem}_{db + 0.0:.5g}" for name, db in named)
+        sources = (RecipeSource(found[name], 10 ** (db / 20)) for name, db in named)
+        recipes.append(Recipe(mixture_id, number, tuple(sources)))
     return recipes
 
 

@@ -65,18 +65,8 @@ class Recording:
 class SourceBlocks:
     """The sources of a recording, made block by block each time they are gone through.
 
-    Parameters
-    ----------
-    masks : iterable of (int, int, Tensor of shape (n_sources, n_frames_i, n_bins))
-        As `full_band_pieces` takes them, each time they are gone through.
-    n_sources : int
-    recording : Recording
-    framing : Framing
-        The network's.
-    network_rate : int
-        Hz.
-    phase_iterations : int, default=0
-        As for `skdc.signal.resynthesise`.
+    `framing` and `network_rate` are those of the network; `masks`, like the rest, are as
+    `full_band_pieces` takes them, each time they are gone through.
     """
 
     masks: Iterable[tuple[int, int, Tensor]]
@@ -97,26 +87,8 @@ class SourceBlocks:
 def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:
     """Give frames of about the same duration at another rate.
 
-    Parameters
-    ----------
-    framing : Framing
-        The network's.
-    network_rate, rate : int
-        Rate of the network and of the recording, Hz.
-
-    Returns
-    -------
-    Framing
-        Its hop is the next length that is fast to transform, and its window keeps the ratio to the
-        hop; the framing itself where both rates are equal.
-
-    Examples
-    --------
-    >>> from skdc.separation.full_band import full_framing
-    >>> from skdc.signal import Framing
-    >>> framing = full_framing(Framing(), 8000, 44100)
-    >>> framing.win_length, framing.hop_length
-    (1440, 360)
+    The hop is the next length that is fast to transform, and the window keeps the ratio to the
+    hop; it is the framing itself where both rates are equal.
     """
     if rate == network_rate:
         return framing
@@ -126,28 +98,11 @@ def full_framing(framing: Framing, network_rate: int, rate: int) -> Framing:
 
 
 def stretch_masks(masks: Tensor, frames: Tensor, bins: Tensor) -> Tensor:
-    """Interpolate masks linearly in time and frequency.
+    """Interpolate masks ``(n_sources, n_frames, n_bins)`` linearly in time and frequency.
 
-    Parameters
-    ----------
-    masks : Tensor of shape (n_sources, n_frames, n_bins)
-    frames, bins : float64 Tensor of shape (n_new_frames,) and (n_new_bins,)
-        Where the new frames and bins lie, in frames and bins of `masks`. What lies outside gets
-        the value at the edge.
-
-    Returns
-    -------
-    Tensor of shape (n_sources, n_new_frames, n_new_bins)
-        Sums to 1 over the sources where `masks` does.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.separation.full_band import stretch_masks
-    >>> masks = torch.tensor([[[0.0], [1.0]]])
-    >>> frames, bins = torch.tensor([0.0, 0.5, 3.0]), torch.tensor([0.0])
-    >>> stretch_masks(masks, frames, bins).flatten()
-    tensor([0.0000, 0.5000, 1.0000])
+    The new frames ``(n_new_frames,)`` and bins ``(n_new_bins,)`` are given, in float64, in frames
+    and bins of the masks; what lies outside gets the value at the edge. The result sums to 1 over
+    the sources where the masks do.
     """
     for axis, positions in ((1, frames), (2, bins)):
         last = masks.shape[axis] - 1
@@ -165,28 +120,9 @@ def stretch_masks(masks: Tensor, frames: Tensor, bins: Tensor) -> Tensor:
 def share_upper_bins(masks: Tensor, power: Tensor, first: int, last: int) -> Tensor:
     """Share the uppermost bins of a frame as those below them were shared.
 
-    Parameters
-    ----------
-    masks : Tensor of shape (n_sources, n_frames, n_bins)
-    power : Tensor of shape (n_frames, n_bins)
-        What each bin counts: the power of the mixture.
-    first, last : int
-        The bins from `first` up to but not including `last` tell how those from `last` on are
-        shared.
-
-    Returns
-    -------
-    Tensor of shape (n_sources, n_frames, n_bins)
-        From bin `last` on, the shares of a frame go with the sources' powers between `first` and
-        `last`, raised to 1.2; they are equal where there is no power.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.separation.full_band import share_upper_bins
-    >>> masks = torch.tensor([[[1.0, 0.0, 0.7]], [[0.0, 1.0, 0.3]]])
-    >>> share_upper_bins(masks, torch.tensor([[3.0, 1.0, 9.0]]), 0, 2)[:, 0, 2]
-    tensor([0.7889, 0.2111])
+    From bin `last` on, the shares of a frame go with the sources' powers between `first` and
+    `last`, raised to 1.2; they are equal where there is no power. Masks are of shape ``(n_sources,
+    n_frames, n_bins)``, and the power of the mixture of ``(n_frames, n_bins)``.
     """
     heard = power[:, first:last]
     tiny = torch.finfo(power.dtype).tiny

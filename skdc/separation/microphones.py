@@ -22,7 +22,7 @@ from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing, bin_weights
-from skdc.signal.demands import as_array, check_finite
+from skdc.signal.demands import as_floats
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -331,21 +331,7 @@ def separate_channels(
     reference: int = 0,
     method: str = "wiener",
 ) -> Tensor:
-    """Separate what several microphones heard; see `separate_array`.
-
-    Parameters
-    ----------
-    pipeline : Separator
-    channels : float32 Tensor of shape (n_channels, n_samples)
-    n_sources : int or None
-        None estimates the number.
-    reference : int, default=0
-    method : {"wiener", "mvdr"}, default="wiener"
-
-    Returns
-    -------
-    float32 Tensor of shape (n_sources, n_samples)
-    """
+    """Separate what microphones heard, ``(n_channels, n_samples)``; see `separate_array`."""
     if pipeline.mask == "binary":
         # Masks that are sure of every bin leave nothing to be corrected.
         pipeline = replace(pipeline, mask="soft")
@@ -383,18 +369,8 @@ def joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | Non
     The embeddings of a bin in all microphones are averaged. Those of pairs, which differ with the
     places of the two, stand side by side in one long vector [1]_.
 
-    Parameters
-    ----------
-    pipeline : Separator
-    spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
-        One of each microphone.
-    n_sources : int or None
-        None estimates the number.
-
-    Returns
-    -------
-    float32 Tensor of shape (n_sources, n_frames, n_bins)
-        Sums to 1 over the sources, which are the loudest first.
+    The spectrograms ``(n_channels, n_frames, n_bins)`` give masks ``(n_sources, n_frames,
+    n_bins)`` that sum to 1, the loudest source first.
 
     References
     ----------
@@ -452,12 +428,7 @@ def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
-    channels = as_array(recording, "the recording")
-    if channels.dtype.kind != "f":
-        raise TypeError(
-            f"the recording is of type {channels.dtype}; give floats, such as int16 samples / "
-            "32768"
-        )
+    channels = as_floats(recording, "the recording")
     if channels.ndim != 2 or not len(channels):
         raise ValueError(f"the recording has shape {channels.shape}; give (n_channels, n_samples)")
     if channels.shape[1] < n_least:
@@ -465,5 +436,4 @@ def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
             f"the recording has {channels.shape[1]} samples; at least {n_least} (one window) are "
             "needed"
         )
-    check_finite(channels, "the recording")
-    return torch.from_numpy(channels.astype(np.float32))
+    return torch.from_numpy(channels)

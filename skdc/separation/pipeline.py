@@ -76,9 +76,7 @@ class AssignedPieces:
     voices : sequence of int64 arrays of shape (n_clusters, n_frames)
         The voice of each cluster in each frame.
     n_voices : int
-        Voices in the recording.
     device : torch.device
-        Where the pieces go.
     """
 
     places: Sequence[tuple[int, int]]

@@ -22,7 +22,7 @@ from skdc.network.recurrent import packed_copy
 from skdc.separation.clustering import find_centroids
 from skdc.separation.counts import asked_count
 from skdc.signal import FrameReader, FrameWriter
-from skdc.signal.demands import as_array, check_finite
+from skdc.signal.demands import as_floats
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -398,15 +398,10 @@ class _Tail:
 
 
 def _as_block(samples: ArrayLike) -> Tensor:
-    block = as_array(samples, "samples")
-    if block.dtype.kind != "f":
-        raise TypeError(
-            f"samples are of type {block.dtype}; give floats, such as int16 samples / 32768"
-        )
+    block = as_floats(samples, "samples")
     if block.ndim != 1:
         raise ValueError(
             f"samples have shape {block.shape}; give one channel, (n_samples,), such as the mean "
             "of all"
         )
-    check_finite(block, "samples")
-    return torch.from_numpy(block.astype(np.float32))
+    return torch.from_numpy(block)

@@ -33,6 +33,11 @@ def channel_similarity(channels: ArrayLike, rate: int) -> float:
         Largest absolute coefficient of correlation at delays up to 20 ms. 1 where one channel has
         no signal of its own: it is silent, or weaker than the other by 26 dB.
 
+    Raises
+    ------
+    ValueError
+        If there are not two channels, or no samples.
+
     Examples
     --------
     >>> import numpy as np
@@ -43,7 +48,10 @@ def channel_similarity(channels: ArrayLike, rate: int) -> float:
     >>> channel_similarity(noise, 8000) < 0.1
     True
     """
-    samples = as_array(channels, "channels")[:, : int(_LONGEST_S * rate)].astype(np.float32)
+    samples = as_array(channels, "channels")
+    if samples.ndim != 2 or len(samples) != 2 or not samples.size:
+        raise ValueError(f"channels have shape {samples.shape}; give (2, n_samples), not empty")
+    samples = samples[:, : int(_LONGEST_S * rate)].astype(np.float32)
     samples -= samples.mean(axis=1, keepdims=True)
     levels = np.sqrt(np.square(samples).mean(axis=1, dtype=np.float64))
     if levels.min() <= _WEAK * levels.max():

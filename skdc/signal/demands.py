@@ -8,38 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["as_array", "check_finite", "check_same_rate"]
+__all__ = ["as_array", "as_floats", "check_finite", "check_same_rate"]
 
 
 def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
-    """Give what may be an array, a list or a tensor as an array.
+    """Give what may be an array, a list or a tensor as an array, copied only where it must be.
 
-    Parameters
-    ----------
-    samples : array-like
-    name : str
-        What the error calls it.
-    dtype : dtype, optional
-        Type to convert to; by default that which it has.
-
-    Returns
-    -------
-    array
-        Not copied where that is not needed.
-
-    Raises
-    ------
-    ValueError
-        If its parts have different lengths.
-
-    Examples
-    --------
-    >>> from skdc.signal.demands import as_array
-    >>> as_array([[0.5, 0.25], [1.0]], "recording")
-    Traceback (most recent call last):
-        ...
-    ValueError: recording is not an array of samples: its parts have different lengths; cut or \
-pad them to one length
+    A ValueError that names it says that its parts have different lengths.
     """
     if isinstance(samples, torch.Tensor):
         # One that takes part in a gradient does not become an array by itself.
@@ -55,43 +30,28 @@ pad them to one length
         ) from error
 
 
-def check_finite(samples: NDArray[Any], name: str) -> None:
-    """Refuse NaN and infinity.
+def as_floats(samples: Any, name: str) -> NDArray[np.float32]:
+    """Give a copy in float32 of what `as_array` takes: floating, finite samples.
 
-    Parameters
-    ----------
-    samples : floating array
-    name : str
-        What the error calls them.
-
-    Raises
-    ------
-    ValueError
-        If a sample is no finite number.
+    Raises its errors, those of `check_finite`, and a TypeError for samples of another type.
     """
+    array = as_array(samples, name)
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"{name}: got type {array.dtype}; give floats, such as int16 samples / 32768"
+        )
+    check_finite(array, name)
+    return array.astype(np.float32)
+
+
+def check_finite(samples: NDArray[Any], name: str) -> None:
+    """Raise a ValueError that names floating samples if they hold NaN or infinity."""
     if not np.isfinite(samples).all():
         what = "NaN" if np.isnan(samples).any() else "infinity"
         raise ValueError(f"{name} contains {what}; every sample must be a finite number")
 
 
 def check_same_rate(rate: int, expected: int, name: str, advice: str) -> None:
-    """Refuse a recording that is at another rate than the one that is expected.
-
-    Parameters
-    ----------
-    rate : int
-        Rate of the recording, Hz.
-    expected : int
-        Hz.
-    name : str
-        What the error calls the recording.
-    advice : str
-        What to do about it.
-
-    Raises
-    ------
-    ValueError
-        If the rates differ.
-    """
+    """Raise a ValueError, with advice, if a recording is not at the rate, Hz, that is expected."""
     if rate != expected:
         raise ValueError(f"{name} is at {rate} Hz, but is expected at {expected} Hz; {advice}")

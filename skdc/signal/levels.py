@@ -43,6 +43,11 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
         Level over the 20 ms frames within 30 dB of the loudest one; 0 for silence. A simple
         stand-in for the active speech level of ITU-T P.56.
 
+    Raises
+    ------
+    ValueError
+        If the waveform has no sample, or more than one axis.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,6 +56,8 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     >>> active_level(speech, 8000)
     0.5
     """
+    if np.ndim(waveform) != 1 or not len(waveform):
+        raise ValueError(f"waveform has shape {np.shape(waveform)}; give (n_samples,), not empty")
     n = max(1, min(len(waveform), sample_rate // 50))
     # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
     frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)

@@ -62,6 +62,11 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     list of Turn
         By their starts, exact to some 20 ms.
 
+    Raises
+    ------
+    ValueError
+        If the sources are of another shape.
+
     Examples
     --------
     >>> import numpy as np
@@ -99,7 +104,7 @@ class TurnFinder:
     """
 
     def __init__(self, n_sources: int, rate: int) -> None:
-        self._rate = rate
+        self._n_sources, self._rate = n_sources, rate
         self._hop = max(1, round(_HOP_S * rate))
         self._n_samples = 0
         # Power of each frame, (n_sources, n_frames_i) a block, and what begins the next frame.
@@ -112,7 +117,17 @@ class TurnFinder:
         Parameters
         ----------
         sources : array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
+
+        Raises
+        ------
+        ValueError
+            If they are of another shape or number.
         """
+        if sources.ndim not in (2, 3) or len(sources) != self._n_sources:
+            raise ValueError(
+                f"sources have shape {sources.shape}; give (n_sources, n_samples) or "
+                "(n_sources, n_channels, n_samples), of as many sources in every block"
+            )
         # (n_sources, n_samples) -> (n_sources, n_channels, n_samples)
         block = sources[:, None] if sources.ndim == 2 else sources
         self._n_samples += block.shape[-1]

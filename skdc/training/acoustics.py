@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["add_noise", "add_rooms"]
+__all__ = ["add_noise", "add_rooms", "draw_some"]
 
 _T60_S = (0.1, 0.5)
 _GAP_S = (0.002, 0.008)  # from the direct sound to the first reflection
@@ -26,39 +26,16 @@ _SWELLS_DB = 4.0
 def add_rooms(
     sources: Tensor, share: float, *, sample_rate: int, generator: torch.Generator
 ) -> Tensor:
-    """Put the sources of some mixtures into rooms.
+    """Put the sources of some mixtures, ``(n_mixtures, n_sources, n_samples)``, into rooms.
 
     A room has a reverberation time (T60) of 0.1 to 0.5 s, and each source of it a response of its
     own: the direct sound, and after a gap of 2 to 8 ms noise that falls by 60 dB within T60, with
     6 dB less to 3 dB more energy than the direct sound. The level of a source stays as it is.
 
-    Parameters
-    ----------
-    sources : Tensor of shape (n_mixtures, n_sources, n_samples)
-    share : float
-        Probability that a mixture is in a room, 0...1.
-    sample_rate : int
-        Hz.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    Tensor of shape (n_mixtures, n_sources, n_samples)
-        What the microphone hears of each source.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.training.acoustics import add_rooms
-    >>> click = torch.zeros(1, 1, 4000)
-    >>> click[0, 0, 0] = 1.0
-    >>> heard = add_rooms(click, 1.0, sample_rate=8000, generator=torch.Generator().manual_seed(0))
-    >>> bool(heard[0, 0, 1000].abs() > 0), round(float(heard.square().sum()), 4)
-    (True, 1.0)
+    A mixture is in a room with the probability `share`; the generator is on the CPU.
     """
     n_mixtures, n_sources, n_samples = sources.shape
-    chosen = _chosen(n_mixtures, share, generator)
+    chosen = draw_some(n_mixtures, share, generator)
     if not bool(chosen.any()):
         return sources
     own = sources[chosen.to(sources.device)]  # (n_chosen, n_sources, n_samples)
@@ -89,31 +66,11 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     hiss, with random bumps of some 4 dB; its level swells and falls by up to as much. Microphones
     that hear one mixture have noises of their own of the same kind.
 
-    Parameters
-    ----------
-    mixtures : Tensor of shape (n_mixtures, n_samples) or (n_mixtures, n_microphones, n_samples)
-    share : float
-        Probability that a mixture has noise, 0...1.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    Tensor
-        It has the same shape.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.training.acoustics import add_noise
-    >>> tone = torch.sin(torch.arange(8000) * 0.3)[None]
-    >>> noisy = add_noise(tone, 1.0, generator=torch.Generator().manual_seed(0))
-    >>> snr_db = 10 * torch.log10(tone.square().mean() / (noisy - tone).square().mean())
-    >>> 3 <= float(snr_db) <= 25
-    True
+    Mixtures are of shape ``(n_mixtures, n_samples)`` or ``(n_mixtures, n_microphones,
+    n_samples)``, and have noise with the probability `share`; the generator is on the CPU.
     """
     n_mixtures, *n_microphones, n_samples = mixtures.shape
-    chosen = _chosen(n_mixtures, share, generator)
+    chosen = draw_some(n_mixtures, share, generator)
     n_chosen = int(chosen.sum())
     if n_chosen == 0:
         return mixtures
@@ -140,7 +97,8 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     return result
 
 
-def _chosen(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
+def draw_some(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
+    """Draw which mixtures something is done to, each with the probability `share`."""
     return torch.rand(n_mixtures, generator=generator, device="cpu") < share
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from skdc import signal
 from skdc.signal import Framing, active_level
 from skdc.storage import ArrayStore
-from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.acoustics import add_noise, add_rooms, draw_some
 from skdc.training.mixing import DynamicMixing, check_speaker_count, mixture_counts
 from skdc.training.pairs import hear_in_pairs
 
@@ -315,9 +315,7 @@ class SourceBank:
         speakers = torch.multinomial(chances, self._max_sources, generator=generator)
         if self._similar is None or self._max_sources == 1:
             return speakers
-        is_similar = (
-            torch.rand(n_mixtures, generator=generator, device="cpu") < self.mixing.similar_share
-        )
+        is_similar = draw_some(n_mixtures, self.mixing.similar_share, generator)
         near = self._chances * self._similar[speakers[:, 0]]
         others = torch.multinomial(near, self._max_sources - 1, generator=generator)
         speakers[:, 1:] = torch.where(is_similar[:, None], others, speakers[:, 1:])
@@ -381,7 +379,7 @@ class SourceBank:
         if self.mixing.noise_share > 0:
             mixtures = add_noise(mixtures, self.mixing.noise_share, generator=generator)
         if self.framing.hears_phases:
-            is_single = torch.rand(n_mixtures, generator=generator, device="cpu") < _SINGLE_SHARE
+            is_single = draw_some(n_mixtures, _SINGLE_SHARE, generator)
             mixtures[is_single.to(mixtures.device), 1] = 0.0
         return mixtures, sources
 
@@ -474,10 +472,8 @@ class MixtureBank:
             digest.update(repr(tuple(item.shape)).encode())
             digest.update(item.cpu().contiguous().numpy().data)
         self.digest = digest.hexdigest()[:32]
-        self.n_sources = max(
-            int(y.max()) + 1 if self._is_labels else len(y) for y in self._references
-        )
-        self.n_sources = max(self.n_sources, 1)
+        counts = (int(y.max()) + 1 if self._is_labels else len(y) for y in self._references)
+        self.n_sources = max(1, *counts)
         self._lengths = torch.tensor([x.shape[-1] for x in self._mixtures], **_EXACT)
         self.n_mixture_samples = int(self._lengths.sum())
 
@@ -501,8 +497,7 @@ class MixtureBank:
         n_heard = 2 if self.framing.hears_phases else 1
         segments = torch.zeros(n_mixtures, n_heard, n_samples, device=device)
         if self._is_labels:
-            n_bins = self.framing.win_length // 2 + 1
-            targets = torch.full((n_mixtures, n_frames, n_bins), -1, device=device)
+            targets = torch.full((n_mixtures, n_frames, self.framing.n_bins), -1, device=device)
         else:
             targets = torch.zeros(n_mixtures, self.n_sources, n_samples, device=device)
         chosen = torch.multinomial(

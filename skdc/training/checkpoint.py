@@ -19,24 +19,7 @@ __all__ = ["RunFile", "history_from_json", "history_to_json", "weights_digest"]
 
 
 def weights_digest(network: nn.Module | Mapping[str, Tensor]) -> str:
-    """Give a short text that differs where the weights of networks differ.
-
-    Parameters
-    ----------
-    network : Module or mapping of str to Tensor
-        A network or its state.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.training.checkpoint import weights_digest
-    >>> weights_digest({"a": torch.ones(2)}) == weights_digest({"a": torch.zeros(2)})
-    False
-    """
+    """Give a short text that differs where the weights of networks, or their states, differ."""
     state = network.state_dict() if isinstance(network, nn.Module) else network
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(state.items()):
@@ -46,25 +29,7 @@ def weights_digest(network: nn.Module | Mapping[str, Tensor]) -> str:
 
 
 def history_to_json(history: list[dict[str, float]]) -> list[dict[str, float | str]]:
-    """Write a history so that JSON can hold it.
-
-    Parameters
-    ----------
-    history : list of dict
-
-    Returns
-    -------
-    list of dict
-        With texts for what is not finite, for which JSON has no word.
-
-    Examples
-    --------
-    >>> from skdc.training.checkpoint import history_from_json, history_to_json
-    >>> history_to_json([{"loss": float("nan")}])
-    [{'loss': 'nan'}]
-    >>> history_from_json([{"loss": "nan"}, {"loss": 0.5}])
-    [{'loss': nan}, {'loss': 0.5}]
-    """
+    """Write a history so that JSON can hold it: with texts for what is not finite."""
     return [
         {k: float(v) if math.isfinite(v) else str(float(v)) for k, v in row.items()}
         for row in history
@@ -72,16 +37,7 @@ def history_to_json(history: list[dict[str, float]]) -> list[dict[str, float | s
 
 
 def history_from_json(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Read what `history_to_json` wrote.
-
-    Parameters
-    ----------
-    rows : list of dict
-
-    Returns
-    -------
-    list of dict of str to float
-    """
+    """Read what `history_to_json` wrote."""
     return [{k: float(v) for k, v in row.items()} for row in rows]
 
 
@@ -127,12 +83,7 @@ class RunFile:
     path: Path | None = None
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, atomically.
-
-        Parameters
-        ----------
-        path : path-like
-        """
+        """Write the file, atomically."""
         tensors = {f"network.{k}": v for k, v in self.network.items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
@@ -153,18 +104,7 @@ class RunFile:
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `write` wrote. Nothing stays mapped: the file may be replaced at once.
 
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        RunFile
-
-        Raises
-        ------
-        ValueError
-            If it is another kind of file, or damaged.
+        Raises a ValueError if it is another kind of file, or damaged.
         """
         tensors, header = read_tensors(path)
         if header.get("kind") != "training":
@@ -211,18 +151,9 @@ class RunFile:
         return weights_digest(self.result())
 
     def check_identity(self, identity: Mapping[str, Any]) -> None:
-        """Check that the file is of the run that wants to go on from it.
+        """Raise a ValueError that says what differs if the file is of another run than this one.
 
-        Parameters
-        ----------
-        identity : mapping
-            What makes that run another one than others. What the file does not state, because an
-            earlier version wrote it, is not compared.
-
-        Raises
-        ------
-        ValueError
-            If anything differs; the message says what.
+        What the file does not state, because an earlier version wrote it, is not compared.
         """
         ours, theirs = _flat(identity), _flat(self.identity)
         changed = [k for k in ours if k in theirs and _json(theirs[k]) != _json(ours[k])]
@@ -238,19 +169,7 @@ class RunFile:
             )
 
     def check_shapes(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Check that every tensor is there, has its shape and is finite.
-
-        Parameters
-        ----------
-        network : Module
-        optimizer : torch.optim.Optimizer
-            Adam.
-
-        Raises
-        ------
-        ValueError
-            If not.
-        """
+        """Raise a ValueError if a tensor is not there, has another shape or is not finite."""
         weights = {name: value.shape for name, value in network.state_dict().items()}
         states = [self.network, self.averaged] + [self.best] * (self.best is not None)
         fits = all({k: v.shape for k, v in (state or {}).items()} == weights for state in states)

@@ -15,12 +15,8 @@ class AdaptiveClipping:
 
     What is a large gradient hangs on the objective, the network and how far training is. A fixed
     limit would have to be found for each; this one finds itself, and at the 10th percentile it
-    makes nearly every step one of normalised length, which trains better than the raw gradient.
-
-    Parameters
-    ----------
-    percentile : float, default=10.0
-        0...100. With 100 nothing is ever clipped.
+    makes nearly every step one of normalised length, which trains better than the raw gradient. At
+    the 100th nothing is ever clipped.
 
     References
     ----------
@@ -40,18 +36,7 @@ class AdaptiveClipping:
         self._norms: list[float] = []  # in ascending order
 
     def factor(self, norm: float) -> float:
-        """Take note of the norm of a gradient, and say by what to multiply the gradient.
-
-        Parameters
-        ----------
-        norm : float
-            Finite.
-
-        Returns
-        -------
-        float
-            At most 1.
-        """
+        """Take note of the norm of a gradient, and give the factor, at most 1, that clips it."""
         insort(self._norms, norm)
         last = len(self._norms) - 1
         largest = self._norms[int(last * self.percentile / 100)]

@@ -39,27 +39,12 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations.
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations. There
+    are as many of each number, each of 5 s, which takes 0.2 MB with the network of the bundled
+    model.
 
-    Parameters
-    ----------
-    separator : Separator
-        With the trained network, whose count head, if there is one, is not used.
-    recordings : sequence of float32 arrays of shape (n_samples_i,)
-        One speaker each, at the network's rate.
-    speakers : sequence of hashables
-        Who speaks in each recording.
-    n_examples : int
-        Examples of 5 s, as many of each number. Each takes 0.2 MB with the network of the bundled
-        model.
-    seed : int
-        Seed of examples and weights.
-    progress : bool, default=False
-        Whether to show progress bars.
-
-    Returns
-    -------
-    CountHead
+    The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
+    that of examples and weights.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}

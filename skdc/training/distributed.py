@@ -11,6 +11,7 @@ called before training, as under ``torchrun``. Without it, all of this does noth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -39,12 +40,8 @@ def is_first() -> bool:
 def check_agreement(batch_size: int, seed: int, device: torch.device) -> None:
     """Raise a ValueError if the processes cannot make a run together.
 
-    Parameters
-    ----------
-    batch_size, seed : int
-        What this process takes for those of the run.
-    device : torch.device
-        That of the training, which the messages go between.
+    `batch_size` and `seed` are what this process takes for those of the run; messages go between
+    the devices of the training.
     """
     n_processes = _n_processes()
     if n_processes == 1:
@@ -65,40 +62,18 @@ def check_agreement(batch_size: int, seed: int, device: torch.device) -> None:
 
 
 def own_share(batch: Batch) -> Batch:
-    """Give the mixtures of a batch that this process takes.
-
-    Parameters
-    ----------
-    batch : Batch
-
-    Returns
-    -------
-    Batch
-        Every n-th mixture, of n processes.
-    """
+    """Give the mixtures of a batch that this process takes: every n-th, of n processes."""
     n_processes = _n_processes()
     if n_processes == 1:
         return batch
-    taken = slice(rank(), None, n_processes)
-    return Batch(
-        batch.features[taken],
-        batch.labels[taken],
-        batch.weights[taken],
-        batch.n_sources,
-        None if batch.mixture is None else batch.mixture[taken],
-        None if batch.sources is None else batch.sources[taken],
-    )
+    parts = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    taken: Any = {name: part[rank() :: n_processes] for name, part in parts.items()}
+    return batch._replace(**taken)
 
 
 @torch.no_grad()
 def average(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their means over the processes.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor
-        They have the same shapes and dtypes in all processes, and are changed in place.
-    """
+    """Replace tensors, of the same shapes in all processes, by their means over these."""
     n_processes = _n_processes()
     if n_processes == 1:
         return
@@ -112,19 +87,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def any_of_all(flag: bool, device: torch.device) -> bool:
-    """Whether a flag is set in any of the processes.
-
-    Parameters
-    ----------
-    flag : bool
-    device : torch.device
-        That of the training, which the messages go between.
-
-    Returns
-    -------
-    bool
-        The same in all processes.
-    """
+    """Whether a flag is set in any of the processes, whose devices send the messages."""
     if _n_processes() == 1:
         return flag
     flags = torch.tensor(float(flag), device=device)

@@ -34,20 +34,10 @@ def fit_head(
     progress: bool,
     learning_rate: float = 2e-3,
 ) -> None:
-    """Make a loss small by AdamW, at a rate that rises first and then falls.
+    """Make a loss small by AdamW, at a rate that rises to `learning_rate` and then falls.
 
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-    loss : callable
-        Gives the loss of a new batch; gets how much of the training is done, 0...1.
-    n_steps : int
-    name : str
-        What the progress bar is called.
-    progress : bool
-        Whether to show it.
-    learning_rate : float, default=2e-3
-        The highest one.
+    `loss` gives that of a new batch, and gets how much of the training is done, 0...1; `name` is
+    what the progress bar is called.
     """
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-2)
     for step in trange(n_steps, desc=name, unit="step", disable=not progress):
@@ -59,20 +49,9 @@ def fit_head(
 
 
 def draw_cut(n_frames: int, shortest: int, of_cpu: dict[str, Any]) -> slice:
-    """Draw a random stretch of an example.
+    """Draw a random stretch of an example, of at least `shortest` frames and one.
 
-    Parameters
-    ----------
-    n_frames : int
-        Frames of the example.
-    shortest : int
-        Frames of the shortest stretch; at least one.
-    of_cpu : dict
-        Generator and device of the draws.
-
-    Returns
-    -------
-    slice
+    `of_cpu` holds generator and device of the draws.
     """
     length = int(torch.randint(max(1, shortest), n_frames + 1, (), **of_cpu))
     start = int(torch.randint(n_frames - length + 1, (), **of_cpu))

@@ -42,28 +42,11 @@ def train_noise_head(
     """Train a noise head to tell how much of each bin is speech.
 
     Examples are mixtures of one to three speakers; a fifth of them is in rooms, and four fifths
-    have noise, as `skdc.training.acoustics` makes both. The loss is the error of the speech that
-    the head leaves, relative to all of the speech, in decibels.
+    have noise, as `skdc.training.acoustics` makes both. Each, of 5 s, is seen once. The loss is
+    the error of the speech that the head leaves, relative to all of the speech, in decibels.
 
-    Parameters
-    ----------
-    separator : Separator
-        With the trained network.
-    recordings : sequence of float32 arrays of shape (n_samples_i,)
-        One speaker each, at the network's rate.
-    speakers : sequence of hashables
-        Who speaks in each recording.
-    n_examples : int
-        Examples of 5 s. Each is seen once.
-    seed : int
-        Seed of examples and weights.
-    progress : bool, default=False
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    BinHead
-        With one output for each bin: the logit of the share that is speech.
+    The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The head
+    gives, for each bin, the logit of the share that is speech.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     network, framing, rate = separator.network, separator.framing, separator.sample_rate

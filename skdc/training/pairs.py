@@ -13,6 +13,8 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from skdc.training.acoustics import draw_some
+
 __all__ = ["hear_in_pairs", "image_response"]
 
 _SPEED_OF_SOUND = 343.0
@@ -75,7 +77,7 @@ def hear_in_pairs(
     smallest = torch.tensor(_SMALLEST_ROOM_M, device="cpu")
     room = draw(smallest, torch.tensor(_LARGEST_ROOM_M, device="cpu"), n_mixtures, 3)
     t60 = draw(*_T60_S, n_mixtures)
-    reflects = torch.rand(n_mixtures, generator=generator, device="cpu") < share
+    reflects = draw_some(n_mixtures, share, generator)
     gain = torch.where(reflects, _reflection_gain(room, t60), 0.0)
     centre = draw(_FROM_WALLS_M, room - _FROM_WALLS_M, n_mixtures, 3)
     axis = _directions(draw(0.0, 2 * math.pi, n_mixtures))

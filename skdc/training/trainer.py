@@ -73,41 +73,27 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
     True
     """
     states = network.states(batch.features)
-    embed = network.embed if "embeddings" in objective.needs else None
-    mask_head = network.mask_head if "masks" in objective.needs else None
+    heads = (
+        network.embed if "embeddings" in objective.needs else None,
+        network.mask_head if "masks" in objective.needs else None,
+    )
     labels = one_hot_labels(batch.labels, batch.n_sources)
     # (mixtures, sources, frames, bins) -> (mixtures, frames, bins, sources)
     sources = None if batch.sources is None else batch.sources.movedim(1, -1)
+    targets = (labels, batch.weights, batch.mixture, sources)
     if batch.features.device.type != "cpu":
         # (mixtures, frames, bins, ...) -> (mixtures, frames * bins, ...)
-        outputs = Outputs(
-            None if embed is None else embed(states).flatten(1, 2),
-            None if mask_head is None else mask_head(states).flatten(1, 2),
-        )
-        targets = Targets(  # all of shape (mixtures, frames * bins, ...)
-            labels.flatten(1, 2),
-            batch.weights.flatten(1, 2),
-            None if batch.mixture is None else batch.mixture.flatten(1, 2),
-            None if sources is None else sources.flatten(1, 2),
-        )
-        return objective(outputs, targets).mean()
+        outputs = Outputs(*(None if h is None else h(states).flatten(1, 2) for h in heads))
+        flat = Targets(*(None if x is None else x.flatten(1, 2) for x in targets))  # type: ignore[arg-type]
+        return objective(outputs, flat).mean()
     # On the CPU the heads compute only bins with a weight, whose number differs between mixtures.
     active = batch.weights > 0
     counts = active.sum((1, 2)).tolist()
     nothing = [None] * len(counts)
-    outputs_of_each = map(
-        Outputs,
-        nothing if embed is None else embed.active(states, active),
-        nothing if mask_head is None else mask_head.active(states, active),
-    )
-    targets_of_each = map(
-        Targets,
-        labels[active].split(counts),
-        batch.weights[active].split(counts),
-        nothing if batch.mixture is None else batch.mixture[active].split(counts),
-        nothing if sources is None else sources[active].split(counts),
-    )
-    return torch.stack(list(map(objective, outputs_of_each, targets_of_each))).mean()
+    outputs_of_each = [head.active(states, active) if head else nothing for head in heads]
+    targets_of_each = [nothing if x is None else x[active].split(counts) for x in targets]
+    losses = map(objective, map(Outputs, *outputs_of_each), map(Targets, *targets_of_each))
+    return torch.stack(list(losses)).mean()
 
 
 def _score(row: dict[str, float]) -> float:
@@ -485,12 +471,7 @@ def _continues(run: Trainer, path: Path) -> bool:
 
 
 def take_statistics(run: Trainer) -> None:
-    """Take the network's input statistics from batches that are not trained on.
-
-    Parameters
-    ----------
-    run : Trainer
-    """
+    """Take the network's input statistics from batches that are not trained on."""
     frames = run.config.segment_frames[0]
     size = run.config.batch_size
     # Batches of another seed than those of training.

@@ -34,14 +34,6 @@ def train_lstm(trunk: nn.LSTM, inputs: Tensor, dtype: torch.dtype = torch.bfloat
     -------
     Tensor of shape (n_mixtures, n_frames, n_directions * hidden_size)
         What ``trunk(inputs)[0]`` gives, in `dtype`. Gradients reach the weights and the inputs.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.kernels.lstm import train_lstm
-    >>> trunk = torch.nn.LSTM(5, 4, batch_first=True, bidirectional=True)
-    >>> train_lstm(trunk, torch.randn(2, 7, 5)).shape
-    torch.Size([2, 7, 8])
     """
     # The frames come first, so that the inputs of one frame are contiguous:
     # (mixtures, frames, features) -> (frames, mixtures, features)

@@ -15,24 +15,10 @@ _LSTM_MODE = 2  # what oneDNN's layer is told to be
 
 
 class PackedLSTM:
-    """A copy of an LSTM of both directions, for inference on a CPU.
+    """A copy of an LSTM of both directions and batches first, for inference on a CPU.
 
-    Later changes of the weights do not reach it.
-
-    Parameters
-    ----------
-    trunk : torch.nn.LSTM
-        With ``batch_first=True`` and ``bidirectional=True``, on a CPU, of any number of layers.
-    dtype : torch.dtype
-        Precision of the arithmetic: float32, or bfloat16 as under autocast.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.kernels.packed import PackedLSTM
-    >>> trunk = torch.nn.LSTM(5, 4, batch_first=True, bidirectional=True)
-    >>> PackedLSTM(trunk, torch.float32)(torch.randn(2, 7, 5)).shape
-    torch.Size([2, 7, 8])
+    It computes in float32, or in bfloat16 as under autocast. Later changes of the weights do not
+    reach it.
     """
 
     def __init__(self, trunk: nn.LSTM, dtype: torch.dtype) -> None:
@@ -51,17 +37,7 @@ class PackedLSTM:
 
     @staticmethod
     def is_possible(trunk: nn.LSTM, dtype: torch.dtype) -> bool:
-        """Whether an LSTM can be packed here.
-
-        Parameters
-        ----------
-        trunk : torch.nn.LSTM
-        dtype : torch.dtype
-
-        Returns
-        -------
-        bool
-        """
+        """Whether an LSTM can be packed here."""
         return (
             trunk.bidirectional
             and trunk.weight_ih_l0.device.type == "cpu"
@@ -71,17 +47,7 @@ class PackedLSTM:
         )
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Run the layers.
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (n_sequences, length, input_size)
-
-        Returns
-        -------
-        Tensor of shape (n_sequences, length, 2 * hidden_size)
-            What the LSTM gives, to the bit.
-        """
+        """Give what the LSTM gives, to the bit: ``(n_sequences, length, 2 * hidden_size)``."""
         # (sequences, length, size) -> (length, sequences, size)
         states = inputs.to(self._dtype).transpose(0, 1).contiguous()
         start = states.new_zeros(1, len(inputs), self._hidden_size)

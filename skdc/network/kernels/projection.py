@@ -52,17 +52,6 @@ def project_active(
         One a mixture, in the order of ``active[i].nonzero()`` and the precision of `states`. With
         a single band ``functional.linear(states, weight, bias).unflatten(-1, (n_bins, -1))`` at
         the bins that are asked for; with several, each bin from the states of its own band.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdc.network.kernels.projection import project_active
-    >>> active = torch.tensor([[[True, False, True]], [[False, False, False]]])
-    >>> layer = torch.nn.Linear(4, 3 * 5)
-    >>> states = torch.randn(2, 1, 1, 4)
-    >>> vectors = project_active(states, layer.weight, layer.bias, active, ((0, 3),))
-    >>> [tuple(v.shape) for v in vectors]
-    [(2, 5), (0, 5)]
     """
     return _ActiveProjection.apply(  # type: ignore[no-untyped-call]
         states, weight, bias, active, bands
