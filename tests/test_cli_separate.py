@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import touch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -178,12 +179,6 @@ def test_processes_give_the_same(model: str, capsys: Capture) -> None:
 
 
 # files, folders, patterns
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
 
 
 def found(*inputs: str, output: str = "out") -> list[str]:
