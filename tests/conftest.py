@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,32 @@ def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:
     envelope = rng.random((n_sources, n_samples // 100 + 1)).repeat(100, axis=1)[:, :n_samples]
     sources: Array = 0.1 * envelope * (noise[:, 1:] + tilts * noise[:, :-1])
     return sources
+
+
+def touch(*names: str) -> None:
+    """Make empty files, and their folders."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    """Write a text file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def files_of(root: str | Path) -> dict[str, bytes]:
+    """What all files below a folder hold."""
+    files = [path for path in Path(root).rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def rows_in(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def weights(separator: DeepClusteringSeparator) -> Array:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import error_of, interrupted, mixture_folder
+from conftest import error_of, files_of, interrupted, mixture_folder, rows_in
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
-from test_cli_protocols import TINY, rows_in, voice
+from test_cli_protocols import TINY, voice
 from test_speech_level import naive_level
 
 from skdc.cli import main
@@ -173,11 +173,6 @@ def test_make_train_and_evaluate(name: str, capsys: pytest.CaptureFixture[str]) 
     assert sorted(row["mixture_id"] for row in rows_in("scores.csv")) == sorted(
         mixture[0] for mixture in listed[PROTOCOLS[name].test or ""]
     )
-
-
-def files_of(root: str) -> dict[str, bytes]:
-    files = [path for path in Path(root).rglob("*") if path.is_file()]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 MAKE = ["make", "wsj0-2mix", "--root", "corpus"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import soundfile
-from conftest import error_of, interrupted, mixture_folder
+from conftest import error_of, interrupted, mixture_folder, rows_in
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
@@ -88,11 +87,6 @@ def model(plain_file: str) -> str:
 def speech(tmp_path: Path) -> Path:
     plant(tmp_path / "speech", "speech")
     return tmp_path / "speech"
-
-
-def rows_in(path: str) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def naive_improvements(

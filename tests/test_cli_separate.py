@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import touch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
-from skdc.commands.separate import find_jobs
+from skdc.commands.separate import find_jobs, find_skipped
 from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
 from skdc.training import DynamicMixing
 
@@ -180,12 +181,6 @@ def test_processes_give_the_same(model: str, capsys: Capture) -> None:
 # files, folders, patterns
 
 
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
-
-
 def found(*inputs: str, output: str = "out") -> list[str]:
     return [job.output(1).as_posix() for job in find_jobs(list(inputs), Path(output))]
 
@@ -203,6 +198,13 @@ def test_patterns() -> None:
     assert found("in/d*") == ["out/c-1.wav"]
     assert found("in/n.t?t") == ["out/n-1.wav"]
     assert found("odd[1].wav") == ["out/odd[1]-1.wav"]
+
+
+@pytest.mark.parametrize("inputs", [["in"], ["i*"], ["in", "in/d*"]])
+def test_what_is_left_out_of_folders(inputs: list[str]) -> None:
+    touch("in/b.wav", "in/n.txt", "in/deep/c.flac", "in/deep/m.pdf", "in/.x/d.txt", "in/out/o.txt")
+    left_out = find_skipped(inputs, Path("in/out"))
+    assert [path.as_posix() for path in left_out] == ["in/deep/m.pdf", "in/n.txt"]
 
 
 def test_each_file_once() -> None:

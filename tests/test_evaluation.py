@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from conftest import rows_in
 
 from skdc import DeepClusteringSeparator, signal
 from skdc.datasets import write_audio
@@ -143,11 +144,6 @@ def test_oracles_last_as_long_at_another_rate(model: DeepClusteringSeparator) ->
 
 
 # Tables, and going on with them
-
-
-def rows_in(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_table(model: DeepClusteringSeparator, benchmark_: Benchmark, tmp_path: Path) -> None:

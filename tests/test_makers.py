@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import files_of, write_lines
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from test_speech_level import naive_level
@@ -41,18 +42,8 @@ def speech(index: int, n_samples: int) -> Array:
     return np.rint(resample_poly(waveform.astype(float), 2, 1) * 2**15) / 2**15
 
 
-def write_lines(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 def int16(path: Path) -> Array:
     return soundfile.read(path, dtype="int16")[0].astype(int)
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 # WSJ0

@@ -9,17 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import mixture_folder
+from conftest import mixture_folder, write_lines
 
 from skdc.datasets import write_audio
 from skdc.protocols import PROTOCOLS, open_protocol
 
 PAIR = "441o030e_1.7108_40no030y_-1.7108"
-
-
-def write_lines(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
 
 
 def plant(root: Path, name: str, subset: str, mixture_id: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_separator
+from conftest import make_separator, touch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -24,12 +24,6 @@ from skdc.training import DynamicMixing
 Capture = pytest.CaptureFixture[str]
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
 
 
 def voices(*names: str) -> None:

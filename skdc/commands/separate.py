@@ -268,16 +268,20 @@ def find_jobs(inputs: list[str], output: Path) -> list[Job]:
         if text == _STANDARD_INPUT:
             jobs.setdefault(Path(text), Job(Path(text), output / "stdin", text))
             continue
-        path = Path(text)
-        is_pattern = not {*text}.isdisjoint("*?[") and not path.exists()
-        matches = sorted(map(Path, glob(text, recursive=True))) if is_pattern else [path]
-        found = [job for match in matches for job in _jobs_of(match, output)]
+        found = [job for path in _matching(text) for job in _jobs_of(path, output)]
         if not found:
-            what = f"matches {text!r}" if is_pattern else f"is in the folder {text!r}"
+            what = f"is in the folder {text!r}" if Path(text).is_dir() else f"matches {text!r}"
             raise FileNotFoundError(f"no audio file {what}")
         for job in found:
             jobs.setdefault(job.source.resolve(), job)
     return list(jobs.values())
+
+
+def _matching(text: str) -> list[Path]:
+    path = Path(text)
+    if {*text}.isdisjoint("*?[") or path.exists():
+        return [path]
+    return sorted(map(Path, glob(text, recursive=True)))
 
 
 def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
@@ -294,9 +298,9 @@ def find_skipped(inputs: list[str], output: Path) -> list[Path]:
     """Find the files in given folders that are left out, because their suffix is none of audio."""
     from skdc.audio.files import is_audio
 
-    folders = [path for path in map(Path, inputs) if path.is_dir()]
+    folders = filter(Path.is_dir, chain.from_iterable(map(_matching, inputs)))
     below = chain.from_iterable(_files_below(folder, output) for folder in folders)
-    return list(filterfalse(is_audio, below))
+    return list(dict.fromkeys(filterfalse(is_audio, below)))
 
 
 def _files_below(folder: Path, output: Path) -> Iterator[Path]:
