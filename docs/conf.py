@@ -12,6 +12,7 @@ from typing import Any
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.writers.html import HTMLTranslator
 
 import skdc
@@ -75,6 +76,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # a page that loads scripts from elsewhere
 }
 
 # What the pages link to in the repository, and where the site has it.
@@ -98,6 +100,14 @@ def write_player(app: Sphinx, error: Exception | None) -> None:
         mixture, references = load_sample_mixture()
         page = skdc.load_pretrained().listen(mixture, references=references)
         page.save(Path(app.outdir) / PLAYER)
+
+
+def stay_offline(app: Sphinx, error: Exception | None) -> None:
+    """Refuse pages that load scripts or styles from elsewhere: the site is read offline, too."""
+    foreign = re.compile(r"""<script[^>]*src="(https?:)?//|<link[^>]*href="[^"]*//[^"]*\.css""")
+    for page in Path(app.outdir).rglob("*.html") if error is None else ():
+        if found := foreign.search(page.read_text("utf-8")):
+            raise ExtensionError(f"{page.relative_to(app.outdir)} has {found[0]!r}")
 
 
 def write_formula(translator: HTMLTranslator, node: nodes.math) -> None:
@@ -146,4 +156,5 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_model_cards)
     app.connect("source-read", adapt_links)
     app.connect("build-finished", write_player)
+    app.connect("build-finished", stay_offline)
     app.connect("autodoc-skip-member", skip_foreign)

@@ -4,7 +4,7 @@ The fit goes into the model file, beside the weights, with --write. Where the fi
 both are reported, so that it can stay where nothing is gained. A new model needs this once:
 
 ``python examples/benchmarks/quality.py MODEL --fit 2spk-valid.csv 3spk-valid.csv
---check 2spk-open.csv --write --plot docs/quality.png``
+--check 2spk-open.csv 3spk-open.csv --write --plot docs/quality.png``
 """
 
 import argparse
