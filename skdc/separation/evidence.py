@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.network.voice import VoiceHead
-from skdc.separation.activity import cut_moments, follow_voices
+from skdc.separation.activity import Heard, cut_moments, follow_voices
 from skdc.separation.voices import Evidence, assign_voices
 
 __all__ = ["Clue", "Stretch", "frame_energy", "identify", "take_clue", "weigh"]
@@ -79,29 +79,29 @@ def frame_energy(spectrogram: Tensor) -> Tensor:
 
 
 class Clue(NamedTuple):
-    """What is kept of a stretch, on the CPU.
+    """What is kept of a stretch, on the CPU: little, as a recording of hours has thousands.
 
     Attributes
     ----------
-    vectors : float64 array of shape (n_clusters, dim)
+    vectors : float32 array of shape (n_clusters, dim)
         What tells the voice of each cluster.
-    energy : float64 array of shape (n_clusters, n_frames)
+    energy : float32 array of shape (n_clusters, n_frames)
         What each has of each frame, 0 where it is silent.
-    nearness : float64 array of shape (n_clusters, n_clusters)
+    nearness : float32 array of shape (n_clusters, n_clusters)
         Cosines of the centroids.
-    shared : float64 array of shape (n_clusters, n_clusters)
+    shared : float32 array of shape (n_clusters, n_clusters)
         Energy of the overlap by the cluster that has it in the stretch before (first axis) and in
         this one (second axis); zeros for the first stretch.
-    moments : float32 array of shape (n_moments, n_clusters, dim)
+    moments : float16 array of shape (n_moments, n_clusters, dim)
         What tells the voice of each cluster in each moment of the stretch; no moments without a
         voice head.
     """
 
-    vectors: FloatArray
-    energy: FloatArray
-    nearness: FloatArray
-    shared: FloatArray
-    moments: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    energy: NDArray[np.float32]
+    nearness: NDArray[np.float32]
+    shared: NDArray[np.float32]
+    moments: NDArray[np.float16]
 
 
 def take_clue(
@@ -132,7 +132,7 @@ def take_clue(
     magnitude = stretch.spectrogram.abs()
     shares = stretch.masks * magnitude  # (clusters, frames, bins)
     n_clusters = len(shares)
-    moments = np.zeros((0, n_clusters, 0), dtype=np.float32)
+    moments = np.zeros((0, n_clusters, 0), dtype=np.float16)
     if head is None:
         vectors = _envelopes(shares)
     else:
@@ -143,7 +143,7 @@ def take_clue(
                 head(states[:, start : start + n_moment], shares[:, start : start + n_moment])
                 for start in cut_moments(len(magnitude), n_moment)
             ]
-        moments = torch.stack(parts).cpu().numpy()
+        moments = torch.stack(parts).half().cpu().numpy()
     shared = magnitude.new_zeros(n_clusters, n_clusters)
     if before is not None:
         now, power = (x[..., : stretch.overlap, :] for x in (stretch.masks, magnitude.square()))
@@ -151,7 +151,7 @@ def take_clue(
         shared = torch.einsum("ifb,jfb,fb->ij", before, now, power)
     units = functional.normalize(stretch.centroids, dim=-1)
     vectors, energy, nearness, shared = (
-        x.double().cpu() for x in (vectors, energy, units @ units.T, shared)
+        x.float().cpu() for x in (vectors, energy, units @ units.T, shared)
     )
     return Clue(vectors.numpy(), energy.numpy(), nearness.numpy(), shared.numpy(), moments)
 
@@ -175,7 +175,7 @@ def identify(
     *,
     has_head: bool,
     seed: int,
-) -> list[IntArray]:
+) -> list[NDArray[np.uint8]]:
     """Say who is who in a recording.
 
     Parameters
@@ -194,7 +194,7 @@ def identify(
 
     Returns
     -------
-    list of int64 array of shape (n_clusters, n_frames)
+    list of uint8 array of shape (n_clusters, n_frames)
         The voice of each cluster in each frame of each stretch; 0 is the loudest over the whole
         recording.
     """
@@ -204,14 +204,13 @@ def identify(
     else:
         voices, _ = assign_voices(evidence, n_voices, seed=seed)
     directions = _directions(evidence, voices, n_voices or 1 + int(voices.max()))
-    followed = [
-        follow_voices(own, clue.energy, clue.moments, n_moment, directions)
-        for clue, own in zip(clues, voices, strict=True)
-    ]
+    stretches = [Heard(clue.moments, clue.energy, clue.nearness) for clue in clues]
+    faint = _faint_level(clues, _frames_a_second(frame_s))
+    followed = follow_voices(evidence, voices, directions, stretches, n_moment, faint)
     heard = np.zeros(len(directions))
     for clue, own in zip(clues, followed, strict=True):
         np.add.at(heard, own, clue.energy)
-    rank = np.argsort(np.argsort(-heard, kind="stable"))
+    rank = np.argsort(np.argsort(-heard, kind="stable")).astype(np.uint8)
     return [rank[own] for own in followed]
 
 
@@ -231,10 +230,11 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
     -------
     Evidence
     """
-    vectors = np.stack([clue.vectors for clue in clues])
-    nearness = np.stack([clue.nearness for clue in clues])
-    shared = np.stack([clue.shared for clue in clues])
-    second = max(1, round(1 / frame_s))
+    vectors, nearness, shared = (
+        np.array([getattr(clue, name) for clue in clues], dtype=np.float64)
+        for name in ("vectors", "nearness", "shared")
+    )
+    second = _frames_a_second(frame_s)
     faint = _faint_level(clues, second)
     # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
     seconds = np.stack([(c.energy / (c.energy + faint)).sum(1) for c in clues]) * frame_s
@@ -270,6 +270,10 @@ def _common(vectors: FloatArray, seconds: FloatArray) -> float:
         return 0.0
     least = np.percentile(cosines, _COMMON_PERCENTILE) + _COMMON_MARGIN
     return float(np.clip(least, 0, _MOST_COMMON))
+
+
+def _frames_a_second(frame_s: float) -> int:
+    return max(1, round(1 / frame_s))
 
 
 def _faint_level(clues: list[Clue], second: int) -> float:

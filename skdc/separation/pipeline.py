@@ -73,7 +73,7 @@ class AssignedPieces:
     made : iterable of arrays of shape (n_clusters, length, ...)
         What was made of each, every time it is gone through. The second axis is time, in frames or
         in samples. What comes after the clusters, which is noise, comes after the voices.
-    voices : sequence of int64 arrays of shape (n_clusters, n_frames)
+    voices : sequence of uint8 arrays of shape (n_clusters, n_frames)
         The voice of each cluster in each frame.
     n_voices : int
         Voices in the recording.
@@ -83,7 +83,7 @@ class AssignedPieces:
 
     places: Sequence[tuple[int, int]]
     made: Iterable[NDArray[np.float32]]
-    voices: Sequence[NDArray[np.int64]]
+    voices: Sequence[NDArray[np.uint8]]
     n_voices: int
     device: torch.device
 
