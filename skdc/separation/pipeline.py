@@ -402,6 +402,7 @@ class Separator:
             # A recording of a single stretch is as its clusters are.
             return [(0, 0, make(first, first.masks))], len(first.masks) + self.noise
         head = self.network.voice_head
+        count_head = self._own_count_head() if n_sources is None else None
         clues: list[Clue] = []
         places: list[tuple[int, int]] = []
         made = Spool()
@@ -411,7 +412,7 @@ class Separator:
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
-            clues.append(take_clue(stretch, energy, before, head, n_moment))
+            clues.append(take_clue(stretch, energy, before, head, count_head, n_moment))
             places.append((stretch.start, stretch.overlap))
             made.append(make(stretch, masks).cpu().numpy())
             before = stretch.masks
