@@ -312,7 +312,7 @@ def _count(evidence: Evidence, several_talk: bool, seed: int) -> IntArray:
     """Tell as many voices apart as there are, at least two where several talk at once."""
     voices = np.zeros(evidence.weights.shape, dtype=np.int64)
     for n_voices in range(2, _MOST_COUNTED + 1):
-        more, _ = assign_voices(evidence, n_voices, seed=seed)
+        more, _ = assign_voices(evidence, n_voices, seed=seed, must_differ=n_voices == 2)
         is_certain = several_talk and n_voices == 2
         if not is_certain and not _are_different(evidence, more, n_voices):
             break

@@ -61,7 +61,9 @@ class Evidence(NamedTuple):
     shared: FloatArray
 
 
-def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[IntArray, float]:
+def assign_voices(
+    evidence: Evidence, n_voices: int, *, seed: int = 0, must_differ: bool = True
+) -> tuple[IntArray, float]:
     """Find the voice of every cluster of every stretch.
 
     Expectation and maximisation in turn: given the vectors of the voices, the probability of every
@@ -77,6 +79,9 @@ def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[
         At least 1. Above 3, clusters of a stretch are different voices as far as there are enough.
     seed : int, default=0
         Seed of the starts.
+    must_differ : bool, default=True
+        Whether voices that are alike count against an assignment. It is right where it is known
+        that there are so many voices; else what is left of the others looks like one more.
 
     Returns
     -------
@@ -105,7 +110,8 @@ def assign_voices(evidence: Evidence, n_voices: int, *, seed: int = 0) -> tuple[
     best, best_score = np.zeros((n_stretches, n_clusters), dtype=np.int64), -np.inf
     for start in _starts(evidence, n_voices, seed):
         chosen, directions, score = _improve(evidence, maps, links, start)
-        score -= _loss_of_alike_voices(evidence, maps[chosen], directions)
+        if must_differ:
+            score -= _loss_of_alike_voices(evidence, maps[chosen], directions)
         if score > best_score:
             best, best_score = maps[chosen], score
     return best, best_score
