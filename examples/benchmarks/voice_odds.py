@@ -51,7 +51,7 @@ def listen(separator: Separator, sources: Signal) -> Recording:
         if before is not None:
             before = before[:, before.shape[1] - stretch.overlap :]
         head = separator.network.voice_head
-        clues.append(evidence.take_clue(stretch, energy, before, head, moment))
+        clues.append(evidence.take_clue(stretch, energy, before, head, None, moment))
         owned.append(energy_by_speaker(separator, stretch, masks, sources))
         before = stretch.masks
     return Recording(clues, np.stack(owned))

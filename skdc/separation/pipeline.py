@@ -73,7 +73,7 @@ class AssignedPieces:
     made : iterable of arrays of shape (n_clusters, length, ...)
         What was made of each, every time it is gone through. The second axis is time, in frames or
         in samples. What comes after the clusters, which is noise, comes after the voices.
-    voices : sequence of int64 arrays of shape (n_clusters, n_frames)
+    voices : sequence of uint8 arrays of shape (n_clusters, n_frames)
         The voice of each cluster in each frame.
     n_voices : int
     device : torch.device
@@ -81,7 +81,7 @@ class AssignedPieces:
 
     places: Sequence[tuple[int, int]]
     made: Iterable[NDArray[np.float32]]
-    voices: Sequence[NDArray[np.int64]]
+    voices: Sequence[NDArray[np.uint8]]
     n_voices: int
     device: torch.device
 
@@ -400,6 +400,7 @@ class Separator:
             # A recording of a single stretch is as its clusters are.
             return [(0, 0, make(first, first.masks))], len(first.masks) + self.noise
         head = self.network.voice_head
+        count_head = self._own_count_head() if n_sources is None else None
         clues: list[Clue] = []
         places: list[tuple[int, int]] = []
         made = Spool()
@@ -409,7 +410,7 @@ class Separator:
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
-            clues.append(take_clue(stretch, energy, before, head, n_moment))
+            clues.append(take_clue(stretch, energy, before, head, count_head, n_moment))
             places.append((stretch.start, stretch.overlap))
             made.append(make(stretch, masks).cpu().numpy())
             before = stretch.masks

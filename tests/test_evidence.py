@@ -1,0 +1,92 @@
+"""What is gathered of the stretches of a recording, and how many voices that makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skdc.network.count import CountHead
+from skdc.network.voice import VoiceHead
+from skdc.separation.evidence import Clue, Stretch, identify, take_clue
+
+FRAME_S, N_MOMENT, N_FRAMES = 0.032, 31, 188
+
+
+def unit(vectors: Any) -> Any:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def clues_of_two(cosine: float, several: float, n_stretches: int = 30) -> list[Clue]:
+    """Two voices, each a cluster of all stretches, whose vectors have this cosine."""
+    rng = np.random.default_rng(0)
+    axes = np.eye(64)
+    voices = np.stack([axes[0], cosine * axes[0] + np.sqrt(1 - cosine**2) * axes[1]])
+    clues = []
+    for _ in range(n_stretches):
+        order = rng.permutation(2)
+        vectors = unit(voices[order] + 0.3 * rng.normal(size=(2, 64)) / 8)
+        clues.append(
+            Clue(
+                vectors.astype(np.float32),
+                np.full((2, N_FRAMES), 1.0 + order[:, None], np.float32),
+                np.array([[1, -0.3], [-0.3, 1]], np.float32),
+                np.zeros((2, 2), np.float32),
+                np.repeat(vectors[None], 11, axis=0).astype(np.float16),
+                several,
+            )
+        )
+    return clues
+
+
+def count(clues: list[Clue]) -> int:
+    voices = identify(clues, None, FRAME_S, N_MOMENT, has_head=True, seed=0)
+    return 1 + max(int(own.max()) for own in voices)
+
+
+@pytest.mark.parametrize(
+    ("cosine", "several", "expected"), [(0.1, 0.0, 2), (0.9, 0.0, 1), (0.9, 0.9, 2)]
+)
+def test_alike_voices_are_two_where_several_are_heard_at_once(
+    cosine: float, several: float, expected: int
+) -> None:
+    assert count(clues_of_two(cosine, several)) == expected
+
+
+def test_that_several_are_heard_in_one_stretch_of_thirty_makes_no_second_voice() -> None:
+    first, *others = clues_of_two(0.9, 0.0)
+    assert count([first._replace(several=1.0), *others]) == 1
+
+
+def test_the_louder_voice_is_the_first() -> None:
+    clues = clues_of_two(0.1, 0.0)
+    voices = identify(clues, 2, FRAME_S, N_MOMENT, has_head=True, seed=0)
+    for clue, own in zip(clues, voices, strict=True):
+        assert own.dtype == np.uint8
+        assert (own == (clue.energy < 1.5)).all()
+
+
+@pytest.mark.parametrize("has_heads", [True, False])
+def test_a_clue_takes_little_room(has_heads: bool) -> None:
+    torch.manual_seed(0)
+    spectrogram = torch.randn(N_FRAMES, 257, dtype=torch.complex64)
+    mask = torch.rand(1, N_FRAMES, 257)
+    states = torch.randn(1, N_FRAMES, 1, 600)
+    stretch = Stretch(0, 0, spectrogram, states, torch.cat([mask, 1 - mask]), torch.randn(2, 20))
+    bands = ((0, 257),)
+    clue = take_clue(
+        stretch,
+        torch.rand(2, N_FRAMES),
+        None,
+        VoiceHead(bands, 600, 64) if has_heads else None,
+        CountHead(bands, 600, 4) if has_heads else None,
+        N_MOMENT,
+    )
+    arrays = [value for value in clue if isinstance(value, np.ndarray)]
+    # Four hours have 3,200 stretches.
+    assert sum(array.nbytes for array in arrays) < 5_000
+    assert all(array.base is None or array.base.nbytes <= array.nbytes for array in arrays)
+    assert len(clue.moments) == (11 if has_heads else 0)
+    assert 0 < clue.several < 1 if has_heads else clue.several == 0
