@@ -18,6 +18,7 @@ import torch
 from skdc import load_pretrained, separate_array
 from skdc.metrics import si_sdr_improvement
 from skdc.protocols import open_protocol
+from skdc.separation.microphones import joined_masks
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
@@ -76,6 +77,14 @@ def simulate(talkers):
     return images[..., : talkers.shape[1]], t60
 
 
+def mask(recording):
+    """Separate by the masks of the network alone, without any filter."""
+    pipeline = model.pipeline()
+    spectrograms = pipeline.framing.stft(torch.from_numpy(recording).float())
+    masks = joined_masks(pipeline, spectrograms, model.n_sources)
+    return pipeline.framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
+
+
 scores = {}
 times = []
 for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]:
@@ -83,8 +92,11 @@ for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.li
     recording = images.sum(axis=0)
     times.append(t60)
     for n_microphones, chosen in ARRAYS.items():
-        for method in ("wiener", "mvdr") if n_microphones > 1 else ("wiener",):
-            found = separate_array(model, recording[chosen], method=method)
+        for method in ("masks", "wiener", "mvdr") if n_microphones > 1 else ("masks",):
+            if method == "masks":
+                found = mask(recording[chosen])
+            else:
+                found = separate_array(model, recording[chosen], method=method)
             gain = si_sdr_improvement(images[:, 0], found, recording[0]).mean()
             scores.setdefault((n_microphones, method), []).append(gain)
 
@@ -92,11 +104,10 @@ is_short = np.array(times) < 0.4
 print(f"{len(times)} rooms, mixtures of {args.subset}, {is_short.sum()} with T60 below 0.4 s")
 print("| microphones | filter | SI-SDR | to one | T60 0.2 to 0.4 s | T60 0.4 to 0.6 s |")
 print("| ---: | --- | ---: | ---: | ---: | ---: |")
-one = np.mean(scores[1, "wiener"])
+one = np.mean(scores[1, "masks"])
 for (n_microphones, method), gains in scores.items():
     gains = np.array(gains)
-    name = "masks" if n_microphones == 1 else method
     print(
-        f"| {n_microphones} | {name} | {gains.mean():.2f} dB | {gains.mean() - one:+.2f} dB "
+        f"| {n_microphones} | {method} | {gains.mean():.2f} dB | {gains.mean() - one:+.2f} dB "
         f"| {gains[is_short].mean():.2f} dB | {gains[~is_short].mean():.2f} dB |"
     )
