@@ -36,7 +36,7 @@ def random_evidence(seed: int, n_stretches: int, n_clusters: int) -> Evidence:
     )
 
 
-def naive_score(evidence: Evidence, voices: Any, n_voices: int) -> float:
+def naive_score(evidence: Evidence, voices: Any, n_voices: int, must_differ: bool = True) -> float:
     """What an assignment has for it, term by term, with the voices at their best."""
     n_stretches, n_clusters, dim = evidence.vectors.shape
     score = 0.0
@@ -50,17 +50,19 @@ def naive_score(evidence: Evidence, voices: Any, n_voices: int) -> float:
             if k and voices[k - 1][j] == voice:
                 score += evidence.shared[k, j, i]
     score += sum(float(np.linalg.norm(total)) for total in sums.values())
+    if not must_differ:
+        return score
     units = [total / max(float(np.linalg.norm(total)), 1e-9) for total in sums.values()]
     cosines = [float(one @ other) for one, other in itertools.combinations(units, 2)]
     likeness = max([0.0, *cosines]) if len(units) == n_voices else 1.0
     return score - 0.1 * float(evidence.weights.sum()) * likeness
 
 
-def best_of_all(evidence: Evidence, n_voices: int) -> float:
+def best_of_all(evidence: Evidence, n_voices: int, must_differ: bool = True) -> float:
     n_stretches, n_clusters, _ = evidence.vectors.shape
     maps = list(itertools.product(range(n_voices), repeat=n_clusters))
     every = itertools.product(maps, repeat=n_stretches)
-    return max(naive_score(evidence, one, n_voices) for one in every)
+    return max(naive_score(evidence, one, n_voices, must_differ) for one in every)
 
 
 @given(st.integers(0, 10_000))
@@ -68,9 +70,9 @@ def best_of_all(evidence: Evidence, n_voices: int) -> float:
 def test_hardly_any_assignment_of_a_few_stretches_is_better(seed: int) -> None:
     # The evidence contradicts itself everywhere.
     evidence = random_evidence(seed, 4, 2)
-    voices, score = assign_voices(evidence, 2, seed=seed)
-    assert_allclose(score, naive_score(evidence, voices, 2), rtol=1e-6)
-    assert score >= 0.93 * best_of_all(evidence, 2)
+    voices, score = assign_voices(evidence, 2, seed=seed, must_differ=False)
+    assert_allclose(score, naive_score(evidence, voices, 2, must_differ=False), rtol=1e-6)
+    assert score >= 0.93 * best_of_all(evidence, 2, must_differ=False)
 
 
 @given(st.integers(0, 10_000))

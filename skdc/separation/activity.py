@@ -30,11 +30,11 @@ _SILENT_DB = -15.0
 # For the cosine of a cluster with a voice, in a moment and over its whole stretch.
 _OF_MOMENT = 10.0
 _OF_STRETCH = 3.0
-# Of two clusters to be one voice in a moment: a constant, for the cosine of their centroids, and
-# for the decimal logarithm of the weaker one's share of their energy.
+# That two clusters are one voice in a moment: a constant, and so much for the cosine of their
+# centroids and for the decimal logarithm of the weaker one's share of their energy.
 _ONE_VOICE = (-1.5, 4.0, -3.2)
 _LEAST_SHARE = 1e-3
-# Of a change from one moment to the next, and of an exchange of voices, which is none.
+# What a change costs from one moment to the next, and an exchange of voices, which is forbidden.
 _CHANGE = -1.5
 _EXCHANGE = -1e3
 _TINY = 1e-30
@@ -139,7 +139,7 @@ def follow_voices(
     Parameters
     ----------
     evidence : Evidence
-        Of the stretches.
+        What the stretches tell.
     voices : int64 array of shape (n_stretches, n_clusters)
         The voice of each cluster over the whole stretch.
     directions : float64 array of shape (n_voices, dim)
@@ -232,7 +232,7 @@ def _energy_of_moments(energy: NDArray[Any], length: int) -> FloatArray:
 
 
 def _one_voice_odds(energy: FloatArray, nearness: NDArray[Any]) -> FloatArray:
-    """Give the odds of two clusters to be one voice, (n_moments, n_clusters, n_clusters)."""
+    """Give the odds that two clusters are one voice, (n_moments, n_clusters, n_clusters)."""
     constant, by_centroid, by_share = _ONE_VOICE
     one, other = energy[:, :, None], energy[:, None, :]
     share = np.minimum(one, other) / np.maximum(one + other, _TINY)

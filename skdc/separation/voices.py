@@ -6,7 +6,7 @@ the energy of two neighbours' overlap lies, and whether two clusters of one stre
 voice that clustering cut in two. They are weighed against each other over the whole recording: a
 hidden Markov model whose states are the maps from a stretch's clusters to the voices.
 
-Of two assignments that explain the clusters about as well, the one whose voices differ more is
+Where two assignments explain the clusters about as well, the one whose voices differ more is
 right: a voice that speaks most of the time can be cut in two halves, which are alike, and the
 other voice be given to one of them.
 """
@@ -69,8 +69,8 @@ def assign_voices(
     Expectation and maximisation in turn: given the vectors of the voices, the probability of every
     map of clusters to voices, by sums forward and backward over the recording; given these, the
     vectors, as means. It starts from clusters that are surely two voices, and from others at
-    random. Of what is found the best is kept, where voices that are alike count against it. The
-    time is linear in the number of stretches.
+    random. The best that is found is kept, where voices that are alike count against it. The time
+    is linear in the number of stretches.
 
     Parameters
     ----------
