@@ -236,10 +236,13 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
 
     stem.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
     figure, axes = plt.subplots(3, 2, figsize=(11, 13), sharey=True, layout="constrained")
+    # What the objectives are called takes the place beside their panel.
+    axes[1, 1].set_axis_off()
+    places = [axes[0, 0], axes[0, 1], axes[1, 0], axes[2, 0], axes[2, 1]]
     panels = [(title, group, "core_minutes") for title, group in GROUPS.items()]
     panels.insert(1, (panels[0][0], panels[0][1], "hours"))
     winner = next(run for run in runs if CANDIDATES[run["name"]] == WINNER and not run["seed"])
-    for ax, (title, group, key) in zip(axes.flat, panels, strict=False):
+    for ax, (title, group, key) in zip(places, panels, strict=True):
         if "2 x 192" not in group:
             ax.plot(
                 [row[key] for row in winner["rows"]],
@@ -257,8 +260,11 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
         if minutes and group is not GROUPS["One change after the other"]:
             ax.set_xlim(0, 7.5)
         ax.set(ylabel="SI-SDR improvement, dB")
-        ax.legend(fontsize=7, loc="lower right")
-    axes.flat[-1].set_axis_off()
+        if ax is axes[1, 0]:
+            names = ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.05, 0.5))
+            names.set_in_layout(False)
+        else:
+            ax.legend(fontsize=7, loc="lower right")
     figure.savefig(stem.with_suffix(".png"), dpi=110)
     spans = (1, 2, 3, 4, 7, 11, 15, 20)
     spans = [s for s in spans if any(run["rows"][-1]["core_minutes"] >= s - 0.05 for run in runs)]
