@@ -77,6 +77,20 @@ def test_mvdr(spectrograms: Tensor, masks: Tensor, reference: int) -> None:
         np.testing.assert_allclose(found[index], (ratio / np.trace(ratio))[:, reference])
 
 
+def test_mvdr_is_that_of_torchaudio() -> None:
+    """Frozen from ``mvdr_weights_souden`` of torchaudio 2.11.0; the loading is what differs.
+
+    ``torchaudio.functional.mvdr_weights_souden(torch.from_numpy(source)[None],
+    torch.from_numpy(noise)[None], 1, diagonal_loading=False)``
+    """
+    half = np.exp(1j * np.arange(1, 10).reshape(3, 3) ** 2)
+    source = np.outer(half[0], half[0].conj()) + 0.1 * np.outer(half[1], half[1].conj())
+    noise = half @ half.conj().T + np.eye(3)
+    found = mvdr_weights(torch.from_numpy(source), torch.from_numpy(noise), 1).numpy()
+    expected = [(-0.205423 - 0.009397j), (0.363776 + 0.182052j), (-0.04071 - 0.457062j)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
 def test_mvdr_passes_a_source_as_its_microphone_hears_it() -> None:
     steering = np.array([1.0, 0.5j, -0.3 + 0.1j])
     noise = np.diag([1.0, 2.0, 3.0]) + 0.3 * np.ones((3, 3))
