@@ -154,7 +154,7 @@ def follow_voices(
     Returns
     -------
     list of uint8 array of shape (n_clusters, n_frames)
-        One a stretch; that of `voices` in all frames where there are no vectors of moments.
+        One a stretch; that of `voices` in all frames where no stretch has vectors of moments.
 
     Examples
     --------
@@ -173,6 +173,11 @@ def follow_voices(
     [array([[0, 0, 0],
            [1, 0, 1]], dtype=uint8)]
     """
+    if not len(heard[0].moments):  # as in all others then
+        return [
+            np.repeat(own[:, None], stretch.energy.shape[1], axis=1).astype(np.uint8)
+            for own, stretch in zip(voices, heard, strict=True)
+        ]
     odds: list[FloatArray] = []
     links: list[FloatArray] = []
     candidates: list[IntArray] = []
@@ -180,8 +185,6 @@ def follow_voices(
         maps = _moment_maps(own, len(directions))
         before = candidates[-1] if candidates else maps
         candidates.append(maps)
-        if not len(stretch.moments):
-            continue
         in_stretch = _OF_STRETCH * evidence.vectors[k] @ directions.T  # (clusters, voices)
         likeness = _OF_MOMENT * stretch.moments.astype(np.float64) @ directions.T + in_stretch
         energy = _energy_of_moments(stretch.energy, length)  # (moments, clusters)
@@ -191,11 +194,6 @@ def follow_voices(
         odds.append(gains * spoken / (spoken + length * faint))
         (first,) = link_odds(before, maps, evidence.shared[k : k + 1])
         links += [first, *[_change_odds(maps)] * (len(gains) - 1)]
-    if not odds:
-        return [
-            np.repeat(own[:, None], stretch.energy.shape[1], axis=1).astype(np.uint8)
-            for own, stretch in zip(voices, heard, strict=True)
-        ]
     chosen, _ = best_maps(np.concatenate(odds), links)
     ends = np.cumsum([len(each) for each in odds])
     followed = []
