@@ -388,8 +388,7 @@ def test_what_is_refused_leaves_the_stream_as_it_was() -> None:
     for samples in refused:
         with pytest.raises((TypeError, ValueError), match="samples"):
             stream.push(samples)
-    for nothing in ([], np.zeros(0), torch.zeros(0)):
-        parts.append(stream.push(nothing))
+    parts += [stream.push(np.zeros(0)), stream.push(torch.zeros(0)), stream.push([])]
     parts += [stream.push(mixture[5000:]), stream.flush()]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
 

@@ -28,9 +28,21 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
     A ValueError that names it says that its parts have different lengths, or that some of its
     samples are masked.
     """
-    # A list may hold channels.
-    is_list = isinstance(samples, list | tuple)
-    samples = [_plain(part, name) for part in samples] if is_list else _plain(samples, name)
+    if isinstance(samples, list | tuple):
+        # Channels, which NumPy does not read or reads wrongly
+        special = torch.Tensor | np.ma.MaskedArray
+        samples = [as_array(part, name) if isinstance(part, special) else part for part in samples]
+    elif isinstance(samples, torch.Tensor):
+        # One that takes part in a gradient, that is to be conjugated or negated when it is read,
+        # or whose type only torch has does not become an array by itself.
+        tensor = samples.detach().cpu().resolve_conj().resolve_neg()
+        is_short = tensor.is_floating_point() and tensor.element_size() <= 2
+        samples = (tensor.float() if is_short else tensor).numpy()
+    elif np.ma.is_masked(samples):
+        raise ValueError(
+            f"{name} has masked samples, which have no value; give them one, for instance by "
+            ".filled(0)"
+        )
     try:
         return np.asarray(samples, dtype)
     except ValueError as error:
@@ -40,22 +52,6 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
             f"{name} is not an array of samples: its parts have different lengths; cut or pad "
             "them to one length"
         ) from error
-
-
-def _plain(samples: Any, name: str) -> Any:
-    """Take what NumPy does not read, or reads wrongly, and leave all else as it is."""
-    if isinstance(samples, torch.Tensor):
-        # One that takes part in a gradient, that is to be conjugated or negated when it is read,
-        # or whose type only torch has does not become an array by itself.
-        tensor = samples.detach().cpu().resolve_conj().resolve_neg()
-        is_short = tensor.is_floating_point() and tensor.element_size() <= 2
-        return (tensor.float() if is_short else tensor).numpy()
-    if np.ma.is_masked(samples):
-        raise ValueError(
-            f"{name} has masked samples, which have no value; give them one, for instance by "
-            ".filled(0)"
-        )
-    return samples
 
 
 def as_floats(samples: Any, name: str) -> NDArray[np.floating]:
