@@ -69,7 +69,9 @@ def as_samples(
     TypeError
         If it is not numeric, or of a type that audio does not come in.
     """
-    samples: Any = item if isinstance(item, LongRecording) else as_array(item, name)
+    is_array = isinstance(item, np.ndarray | LongRecording)
+    is_masked = isinstance(item, np.ma.MaskedArray)
+    samples: Any = item if is_array and not is_masked else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
     if is_mono and samples.ndim != 1:

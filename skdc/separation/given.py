@@ -25,6 +25,11 @@ def read_separator(
     n_sources : int, "auto" or None
         What the call asks for; by default what the separator says.
 
+    Returns
+    -------
+    pipeline : Separator
+    count : int or None
+
     Raises
     ------
     TypeError
