@@ -78,9 +78,7 @@ def build_app(model: DeepClusteringSeparator) -> Any:
     """
     gradio = import_gradio()
 
-    def separate(
-        path: str | None, talkers: str, noise: bool, name: str
-    ) -> tuple[str, list[str]]:
+    def separate(path: str | None, talkers: str, noise: bool, name: str) -> tuple[str, list[str]]:
         from skdc.pretrained import separate
 
         if path is None:
