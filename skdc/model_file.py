@@ -43,8 +43,17 @@ _LONGEST_STEM = 200
 
 def check_file(path: str | os.PathLike[str], what: str) -> None:
     """Raise a FileNotFoundError that says what should be at a path, and is not."""
+    _check_name(path)
     if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
         raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
+
+
+def _check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name of other bytes than UTF-8, such as of old archives; libsndfile needs UTF-8."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{os.fspath(path)!r} is no name in UTF-8; give it another") from None
 
 
 @contextmanager
@@ -54,6 +63,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     It lies in the same folder, which is made where it does not exist, and has the same suffix.
     """
     path = Path(path)
+    _check_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, descriptor = _open_temporary(path)

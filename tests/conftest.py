@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# The models of the tests are small: a second thread gains little, and on a busy machine each of
+# two waits for the other. Set before torch is imported, for it and for the programs that are run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

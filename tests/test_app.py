@@ -16,6 +16,7 @@ from browser import Browser, needs_browser
 from skdc.cli import main
 from skdc.datasets import load_sample_mixture, write_audio
 
+ODD_NAME = """Ann's & "Bob's" <b>50%22 off? #1 `$HOME` 日本"""
 FRAME = "document.querySelector('#page iframe')"
 
 
@@ -57,7 +58,7 @@ def test_separates_what_is_dropped(browser: Browser, address: str, tmp_path: Pat
     browser.click("#separate")
     browser.wait("document.body.textContent.includes('Drop a recording or record one first')")
 
-    path = tmp_path / 'Ann & "Bob".wav'
+    path = tmp_path / f"{ODD_NAME}.wav"
     write_audio(path, load_sample_mixture()[0][:16000], 8000)
     browser.write("#recording input[type=file]", str(path))
     browser.wait("document.querySelector('#recording input[type=file]') === null")
@@ -72,6 +73,13 @@ def test_separates_what_is_dropped(browser: Browser, address: str, tmp_path: Pat
     assert names.count(".wav") == 3
     assert names.count(".html") == 1
     browser.picture(tmp_path / "app.png")
+    # On their way to the app and back, names lose nothing.
+    assert browser.run(f"return {inner}.document.title") == ODD_NAME
+    links = "return Promise.all([...document.querySelectorAll('#files a')].map("
+    links += "async (a) => [a.download, (await (await fetch(a.href)).blob()).size]))"
+    *sounds, page = browser.run(links)
+    assert sounds == [[f"{ODD_NAME}-{number}.wav", 44 + 2 * 16000] for number in (1, 2, 3)]
+    assert page[0] == f"{ODD_NAME}.html"
 
     # What cannot be read is said in the page, and the app goes on.
     broken = tmp_path / "broken.wav"

@@ -388,3 +388,14 @@ def test_two_hours_in_little_memory(tmp_path: Path) -> None:
     )
     # Mixtures and sources are 0.69 GB, and what is separated, which is given back, is 0.46 GB.
     assert int(done.stdout) < 1.3e9  # 1.04 GB when this was written
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    with pytest.raises(ValueError, match=r"caf\\udce9\.wav' is no name in UTF-8; give it another"):
+        write_audio(path, SOURCES[0][0], 8000)
+    write_audio(tmp_path / "a.wav", SOURCES[0][0], 8000)
+    (tmp_path / "a.wav").rename(path)
+    with pytest.raises(ValueError, match=r"caf\\udce9\.wav' is no name in UTF-8; give it another"):
+        read_audio(path)

@@ -355,6 +355,21 @@ def test_channels_of_one_talker_each(separator: DeepClusteringSeparator, tmp_pat
         skdc.separate(sources[0], rate=8000, channels=True)
 
 
+def test_channels_that_cancel_each_other(
+    separator: DeepClusteringSeparator, tmp_path: Path
+) -> None:
+    mixture, _ = load_sample_mixture()
+    message = "the channels cancel each other in their mean, which is what the model hears"
+    for signal in (np.stack([mixture, -mixture]), np.stack([mixture, -mixture, 0.01 * mixture])):
+        with pytest.warns(AudioWarning, match=message):
+            assert message in skdc.separate(signal, rate=8000, model=separator).notes[0]
+    write_audio(tmp_path / "talk.wav", signal, 8000)
+    with pytest.warns(AudioWarning, match=message):
+        skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=separator)
+    louder = np.stack([mixture, -0.5 * mixture])
+    assert skdc.separate(louder, rate=8000, model=separator).notes == ()
+
+
 def test_on_the_command_line(
     separator: DeepClusteringSeparator,
     tmp_path: Path,
@@ -439,6 +454,17 @@ def test_bundled_models_know_their_limits() -> None:
     assert result.quality_db is not None
     assert result.quality_db > 4
     assert result.notes == ()
+
+
+def test_nothing_is_expected_of_a_single_source(tmp_path: Path) -> None:
+    # Each stretch of a long recording may be divided into more than there are in the whole.
+    model = skdc.load_pretrained("speech-2mix-8k-small", device="cpu")
+    speech = np.tile(load_sample_clips()[0].waveform, 6)
+    result = skdc.separate(speech, rate=8000, model=model, n_sources="auto")
+    assert (len(result.sources), result.quality_db, result.notes) == (1, None, ())
+    write_audio(tmp_path / "talk.wav", speech, 8000)
+    of_files = skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=model, n_sources="auto")
+    assert (len(of_files.paths), of_files.quality_db, of_files.notes) == (1, None, ())
 
 
 @pytest.mark.slow

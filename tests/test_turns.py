@@ -20,6 +20,7 @@ from skdc.signal import (
     active_speech_level,
     channel_similarity,
     find_turns,
+    mean_power_ratio,
     to_rttm,
 )
 
@@ -113,6 +114,18 @@ def test_of_a_conversation() -> None:
     other = 1 - first
     assert heard[first][0] > 2 * heard[first][1]
     assert heard[other][1] > 2 * heard[other][0]
+
+
+def test_power_of_the_mean_of_channels() -> None:
+    channels = np.random.default_rng(0).standard_normal((4, RATE))
+    assert mean_power_ratio(channels) == pytest.approx(1 / 4, abs=0.02)
+    assert mean_power_ratio(channels[:1]) == 1
+    assert mean_power_ratio((32767 * channels[[0, 0]] / 8).astype(np.int16)) == 1
+    assert mean_power_ratio([channels[0], -channels[0]]) == 0
+    assert mean_power_ratio(np.zeros((2, 5))) == 1
+    for unusable in (channels[0], channels[:, :0]):
+        with pytest.raises(ValueError, match=r"give \(n_channels, n_samples\), not empty"):
+            mean_power_ratio(unusable)
 
 
 def test_similarity_of_channels() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         inbrowser=not args.no_browser,
         theme=theme,
         quiet=True,
+        show_error=True,
         footer_links=[],
         prevent_thread_lock=True,
     )
@@ -76,20 +78,21 @@ def build_app(model: DeepClusteringSeparator) -> Any:
     """
     gradio = import_gradio()
 
-    def separate(path: str | None, talkers: str, noise: bool) -> tuple[str, list[str]]:
+    def separate(path: str | None, talkers: str, noise: bool, name: str) -> tuple[str, list[str]]:
         from skdc.pretrained import separate
 
         if path is None:
             raise gradio.Error("Drop a recording or record one first.", print_exception=False)
         n_sources: Any = "auto" if talkers == _AUTO else int(talkers)
-        try:
-            result = separate(path, model=model, n_sources=n_sources, noise=noise)
-        except (OSError, ValueError) as error:
-            raise gradio.Error(str(error), print_exception=False) from error
         # Gradio keeps a copy of each file that it shows, and deletes it after a while.
         folder = Path(tempfile.mkdtemp(dir=Path(path).parent))
-        page = result.listen()
-        files = [*result.save(folder), page.save(folder / f"{result.name}.html")]
+        try:
+            found = separate(path, model=model, n_sources=n_sources, noise=noise)
+            result = replace(found, name=Path(name).stem)
+            page = result.listen()
+            files = [*result.save(folder), page.save(folder / f"{result.name}.html")]
+        except (OSError, ValueError) as error:
+            raise gradio.Error(str(error), print_exception=False) from error
         return page._repr_html_(), [str(file) for file in files]
 
     with gradio.Blocks(
@@ -110,9 +113,16 @@ def build_app(model: DeepClusteringSeparator) -> Any:
                     elem_id="noise",
                 )
                 button = gradio.Button("Separate", variant="primary", elem_id="separate")
+        name = gradio.Textbox(visible=False)
         page = gradio.HTML(elem_id="page")
         files = gradio.Files(label="Files to keep", elem_id="files", interactive=False)
         button.click(
-            separate, [recording, talkers, noise], [page, files], api_visibility="private"
+            separate,
+            [recording, talkers, noise, name],
+            [page, files],
+            # The path of what was dropped lacks some characters of its name.
+            js="(recording, ...others) => "
+            "[recording, ...others.slice(0, 2), recording?.orig_name ?? '']",
+            api_visibility="private",
         )
     return app

@@ -21,7 +21,14 @@ from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
 from skdc.separation.counts import asked_count
 from skdc.separator import DeepClusteringSeparator
-from skdc.signal import Turn, TurnFinder, channel_similarity, find_turns, to_rttm
+from skdc.signal import (
+    Turn,
+    TurnFinder,
+    channel_similarity,
+    find_turns,
+    mean_power_ratio,
+    to_rttm,
+)
 
 if TYPE_CHECKING:
     from skdc.display import ListeningPage
@@ -38,6 +45,9 @@ _LOW_QUALITY_DB = 3.0
 # Microphones of one room have more in common, and channels of one talker each less: of 80 pairs of
 # talkers, 0.01 to 0.08 where each has a channel, and 0.13 and more in rooms, however reverberant.
 _UNRELATED_CHANNELS = 0.1
+# The mean of channels that have nothing in common has 1 / n_channels of their power. Where it has
+# a tenth of that, they take each other away.
+_CANCELLED = 0.1
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +71,8 @@ class Separation:
     quality_db : float or None
         SI-SDR improvement over the recording that is to be expected, mean over the sources, as the
         model estimates it from how clearly it told them apart; None where the model has no such
-        estimate (see `skdc.evaluation.calibrate`), of a single source, and of silence.
+        estimate (see `skdc.evaluation.calibrate`), of a single source, of silence, and of a long
+        recording for whose stretches ``n_sources="auto"`` took another number than for the whole.
     quality_error_db : float or None
         Standard error of that, dB.
     notes : tuple of str
@@ -280,8 +291,8 @@ def separate(
     -----
     AudioWarning
         Where the model estimates that sources were hardly told apart, that one person speaks alone
-        or that more speak than sources were looked for, or where two channels have so little in
-        common that each holds one person already.
+        or that more speak than sources were looked for, where two channels have so little in
+        common that each holds one person already, or where channels cancel each other.
 
     Examples
     --------
@@ -326,7 +337,7 @@ def separate(
     apart = None
     if noise:
         sources, apart = sources[:-1], sources[-1]
-    gain_db, error_db, of_quality = _judge(model, found, n_sources)
+    gain_db, error_db, of_quality = _judge(model, found, n_sources, len(sources))
     notes += of_quality
     for note in notes:
         warnings.warn(note, AudioWarning, stacklevel=2)
@@ -411,11 +422,11 @@ def separate_file(
         notes = list(_notes_of_channels(recording, rate))
         call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
         blocks, found = model.separate_in_blocks(recording, input_rate=rate, noise=noise, **call)
-        gain_db, error_db, of_quality = _judge(model, found, n_sources)
+        count = blocks.n_sources - noise  # people
+        gain_db, error_db, of_quality = _judge(model, found, n_sources, count)
         notes += of_quality
         for note in notes:
             warnings.warn(note, AudioWarning, stacklevel=2)
-        count = blocks.n_sources - noise  # people
         finder = TurnFinder(count, rate)
 
         def pairs() -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -459,18 +470,28 @@ def _judge(
     model: DeepClusteringSeparator,
     found: Separability,
     n_sources: int | Literal["auto"] | None,
+    n_found: int,
 ) -> tuple[float | None, float | None, list[str]]:
     """Give the expected improvement, its error, and what is to be said of it."""
-    expected = model.quality_.predict(found) if model.quality_ else None
+    expected = None
+    # Stretches of a long recording may have been divided into more than there are in the whole.
+    if model.quality_ and found.n_sources == n_found:
+        expected = model.quality_.predict(found)
     is_counted = asked_count(model.n_sources if n_sources is None else n_sources) is None
     notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
     return *(expected or (None, None)), notes
 
 
 def _notes_of_channels(signal: NDArray[Any] | LongRecording, rate: int) -> Iterator[str]:
-    is_stereo = signal.ndim == 2 and signal.shape[0] == 2 and signal.shape[1] >= rate
-    # The first minute is enough.
-    if is_stereo and channel_similarity(signal[..., : 60 * rate], rate) < _UNRELATED_CHANNELS:
+    if signal.ndim < 2 or signal.shape[1] < rate:
+        return
+    first = signal[..., : 60 * rate]  # a minute is enough
+    if mean_power_ratio(first) < _CANCELLED / len(first):
+        yield (
+            "the channels cancel each other in their mean, which is what the model hears, as they "
+            "do where one is wired the wrong way round; change its sign, or give one channel alone"
+        )
+    elif len(first) == 2 and channel_similarity(first, rate) < _UNRELATED_CHANNELS:
         yield (
             "the two channels have so little in common that each seems to hold one person "
             "already; --channels (channels=True) takes them as they are"

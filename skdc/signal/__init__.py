@@ -6,7 +6,7 @@ sit on the axis before those.
 """
 
 from skdc.signal.blocks import FrameReader, FrameWriter
-from skdc.signal.channels import channel_similarity
+from skdc.signal.channels import channel_similarity, mean_power_ratio
 from skdc.signal.features import (
     activity,
     bin_weights,
@@ -50,6 +50,7 @@ __all__ = [
     "istft",
     "log_magnitude",
     "long_product",
+    "mean_power_ratio",
     "phase_differences",
     "phase_sensitive_masks",
     "resample",

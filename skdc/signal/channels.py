@@ -1,4 +1,4 @@
-"""How much the two channels of a recording have in common."""
+"""How much the channels of a recording have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from skdc.signal.demands import as_array
 
-__all__ = ["channel_similarity"]
+__all__ = ["channel_similarity", "mean_power_ratio"]
 
 _LONGEST_S = 60.0
 # Sound takes this long for 7 m.
@@ -63,3 +63,38 @@ def channel_similarity(channels: ArrayLike, rate: int) -> float:
     products = irfft(first * second.conj(), n_fft)
     nearest = np.concatenate([products[: n_delays + 1], products[-n_delays:]])
     return float(np.abs(nearest).max() / (samples.shape[1] * levels.prod()))
+
+
+def mean_power_ratio(channels: ArrayLike) -> float:
+    """Power of the mean of channels, over the mean of their powers.
+
+    Parameters
+    ----------
+    channels : array of shape (n_channels, n_samples)
+
+    Returns
+    -------
+    float
+        1 where all channels are alike, ``1 / n_channels`` where they have nothing in common, and 0
+        where they cancel each other. 1 of silence.
+
+    Raises
+    ------
+    ValueError
+        If there is no axis of channels, or no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import mean_power_ratio
+    >>> tone = np.sin(np.arange(8000))
+    >>> mean_power_ratio([tone, -tone])
+    0.0
+    """
+    samples = as_array(channels, "channels").astype(np.float64)
+    if samples.ndim != 2 or not samples.size:
+        raise ValueError(
+            f"channels have shape {samples.shape}; give (n_channels, n_samples), not empty"
+        )
+    power = float(np.square(samples).mean())
+    return float(np.square(samples.mean(axis=0)).mean()) / power if power else 1.0
