@@ -14,7 +14,7 @@ from skdc import metrics
 from skdc.inputs import CheckedPairs
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
-from skdc.separation.microphones import joined_masks, separate_channels
+from skdc.separation.microphones import joined_masks, separate_channels, telling_channels
 from skdc.signal import Framing
 from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
@@ -81,7 +81,8 @@ def _masks(
         return
     device = separator.network.input_mean.device
     for mixture, count in zip(mixtures, counts, strict=True):
-        spectrograms = separator.framing.stft(torch.atleast_2d(mixture).to(device))
+        heard, _, _ = telling_channels(torch.atleast_2d(mixture))
+        spectrograms = separator.framing.stft(heard.to(device))
         yield joined_masks(separator, spectrograms, count)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skdc import DeepClusteringSeparator, separate_array
+from skdc.exceptions import AudioWarning
 from skdc.metrics import si_sdr_improvement
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import (
@@ -203,7 +204,9 @@ class UnsureNetwork(EmbeddingNetwork):
 def fake(n_masks: int = 0, **options: Any) -> Any:
     """A separator that was fitted, of a network that was not."""
     pipeline = Separator(UnsureNetwork(n_masks).eval(), Framing(), **options)
-    return SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+    return SimpleNamespace(
+        n_sources=2, sample_rate=8000, input_rate=None, pipeline=lambda: pipeline
+    )
 
 
 def in_turns(n_samples: int = 16_000) -> NDArray[np.float64]:
@@ -332,7 +335,8 @@ def test_other_numbers_of_sources(separator: DeepClusteringSeparator) -> None:
     separator.n_sources = "auto"
     np.testing.assert_array_equal(separate_array(separator, recording), counted)
     separator.n_sources = 2
-    silent = separate_array(separator, np.zeros((2, 4000)))
+    with pytest.warns(AudioWarning, match=r"of 2 microphones .* are silent and left out: 0, 1"):
+        silent = separate_array(separator, np.zeros((2, 4000)))
     np.testing.assert_array_equal(silent, np.zeros((2, 4000)))
 
 
@@ -344,6 +348,79 @@ def test_the_level_does_not_matter(separator: DeepClusteringSeparator) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["wiener", "mvdr"])
+@pytest.mark.parametrize("reference", [0, 1])
+def test_how_loud_a_microphone_records_does_not_matter(method: Any, reference: int) -> None:
+    images = in_turns()[:, :3]
+    recording = images.sum(axis=0)
+    options: dict[str, Any] = {"reference": reference, "method": method}
+    expected = separate_array(fake(), recording, **options)
+    for gains in ([1, 1e-3, 1], [1e-4, 1, 30], [1, -1e-9, 1e9], [1e-30, 1, 1e30]):
+        found = separate_array(fake(), np.array(gains)[:, None] * recording, **options)
+        np.testing.assert_allclose(found / gains[reference], expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("method", ["wiener", "mvdr"])
+@pytest.mark.parametrize("told", [0.0, 0.3])  # silent, or all offset
+def test_dead_microphones_are_left_out(method: Any, told: float) -> None:
+    recording = in_turns().sum(axis=0)
+    for dead in ([1], [0, 2], [0, 1, 3]):
+        live = [index for index in range(4) if index not in dead]
+        broken = recording.copy()
+        broken[dead] = told
+        expected = separate_array(fake(), recording[live], method=method)
+        with pytest.warns(AudioWarning, match=f"silent and left out: {dead[0]}"):
+            found = separate_array(fake(), broken, method=method, reference=live[0])
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        with pytest.warns(AudioWarning, match="silent and left out"):
+            nothing = separate_array(fake(), broken, method=method, reference=dead[0])
+        np.testing.assert_allclose(nothing, np.full_like(expected, told / 2), atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["wiener", "mvdr"])
+def test_copies_of_a_channel_are_left_out(method: Any) -> None:
+    recording = in_turns()[:, :2].sum(axis=0)
+    steps = np.round(0.01 * recording[:1] * 32768) / 32768  # as of 16 bits
+    cases = [(recording[[0, 0, 1]], [0, 2]), (np.vstack([recording, 0.01 * -steps]), [0, 1])]
+    for copies, kept in cases:
+        expected = separate_array(fake(), copies[kept], method=method)
+        with pytest.warns(AudioWarning, match="of 3 microphones .* the same as others and left"):
+            found = separate_array(fake(), copies, method=method)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    # One that is told as the reference stays.
+    with pytest.warns(AudioWarning, match="the same as others and left out: 0"):
+        found = separate_array(fake(), recording[[0, 0]] * [[1], [-3]], method=method, reference=1)
+    one = separate_array(fake(), recording[:1])
+    np.testing.assert_allclose(found, -3 * one, atol=1e-4)
+
+
+def test_one_microphone_has_no_filter() -> None:
+    recording = in_turns()[:, :1].sum(axis=0)
+    expected = separate_array(fake(), recording)
+    np.testing.assert_array_equal(separate_array(fake(), recording, method="mvdr"), expected)
+
+
+@pytest.mark.parametrize("method", ["wiener", "mvdr"])
+def test_offsets_do_not_matter(method: Any) -> None:
+    recording = in_turns().sum(axis=0)
+    recording -= recording.mean(axis=1, keepdims=True)
+    expected = separate_array(fake(), recording, method=method)
+    offsets = np.array([0.5, 0, -30.0, 0])[:, None]
+    found = separate_array(fake(), recording + offsets, method=method)
+    np.testing.assert_allclose(found, expected + 0.25, atol=1e-4)
+
+
+def test_scores_are_those_of_what_is_separated() -> None:
+    images = in_turns(4000)
+    recording, references = images.sum(axis=0), images[:, 0]
+    separator = make_separator(trunk="phase_blstm", remix=False)
+    separator.fit([recording], [references])
+    recording[2] *= 1e-3
+    found = separate_array(separator, recording)
+    expected = si_sdr_improvement(references, found, recording[0]).mean()
+    assert separator.score([recording], [references]) == pytest.approx(expected, abs=0.05)
+
+
 def test_what_is_no_recording_is_refused() -> None:
     good = np.ones((2, 400))
     with pytest.raises(TypeError, match="type int16; give floats"):
@@ -353,11 +430,15 @@ def test_what_is_no_recording_is_refused() -> None:
             separate_array(fake(), np.ones(shape))
     with pytest.raises(ValueError, match="255 samples; at least 256"):
         separate_array(fake(), good[:, :255])
+    for shape in ((400, 2), (65, 800)):
+        with pytest.raises(ValueError, match=rf"{shape[0]} channels of {shape[1]} samples; give"):
+            separate_array(fake(), np.ones(shape))
     with pytest.raises(ValueError, match="the recording contains NaN"):
         separate_array(fake(), np.full((2, 400), np.nan))
-    for reference in (-1, 2):
+    references: list[Any] = [-1, 2, 1.0, True, "0", None]
+    for reference in references:
         with pytest.raises(
-            ValueError, match=f"reference={reference} of 2 microphones; give 0 to 1"
+            ValueError, match=f"reference={reference!r} of 2 microphones; give 0 to 1"
         ):
             separate_array(fake(), good, reference=reference)
     with pytest.raises(ValueError, match="method='delay'; give 'wiener' or 'mvdr'"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +16,10 @@ from conftest import make_separator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from skdc import DeepClusteringSeparator, StreamingSeparator
+from skdc import DeepClusteringSeparator, StreamingSeparator, separate_array
 from skdc.commands.train import read_config
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.parameters import network_config, restored_parameters
@@ -229,7 +233,9 @@ class Mirrored(nn.Module):
 def fake(network: EmbeddingNetwork, **options: Any) -> Any:
     """A separator that was fitted, of a network that was not."""
     pipeline = Separator(network.eval(), Framing(), **options)
-    return SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+    return SimpleNamespace(
+        n_sources=2, sample_rate=8000, input_rate=None, pipeline=lambda: pipeline
+    )
 
 
 def low_and_high(n_samples: int) -> NDArray[np.float32]:
@@ -272,9 +278,39 @@ def test_the_level_does_not_matter() -> None:
     sources = low_and_high(12_000)
     stream = StreamingSeparator(fake(TwoBands()))
     expected = push_all(stream, sources.sum(axis=0), [])
-    for gain in (1e-12, 1e12):
-        found = push_all(stream, (gain * sources.sum(axis=0)).astype(np.float32), [])
+    for gain in (1e-36, 1e-12, 1e12, 1e33):
+        found = push_all(stream, gain * sources.sum(axis=0, dtype=np.float64), [])
         np.testing.assert_allclose(found / gain, expected, atol=1e-4)
+    # So quiet that float32 has hardly any digits left
+    found = push_all(stream, 1e-43 * sources.sum(axis=0, dtype=np.float64), [])
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("mask", ["soft", "head"])
+@pytest.mark.parametrize("offset", [-0.5, 20.0])
+def test_an_offset_does_not_matter(mask: str, offset: float) -> None:
+    network = TwoBands(n_masks=2 if mask == "head" else 0)
+    mixture = low_and_high(24_000).sum(axis=0)
+    stream = StreamingSeparator(fake(network, mask=mask), block=0.1, warm_up=0.3)
+    expected = push_all(stream, mixture, [])
+    found = push_all(stream, mixture + np.float32(offset), list(range(500, 24_000, 500)))
+    np.testing.assert_allclose(found.sum(axis=0), mixture + offset, atol=1e-4)
+    # All but what stays of it, a tenth of what varies, is shared equally.
+    difference = found - expected - offset / 2
+    assert np.abs(difference).max() < 0.15 * mixture.std()
+
+
+def test_a_causal_network_hears_nothing_of_an_offset() -> None:
+    sources = np.stack([noises(4000, seed) for seed in range(4)])
+    separator = make_separator(bidirectional=False).fit(sources.sum(axis=1), sources)
+    mixture = noises(16_000).sum(axis=0)
+    stream = StreamingSeparator(separator, block=0, warm_up=0.2)
+    expected = push_all(stream, mixture, [])
+    gains = []
+    for shifted in (mixture, mixture + np.float32(10 * mixture.std())):
+        found = push_all(stream, shifted, [])
+        gains.append(np.linalg.norm(found - found.mean(axis=1, keepdims=True) - expected))
+    assert gains[1] < 0.2 * np.linalg.norm(expected), gains
 
 
 # -- latency and memory ---------------------------------------------------------------------------
@@ -333,12 +369,137 @@ def test_what_is_no_block_is_refused() -> None:
     assert stream.flush().shape == (2, 0)
 
 
+def test_what_is_refused_leaves_the_stream_as_it_was() -> None:
+    mixture = low_and_high(12_000).sum(axis=0)
+    stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2)
+    expected = push_all(stream, mixture, [])
+    parts = [stream.push(mixture[:5000])]
+    refused: list[Any] = [
+        [np.nan],
+        [np.inf],
+        [1e300],
+        [1e36],
+        mixture[:10, None],
+        0.5,
+        b"RIFF",
+        None,
+        [1, 2],
+    ]
+    for samples in refused:
+        with pytest.raises((TypeError, ValueError), match="samples"):
+            stream.push(samples)
+    parts += [stream.push(np.zeros(0)), stream.push(torch.zeros(0)), stream.push([])]
+    parts += [stream.push(mixture[5000:]), stream.flush()]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+def test_what_is_interrupted_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = low_and_high(12_000).sum(axis=0)
+    stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2)
+    expected = push_all(stream, mixture, [])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt("stopped")
+
+    methods: dict[str, Any] = {"_order": stream.push, "_read": lambda _: stream.flush()}
+    for name, method in methods.items():
+        stream.push(mixture[:5000])
+        with monkeypatch.context() as patch:
+            patch.setattr(stream, name, stop)
+            with pytest.raises(KeyboardInterrupt, match="stopped"):
+                method(mixture)
+        assert stream.flush().shape == (2, 0)
+        np.testing.assert_array_equal(push_all(stream, mixture, [300]), expected)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))]
+)
+def test_copies_go_on_by_themselves(separator: DeepClusteringSeparator, copied: Any) -> None:
+    mixture = noises(6000).sum(axis=0)
+    stream = StreamingSeparator(separator, **TIMES)
+    expected = push_all(stream, mixture, [])
+    first = stream.push(mixture[:3000])
+    other = copied(stream)
+    for each in (stream, other):
+        found = np.concatenate([first, each.push(mixture[3000:]), each.flush()], axis=1)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_threads(separator: DeepClusteringSeparator) -> None:
+    mixture = noises(8000).sum(axis=0)
+    expected = push_all(StreamingSeparator(separator, **TIMES), mixture, [])
+
+    def separate(size: int) -> NDArray[np.float32]:
+        cuts = list(range(size, 8000, size))
+        return push_all(StreamingSeparator(separator, **TIMES), mixture, cuts)
+
+    shared = StreamingSeparator(separator, **TIMES)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(separate, (160, 333, 1000, 5000)):
+            np.testing.assert_array_equal(found, expected)
+        # Into one stream their pieces go one after another, in some order.
+        lengths = [part.shape[1] for part in pool.map(shared.push, np.split(mixture, 80))]
+    assert sum(lengths) + shared.flush().shape[1] == 8000
+
+
+def test_buffers_are_the_callers() -> None:
+    mixture = low_and_high(8000).sum(axis=0)
+    stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2)
+    expected = push_all(stream, mixture, [])
+    parts, buffer = [], np.empty(800, np.float32)
+    for piece in np.split(mixture, 10):
+        buffer[:] = piece
+        found = stream.push(buffer)
+        parts.append(found.copy())
+        buffer[:] = found[...] = np.nan
+    parts.append(stream.flush())
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
 @pytest.mark.parametrize("name", ["block", "context", "lookahead", "warm_up", "memory"])
 @pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf")])
 def test_durations_are_checked(name: str, seconds: float) -> None:
     durations: dict[str, Any] = {name: seconds}
     with pytest.raises(ValueError, match=f"{name}={seconds!r} must be a number of seconds"):
         StreamingSeparator(fake(TwoBands()), **durations)
+
+
+@pytest.mark.parametrize("name", ["block", "context", "lookahead", "warm_up", "memory"])
+@pytest.mark.parametrize("what", ["0.1", True, [1], 1j, np.array(0.1)])
+def test_durations_are_numbers(name: str, what: Any) -> None:
+    durations: dict[str, Any] = {name: what}
+    with pytest.raises(ValueError, match=f"{name}=.* must be a number of seconds"):
+        StreamingSeparator(fake(TwoBands()), **durations)
+
+
+@pytest.mark.parametrize("name", ["block", "context", "lookahead", "warm_up", "memory"])
+def test_durations_may_be_longer_than_any_recording(name: str) -> None:
+    durations: dict[str, Any] = {name: np.float64(1e12)}
+    mixture = low_and_high(16_000).sum(axis=0)
+    found = push_all(StreamingSeparator(fake(TwoBands()), **durations), mixture, [5000, 9000])
+    np.testing.assert_allclose(found.sum(axis=0), mixture, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "separator",
+    ["speech-8k", None, DeepClusteringSeparator, np.zeros((2, 800)), Pipeline([("a", None)])],
+)
+def test_what_is_no_separator_is_refused(separator: Any) -> None:
+    with pytest.raises(TypeError, match=r"separator: got .* expected a fitted DeepClustering"):
+        StreamingSeparator(separator)
+    with pytest.raises(TypeError, match=r"separator: got .* expected a fitted DeepClustering"):
+        separate_array(separator, np.zeros((2, 800)))
+
+
+def test_another_rate_is_refused() -> None:
+    separator = fake(TwoBands())
+    separator.input_rate = 16_000
+    for separate in (StreamingSeparator, lambda s: separate_array(s, np.zeros((2, 800)))):
+        with pytest.raises(ValueError, match=r"input_rate=16000: .* the network, 8000 Hz; res"):
+            separate(separator)
+    separator.input_rate = 8000
+    assert StreamingSeparator(separator).sample_rate == 8000
 
 
 @pytest.mark.parametrize("unknown", [None, "auto"])
@@ -361,7 +522,9 @@ def test_the_recipe_of_a_live_model_is_fast_and_small() -> None:
     assert 2 * n_weights < 13e6  # bytes, as float16
     framing = Framing(parameters["win_length"], parameters["hop_length"], is_causal=True)
     pipeline = Separator(network, framing)
-    separator: Any = SimpleNamespace(n_sources=2, sample_rate=8000, pipeline=lambda: pipeline)
+    separator: Any = SimpleNamespace(
+        n_sources=2, sample_rate=8000, input_rate=None, pipeline=lambda: pipeline
+    )
     assert StreamingSeparator(separator, block=0).latency_ms <= 100
 
 

@@ -99,7 +99,7 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
         is_array = isinstance(X[0], list | tuple) and _have_one_size(X)
         if not is_array and not np.isscalar(X[0]):
             return X, "list"
-    array = X if isinstance(X, np.ndarray) else as_array(X, name)
+    array = as_array(X, name)
     if array.ndim == 0:
         raise TypeError(
             f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "

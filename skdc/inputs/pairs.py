@@ -13,14 +13,8 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs.containers import NamedItems, as_reference_items, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
-from skdc.inputs.waveforms import (
-    Mixtures,
-    as_samples,
-    check_mixtures,
-    find_extent,
-    pcm_scale,
-    scale_samples,
-)
+from skdc.inputs.waveforms import Mixtures, as_samples, check_mixtures, scale_samples
+from skdc.signal.extents import find_extent, pcm_scale
 from skdc.storage import ArrayStore
 
 __all__ = ["CheckedPairs", "check_pairs", "hold_out"]

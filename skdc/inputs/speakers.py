@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
-from skdc.inputs.waveforms import as_samples, find_extent, scale_samples, warn_of_rate
+from skdc.inputs.waveforms import as_samples, scale_samples, warn_of_rate
+from skdc.signal.extents import find_extent
 
 __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 

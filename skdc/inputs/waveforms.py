@@ -19,17 +19,15 @@ from skdc.inputs.long import LongRecording
 from skdc.inputs.rates import seems_slowed
 from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
-from skdc.signal.demands import as_array, check_finite
+from skdc.signal.demands import as_array, check_channels, check_finite
+from skdc.signal.extents import Extent, find_extent, pcm_scale
 from skdc.storage import ArrayStore
 
 __all__ = [
-    "MAX_CHANNELS",
     "Mixtures",
     "as_channels",
     "as_samples",
     "check_mixtures",
-    "find_extent",
-    "pcm_scale",
     "read_samples",
     "scale_samples",
     "warn_of_rate",
@@ -38,12 +36,6 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 
 _BLOCK_SAMPLES = 65_536
-# Smallest offset that is taken off, as a part of the root mean square of the rest: one of 0.3 does
-# not harm separation yet, and noise of few samples has means of some percent.
-_SMALLEST_OFFSET = 0.1
-_PCM_TYPES = (np.int8, np.int16, np.int32, np.uint8)
-MAX_CHANNELS = 64
-"""The most channels that a recording may have; more are most likely samples."""
 # Rows of an array that are as few and as much alike are most likely channels.
 _FEW_CHANNELS = 8
 _SAME_RECORDING = 0.98
@@ -78,7 +70,8 @@ def as_samples(
         If it is not numeric, or of a type that audio does not come in.
     """
     is_array = isinstance(item, np.ndarray | LongRecording)
-    samples: Any = item if is_array else as_array(item, name)
+    is_masked = isinstance(item, np.ma.MaskedArray)
+    samples: Any = item if is_array and not is_masked else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
     if is_mono and samples.ndim != 1:
@@ -114,13 +107,8 @@ def as_channels(item: Any, name: str) -> NDArray[Any]:
     except ValueError:  # ragged; `as_samples` says so
         has_channels = False
     samples = as_samples(item, name, is_mono=not has_channels)
-    shape = samples.shape
-    if has_channels and shape[0] > min(MAX_CHANNELS, shape[1] - 1):
-        raise ValueError(
-            f"{name} has shape {shape}, that is {shape[0]} channels of {shape[1]} samples; give "
-            f"(n_channels, n_samples) with at most {MAX_CHANNELS} channels, for instance "
-            "x.T of what soundfile reads"
-        )
+    if has_channels:
+        check_channels(samples, name)
     return samples
 
 
@@ -135,55 +123,6 @@ def read_samples(item: Any, name: str, *, is_mono: bool = False) -> NDArray[np.f
     silence, full_scale = pcm_scale(samples.dtype)
     shifted = np.subtract(samples, silence, dtype=np.float64)
     return (shifted / full_scale).astype(np.float32 if is_single else np.float64)
-
-
-class Extent(NamedTuple):
-    """Where the samples of a recording lie.
-
-    Attributes
-    ----------
-    offset : float64 array of shape (...)
-        Constant offset of each channel, in units of the recording's type.
-    peak : float
-        Largest absolute sample without it, PCM scaled to +-1 by its type.
-    """
-
-    offset: NDArray[np.float64]
-    peak: float
-
-
-def find_extent(samples: NDArray[Any]) -> Extent:
-    """Find offset and peak of checked samples ``(..., n_samples)``.
-
-    The offset is the mean of a channel where that is more than 10 % of what varies around it, root
-    mean square; 0 otherwise, so that recordings without an offset stay as they are. A channel that
-    does not vary is all offset.
-    """
-    silence, full_scale = pcm_scale(samples.dtype)
-    starts = range(0, samples.shape[-1], _BLOCK_SAMPLES)
-    ends = []
-    for start in starts:
-        block = samples[..., start : start + _BLOCK_SAMPLES]
-        ends.append((block.min(-1), block.max(-1)))
-    # (n_blocks, 2, ...) -> (...)
-    lowest, highest = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
-    lowest, highest = lowest.astype(np.float64), highest.astype(np.float64)
-    total, squares = np.zeros_like(lowest), np.zeros_like(lowest)
-    # Shifted and scaled to 0...1, so that a large offset takes no digits from a small signal and
-    # no square over- or underflows; in blocks, because float64 takes twice the memory and more.
-    reach = np.where(highest > lowest, highest - lowest, 1.0)
-    for start in starts:
-        block = samples[..., start : start + _BLOCK_SAMPLES].astype(np.float64)
-        block -= lowest[..., None]
-        block /= reach[..., None]
-        total += block.sum(-1)
-        squares += np.einsum("...t,...t->...", block, block)
-    mean = total / samples.shape[-1]
-    spread = np.sqrt(np.maximum(squares / samples.shape[-1] - mean**2, 0)) * reach
-    offset = lowest - silence + mean * reach
-    offset = np.where(np.abs(offset) > _SMALLEST_OFFSET * spread, offset, 0.0)
-    zero = silence + offset
-    return Extent(offset, float(np.maximum(highest - zero, zero - lowest).max()) / full_scale)
 
 
 def scale_samples(
@@ -210,15 +149,6 @@ def scale_samples(
             block = resample(block, *rates)
         scaled[..., given] = block[..., kept]
     return scaled
-
-
-def pcm_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Give silence and full scale in samples of a type."""
-    if dtype == np.uint8:  # 8-bit WAV is unsigned
-        return 128.0, 128.0
-    # int64 is what NumPy makes of a list of numbers.
-    is_pcm = dtype.type in _PCM_TYPES
-    return 0.0, -float(np.iinfo(dtype).min) if is_pcm else 1.0
 
 
 class HeardWaveform:

@@ -9,8 +9,10 @@ the filters give guides filters of longer windows, in which more of the reverber
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,11 +20,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from skdc.exceptions import AudioWarning, name_some
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
-from skdc.separation.counts import asked_count
+from skdc.separation.given import read_separator
 from skdc.signal import Framing, bin_weights
-from skdc.signal.demands import as_floats
+from skdc.signal.demands import as_floats, check_channels
+from skdc.signal.extents import find_extent
 
 if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
@@ -35,6 +39,7 @@ __all__ = [
     "separate_channels",
     "spatial_covariances",
     "spatial_masks",
+    "telling_channels",
     "wiener_filter",
 ]
 
@@ -51,6 +56,8 @@ _LEAST_PRIOR = 1e-3
 _LOADING = 1e-5
 _WIENER_LOADING = 1e-3
 _LEAST_SHARE = 1e-12
+# Correlation from which on two channels are one sound, at 16 bits each
+_SAME_SOUND = 1 - 1e-5
 _CHUNK_FRAMES = 256  # filtered at once: bounds the memory of long recordings
 
 
@@ -263,8 +270,11 @@ def separate_array(
         one; otherwise each by itself. It is left as it is. With ``mask="binary"`` its masks are
         soft ones here, which directions can correct.
     recording : float array of shape (n_channels, n_samples)
-        At the separator's `sample_rate`. The microphones must record at the same time, at places
-        that differ; channels of a finished mix tell little of directions.
+        At the separator's `sample_rate`. The microphones must record at the same time and
+        throughout, at places that differ; channels of a finished mix tell little of directions.
+        How loud each of them records does not matter. Those that are silent, or the same as
+        another one, are left out, with an `AudioWarning`. Constant offsets are taken off, and that
+        of the reference microphone is shared equally among the sources.
     n_sources : int or "auto", optional
         Sources to find; ``"auto"`` estimates the number. By default what the separator says.
     reference : int, default=0
@@ -283,10 +293,11 @@ def separate_array(
     Raises
     ------
     ValueError
-        If the recording has not two axes, is shorter than a window or holds NaN or infinity, or if
-        there is no such microphone or method.
+        If the recording has not two axes or seems to be transposed, is shorter than a window or
+        holds NaN or infinity, if there is no such microphone or method, or if the separator has an
+        `input_rate` other than the rate of its network.
     TypeError
-        If the recording is not floating.
+        If the recording is not floating, or the separator none.
 
     Notes
     -----
@@ -295,8 +306,8 @@ def separate_array(
     The masks are those of the network's window. Reverberation is longer than that, so what they
     give guides the same steps with windows of 128 ms and, once more, of 256 ms: the share of a
     source in a bin is that of its magnitude there. In simulated rooms this adds 2.5 dB with two
-    microphones and 1.5 dB with four; without any reverberation it takes 0.4 dB away. A recording
-    of a single microphone is not filtered again.
+    microphones and 1.5 dB with four; without any reverberation it takes 0.4 dB away. A single
+    microphone has no filters: whatever the method, it gives what `predict` does.
 
     Examples
     --------
@@ -311,15 +322,23 @@ def separate_array(
     """
     if method not in ("wiener", "mvdr"):
         raise ValueError(f"method={method!r}; give 'wiener' or 'mvdr'")
-    count = asked_count(separator.n_sources if n_sources is None else n_sources)
-    pipeline = separator.pipeline()
+    pipeline, count = read_separator(separator, n_sources)
     channels = _as_channels(recording, pipeline.framing.win_length)
-    if not 0 <= reference < len(channels):
+    is_index = isinstance(reference, Integral) and not isinstance(reference, bool)
+    if not is_index or not 0 <= reference < len(channels):
         raise ValueError(
-            f"reference={reference} of {len(channels)} microphones; give 0 to {len(channels) - 1}"
+            f"reference={reference!r} of {len(channels)} microphones; give 0 to "
+            f"{len(channels) - 1}"
         )
-    sources = separate_channels(pipeline, channels, count, reference=reference, method=method)
-    given: NDArray[np.float32] = sources.cpu().numpy()
+    # In double precision, which holds the digits of a small signal on a large offset
+    offset = find_extent(channels).offset
+    shifted = channels - offset[:, None]
+    peaks = np.abs(shifted).max(axis=1)
+    shifted /= np.where(peaks > 0, peaks, 1.0)[:, None]
+    scaled = torch.from_numpy(shifted.astype(np.float32))
+    found = separate_channels(pipeline, scaled, count, reference=int(reference), method=method)
+    sources = found.cpu().numpy() * peaks[reference] + offset[reference] / len(found)
+    given: NDArray[np.float32] = sources.astype(np.float32)
     return given
 
 
@@ -336,25 +355,71 @@ def separate_channels(
         # Masks that are sure of every bin leave nothing to be corrected.
         pipeline = replace(pipeline, mask="soft")
     framing = pipeline.framing
-    scale = float(channels.abs().max()) or 1.0
-    channels = (channels / scale).to(pipeline.network.input_mean.device)
-    spectrograms = framing.stft(channels)
+    heard, reference, level = telling_channels(channels, reference)
+    heard = heard.to(pipeline.network.input_mean.device)
+    spectrograms = framing.stft(heard)
     masks = spatial_masks(spectrograms, joined_masks(pipeline, spectrograms, n_sources))
     # A single microphone has no filters that longer windows would improve.
-    for seconds in _FILTER_WINDOWS if len(channels) > 1 else ():
-        guides = framing.istft(wiener_filter(spectrograms, masks, reference), channels.shape[1])
+    for seconds in _FILTER_WINDOWS if len(heard) > 1 else ():
+        guides = framing.istft(wiener_filter(spectrograms, masks, reference), heard.shape[1])
         hop = round(seconds * pipeline.sample_rate / 4)
         framing = replace(framing, win_length=4 * hop, hop_length=hop)
-        spectrograms = framing.stft(channels)
+        spectrograms = framing.stft(heard)
         masks = spatial_masks(spectrograms, _shares(framing.stft(guides).abs()))
-    if method == "wiener":
+    if method == "wiener" or len(heard) == 1:
         found = wiener_filter(spectrograms, masks, reference)
     else:
         wide = spectrograms.to(torch.complex128)
         own, others = (spatial_covariances(wide, m) for m in (masks.double(), 1 - masks.double()))
         weights = mvdr_weights(own, others, reference)
         found = torch.einsum("sbc,cfb->sfb", weights.conj(), wide).to(spectrograms.dtype)
-    return scale * framing.istft(found, channels.shape[1])
+    return level * framing.istft(found, heard.shape[1])
+
+
+def telling_channels(channels: Tensor, reference: int = 0) -> tuple[Tensor, int, float]:
+    """Leave out microphones that tell nothing, and bring the others to one level.
+
+    Those are told of in an `AudioWarning` that are silent, or the same as an earlier one but for
+    their level. How loud a microphone records is no property of the sound.
+
+    Parameters
+    ----------
+    channels : Tensor of shape (n_channels, n_samples)
+        Without constant offsets.
+    reference : int, default=0
+        One of them. It is kept before others that are the same.
+
+    Returns
+    -------
+    heard : Tensor of shape (n_kept, n_samples)
+        At least one channel, each with a root mean square of 1, or 0 where all are silent.
+    reference : int
+        Which of them is the reference; the first where that is silent.
+    level : float
+        Root mean square of the reference, 0 where that is silent.
+    """
+    peaks = channels.abs().amax(dim=1)
+    scaled = channels / torch.where(peaks > 0, peaks, 1.0)[:, None]
+    norms = scaled.square().mean(dim=1).sqrt()
+    units = scaled / torch.where(norms > 0, norms, 1.0)[:, None]
+    silent = [index for index in range(len(channels)) if not norms[index] > 0]
+    kept: list[int] = []
+    copies: list[int] = []
+    for index in sorted(set(range(len(channels))) - {*silent}, key=lambda i: i != reference):
+        # (n_kept, n_samples) @ (n_samples,), in double precision, which tells 1e-6 from 0
+        likeness = units[kept].double() @ units[index].double() / units.shape[1]
+        (copies if (likeness.abs() > _SAME_SOUND).any() else kept).append(index)
+    for indices, what in ((silent, "silent"), (copies, "the same as others")):
+        if indices:
+            warnings.warn(
+                f"of {len(channels)} microphones (from 0), these are {what} and left out: "
+                f"{name_some(sorted(indices))}",
+                AudioWarning,
+                stacklevel=4,
+            )
+    kept = sorted(kept) or [reference]
+    position = kept.index(reference) if reference in kept else 0
+    return units[kept], position, float(norms[reference] * peaks[reference])
 
 
 def _shares(magnitudes: Tensor) -> Tensor:
@@ -427,13 +492,15 @@ def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
     return others[order.to(others.device)]
 
 
-def _as_channels(recording: ArrayLike, n_least: int) -> Tensor:
+def _as_channels(recording: ArrayLike, n_least: int) -> NDArray[np.floating]:
     channels = as_floats(recording, "the recording")
     if channels.ndim != 2 or not len(channels):
         raise ValueError(f"the recording has shape {channels.shape}; give (n_channels, n_samples)")
+    if channels.shape[1]:
+        check_channels(channels, "the recording")
     if channels.shape[1] < n_least:
         raise ValueError(
             f"the recording has {channels.shape[1]} samples; at least {n_least} (one window) are "
             "needed"
         )
-    return torch.from_numpy(channels)
+    return channels

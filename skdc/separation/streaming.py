@@ -6,9 +6,14 @@ a whole, its level and its clusters, is taken from the last seconds instead.
 
 from __future__ import annotations
 
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -20,9 +25,10 @@ from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.network.recurrent import packed_copy
 from skdc.separation.clustering import find_centroids
-from skdc.separation.counts import asked_count
+from skdc.separation.given import read_separator
 from skdc.signal import FrameReader, FrameWriter
 from skdc.signal.demands import as_floats
+from skdc.signal.extents import OffsetRemover
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -40,6 +46,8 @@ _MAX_BINS = 2_000
 # Weight of the similarity of centroids beside the agreement of bins: small, so that it decides
 # only where the frames in common are silent.
 _CENTROID_SHARE = 0.1
+# The largest sample whose transform still fits into float32
+_LARGEST = 1e34
 
 
 class StreamingSeparator:
@@ -56,6 +64,9 @@ class StreamingSeparator:
     that its features are relative to is that of the last `memory` seconds.
 
     Whatever the lengths of the pieces that `push` is given, the sources are the same to the bit.
+    They sum to what came in. A copy of a stream, or one that was pickled, goes on by itself where
+    the stream was. Several threads may push to one stream, but in which order is theirs to see to.
+    What an error or Ctrl-C interrupts is lost: the stream then waits for another recording.
 
     Parameters
     ----------
@@ -89,7 +100,10 @@ class StreamingSeparator:
     Raises
     ------
     ValueError
-        If a duration is negative or not finite, or the number of sources is not known.
+        If a duration is no number, negative or not finite, if the number of sources is not known,
+        or if the separator has an `input_rate` other than the rate of its network.
+    TypeError
+        If it is no separator.
 
     See Also
     --------
@@ -126,8 +140,21 @@ class StreamingSeparator:
         warm_up: float = 1.5,
         memory: float = 10.0,
     ) -> None:
-        self._separator = separator.pipeline()
+        durations = {"block": block, "context": context, "warm_up": warm_up, "memory": memory}
+        if lookahead is not None:
+            durations["lookahead"] = lookahead
+        for name, seconds in durations.items():
+            is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+            if not is_number or not 0 <= seconds < float("inf"):
+                raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
+        self._separator, count = read_separator(separator, n_sources)
+        if count is None:
+            raise ValueError(
+                "n_sources must be a number: a stream cannot wait for what tells how many sources "
+                "there are; give n_sources (--n-sources)"
+            )
         self._is_causal = not self._separator.network.config.bidirectional
+        durations.setdefault("lookahead", 0.0 if self._is_causal else 0.25)
         if self._is_causal:
             # For few frames, to convert the weights takes longer than what it saves, and a state
             # that is rounded at each block would drift from that of the whole recording.
@@ -137,19 +164,6 @@ class StreamingSeparator:
         dtype = torch.bfloat16 if self._separator.precision == "bfloat16" else torch.float32
         network = packed_copy(self._separator.network.for_masks(), dtype)
         self._separator = replace(self._separator, network=network)
-        if lookahead is None:
-            lookahead = 0.0 if self._is_causal else 0.25
-        durations = {"block": block, "context": context, "lookahead": lookahead}
-        durations |= {"warm_up": warm_up, "memory": memory}
-        for name, seconds in durations.items():
-            if not 0 <= seconds < float("inf"):
-                raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
-        count = asked_count(separator.n_sources if n_sources is None else n_sources)
-        if count is None:
-            raise ValueError(
-                "n_sources must be a number: a stream cannot wait for what tells how many sources "
-                "there are; give n_sources (--n-sources)"
-            )
         self.n_sources = count
         self.sample_rate = int(separator.sample_rate)
         self._framing = self._separator.framing
@@ -165,6 +179,7 @@ class StreamingSeparator:
             ceil(seconds * self.sample_rate / hop)
             for seconds in (_FOLLOWING_INTERVAL, _SEARCH_INTERVAL)
         )
+        self._lock = threading.Lock()
         self._begin()
 
     @property
@@ -177,11 +192,26 @@ class StreamingSeparator:
     @property
     def warm_up_ms(self) -> float:
         """How much audio must have come in before any sources come out."""
+        return 1000 * self._n_warm_up / self.sample_rate
+
+    @property
+    def _n_warm_up(self) -> int:
         n_frames = self._n_first - 1 + self._n_lookahead
-        n_samples = self._framing.win_length // 2 + n_frames * self._framing.hop_length
-        return 1000 * n_samples / self.sample_rate
+        return self._framing.win_length // 2 + n_frames * self._framing.hop_length
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock = threading.Lock()
+
+    def __copy__(self) -> Self:
+        """Give a stream that goes on by itself, as `copy.deepcopy` does."""
+        return copy.deepcopy(self)
 
     def _begin(self) -> None:
+        self._offsets = OffsetRemover(self.sample_rate, self._n_warm_up)
         self._reader = FrameReader(self._framing)
         self._writer = FrameWriter(self._framing)
         # Frames whose sources were given, and how many after them have been read ahead.
@@ -206,7 +236,8 @@ class StreamingSeparator:
         Parameters
         ----------
         samples : array of shape (n_samples,)
-            Any number of them, floating, at `sample_rate`. A constant offset is not taken off.
+            Any number of them, floating, at `sample_rate`. A constant offset is taken off, once it
+            is known, and shared equally among the sources.
 
         Returns
         -------
@@ -217,15 +248,17 @@ class StreamingSeparator:
         Raises
         ------
         ValueError
-            If the samples have channels or are not finite.
+            If the samples have channels, are not finite or larger than 1e34.
         TypeError
             If they are not real numbers.
         """
-        self._reader.push(_as_block(samples).to(self._separator.network.input_mean.device))
-        parts = []
-        while self._reader.n_ready + self._n_ahead >= self._n_next + self._n_lookahead:
-            parts.append(self._separate(self._n_next, self._n_lookahead))
-        return self._joined(parts)
+        block = _as_block(samples)
+        with self._lock, self._begun_anew_after_errors():
+            self._hear(self._offsets.push(block))
+            parts = []
+            while self._reader.n_ready + self._n_ahead >= self._n_next + self._n_lookahead:
+                parts.append(self._separate(self._n_next, self._n_lookahead))
+            return self._joined(parts)
 
     def flush(self) -> NDArray[np.float32]:
         """Give what is left of the sources, and be ready for another recording.
@@ -235,16 +268,32 @@ class StreamingSeparator:
         float32 array of shape (n_sources, n_left)
             With what `push` gave, as long as all that was pushed.
         """
-        parts = []
-        if n_samples := self._reader.n_samples:
-            self._reader.finish()
-            self._writer.n_samples = n_samples
-            while n_left := self._reader.n_ready + self._n_ahead:
-                n_new = min(self._n_next, n_left)
-                parts.append(self._separate(n_new, min(self._n_lookahead, n_left - n_new)))
-            parts.append(self._writer.finish())
-        self._begin()
-        return self._joined(parts)
+        with self._lock, self._begun_anew_after_errors():
+            self._hear(self._offsets.finish())
+            parts = []
+            if n_samples := self._reader.n_samples:
+                self._reader.finish()
+                self._writer.n_samples = n_samples
+                while n_left := self._reader.n_ready + self._n_ahead:
+                    n_new = min(self._n_next, n_left)
+                    parts.append(self._separate(n_new, min(self._n_lookahead, n_left - n_new)))
+                parts.append(self._writer.finish())
+            sources = self._joined(parts)
+            self._begin()
+            return sources
+
+    @contextmanager
+    def _begun_anew_after_errors(self) -> Iterator[None]:
+        """See to it that no recording goes on of which a part was lost, as where it is stopped."""
+        try:
+            yield
+        except BaseException:
+            self._begin()
+            raise
+
+    def _hear(self, samples: NDArray[np.float64]) -> None:
+        device = self._separator.network.input_mean.device
+        self._reader.push(torch.from_numpy(samples.astype(np.float32)).to(device))
 
     @property
     def _n_next(self) -> int:
@@ -253,8 +302,8 @@ class StreamingSeparator:
     def _joined(self, parts: list[Tensor]) -> NDArray[np.float32]:
         if not parts:
             return np.zeros((self.n_sources, 0), np.float32)
-        joined: NDArray[np.float32] = torch.cat(parts, dim=1).cpu().numpy()
-        return joined
+        joined = torch.cat(parts, dim=1).cpu().numpy()
+        return self._offsets.put_back(joined)
 
     def _separate(self, n_new: int, n_ahead: int) -> Tensor:
         """Separate the next frames, having read those after them."""
@@ -310,7 +359,7 @@ class StreamingSeparator:
 
     def _find_centroids(self, starts: Tensor | None = None) -> Tensor:
         """Cluster what is remembered, from nothing or from given centroids."""
-        magnitude = self._spectrogram.rows.abs()
+        magnitude = _relative(self._spectrogram.rows.abs())
         return find_centroids(
             self._vectors.rows,
             self._framing.activity(magnitude),
@@ -350,7 +399,7 @@ class StreamingSeparator:
         if self._centroids is None:
             return torch.arange(self.n_sources, device=centroids.device)
         given = self._masks.last(n_before)  # (frames, sources, bins)
-        power = self._spectrogram.last(n_before + n_shown)[:n_before].abs().square()
+        power = _relative(self._spectrogram.last(n_before + n_shown)[:n_before].abs()).square()
         power = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
         # Energy that place i had and source j takes: (n_sources, n_sources)
         shared = torch.einsum("fib,jfb,fb->ij", given, earlier, power)
@@ -371,11 +420,12 @@ class _Tail:
         """Add rows, the first of them in place of the last ones."""
         start = self._stop - n_replaced
         if self._room is None or start + len(rows) > len(self._room):
-            room = rows.new_empty(2 * self._n_kept + len(rows), *rows.shape[1:])
+            kept = rows[:0]
             if self._room is not None:
                 kept = self._room[max(0, start - self._n_kept) : start]
-                room[: len(kept)] = kept
-                start = len(kept)
+            room = rows.new_empty(2 * len(kept) + len(rows), *rows.shape[1:])
+            room[: len(kept)] = kept
+            start = len(kept)
             self._room = room
         self._stop = start + len(rows)
         self._room[start : self._stop] = rows
@@ -397,11 +447,23 @@ class _Tail:
         return self._room[self._stop - n_rows : self._stop]
 
 
-def _as_block(samples: ArrayLike) -> Tensor:
+def _relative(magnitude: Tensor) -> Tensor:
+    """Divide by the peak, so that no power of it over- or underflows."""
+    if not len(magnitude):
+        return magnitude
+    return magnitude / magnitude.max().clamp_min(torch.finfo(magnitude.dtype).tiny)
+
+
+def _as_block(samples: ArrayLike) -> NDArray[np.floating]:
     block = as_floats(samples, "samples")
     if block.ndim != 1:
         raise ValueError(
             f"samples have shape {block.shape}; give one channel, (n_samples,), such as the mean "
             "of all"
         )
-    return torch.from_numpy(block)
+    if (np.abs(block) > _LARGEST).any():
+        raise ValueError(
+            f"samples are as large as {np.abs(block).max():.3g}; scale them down, at best to "
+            "within +-1"
+        )
+    return block

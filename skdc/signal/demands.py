@@ -8,17 +8,41 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["as_array", "as_floats", "check_finite", "check_same_rate"]
+__all__ = [
+    "MAX_CHANNELS",
+    "as_array",
+    "as_floats",
+    "check_channels",
+    "check_finite",
+    "check_same_rate",
+]
+
+MAX_CHANNELS = 64
+"""The most channels that a recording may have; more are most likely samples."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Give what may be an array, a list or a tensor as an array, copied only where it must be.
 
-    A ValueError that names it says that its parts have different lengths.
+    A ValueError that names it says that its parts have different lengths, or that some of its
+    samples are masked.
     """
-    if isinstance(samples, torch.Tensor):
-        # One that takes part in a gradient does not become an array by itself.
-        samples = samples.detach().cpu()
+    if isinstance(samples, list | tuple):
+        # Channels, which NumPy does not read or reads wrongly
+        special = torch.Tensor | np.ma.MaskedArray
+        samples = [as_array(part, name) if isinstance(part, special) else part for part in samples]
+    elif isinstance(samples, torch.Tensor):
+        # One that takes part in a gradient, that is to be conjugated or negated when it is read,
+        # or whose type only torch has does not become an array by itself.
+        tensor = samples.detach().cpu().resolve_conj().resolve_neg()
+        is_short = tensor.is_floating_point() and tensor.element_size() <= 2
+        samples = (tensor.float() if is_short else tensor).numpy()
+    elif np.ma.is_masked(samples):
+        raise ValueError(
+            f"{name} has masked samples, which have no value; give them one, for instance by "
+            ".filled(0)"
+        )
     try:
         return np.asarray(samples, dtype)
     except ValueError as error:
@@ -30,8 +54,8 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
         ) from error
 
 
-def as_floats(samples: Any, name: str) -> NDArray[np.float32]:
-    """Give a copy in float32 of what `as_array` takes: floating, finite samples.
+def as_floats(samples: Any, name: str) -> NDArray[np.floating]:
+    """Give what `as_array` takes as floating, finite samples, in the precision that they have.
 
     Raises its errors, those of `check_finite`, and a TypeError for samples of another type.
     """
@@ -41,14 +65,38 @@ def as_floats(samples: Any, name: str) -> NDArray[np.float32]:
             f"{name}: got type {array.dtype}; give floats, such as int16 samples / 32768"
         )
     check_finite(array, name)
-    return array.astype(np.float32)
+    return array
+
+
+def check_channels(samples: NDArray[Any], name: str) -> None:
+    """Raise a ValueError that names ``(n_channels, n_samples)`` if it seems to be transposed."""
+    n_channels, n_samples = samples.shape
+    if n_channels > min(MAX_CHANNELS, n_samples - 1):
+        raise ValueError(
+            f"{name} has shape {samples.shape}, that is {n_channels} channels of {n_samples} "
+            f"samples; give (n_channels, n_samples) with at most {MAX_CHANNELS} channels, for "
+            "instance x.T of what soundfile reads"
+        )
 
 
 def check_finite(samples: NDArray[Any], name: str) -> None:
-    """Raise a ValueError that names floating samples if they hold NaN or infinity."""
-    if not np.isfinite(samples).all():
-        what = "NaN" if np.isnan(samples).any() else "infinity"
-        raise ValueError(f"{name} contains {what}; every sample must be a finite number")
+    """Raise a ValueError that names floating samples if they hold NaN, infinity or more than fits.
+
+    All computing is in float32, which double precision may exceed.
+    """
+    if not samples.size:
+        return
+    # Both extremes of what holds NaN are NaN.
+    largest = max(-float(samples.min()), float(samples.max()))
+    if largest <= _LARGEST:
+        return
+    if np.isfinite(largest):
+        raise ValueError(
+            f"{name} has samples as large as {largest:.3g}, beyond what float32 holds, "
+            f"{_LARGEST:.3g}; scale it down, at best to within +-1"
+        )
+    what = "NaN" if np.isnan(largest) else "infinity"
+    raise ValueError(f"{name} contains {what}; every sample must be a finite number")
 
 
 def check_same_rate(rate: int, expected: int, name: str, advice: str) -> None:
