@@ -48,6 +48,7 @@ MAX_CHANNELS = 64
 _FEW_CHANNELS = 8
 _SAME_RECORDING = 0.98
 _MANY_SAMPLES = 1000
+_GIVE_SAMPLES = "give floating or integer samples; skdc.datasets.read_audio reads files"
 
 
 def as_samples(
@@ -81,6 +82,8 @@ def as_samples(
     samples: Any = item if is_array else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
+    if is_mono and not samples.ndim and samples.dtype.kind not in "fiu":
+        raise TypeError(f"{name} is of type {type(item).__name__}; {_GIVE_SAMPLES}")
     if is_mono and samples.ndim != 1:
         raise ValueError(
             f"{name} has shape {samples.shape}; a recording is one channel of shape "
@@ -96,7 +99,7 @@ def as_samples(
             "one of these, or to floating samples within +-1"
         )
     if samples.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
+        raise TypeError(f"{name} has dtype {samples.dtype}; {_GIVE_SAMPLES}")
     # One that is not in memory is checked as it is read.
     if samples.dtype.kind == "f" and not isinstance(item, LongRecording):
         check_finite(samples, name)
