@@ -14,6 +14,7 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.writers.html import HTMLTranslator
+from sphinx_gallery.sorting import ExplicitOrder
 
 import skdc
 from skdc.datasets import load_sample_mixture
@@ -72,6 +73,10 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     # Which examples are run: all, unless the tests have run them before.
     "filename_pattern": os.environ.get("SKDC_GALLERY", r"\.py$"),
+    # What most people come for is first.
+    "within_subsection_order": ExplicitOrder(
+        ["quickstart.py", "own_recording.py", "train_your_own.py", "three_speakers.py", "*"]
+    ),
     "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
     "show_memory": False,

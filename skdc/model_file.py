@@ -64,6 +64,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     _check_name(path)
+    if not path.name:
+        raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, descriptor = _open_temporary(path)

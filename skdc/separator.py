@@ -379,7 +379,7 @@ class DeepClusteringSeparator(
         return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
     def fit_voices(
-        self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 2800
+        self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 5000
     ) -> Self:
         """Teach a fitted separator to tell who is who, how many talk, and what is noise.
 
@@ -395,7 +395,7 @@ class DeepClusteringSeparator(
             One speaker each; or `skdc.datasets.AudioFiles`, which are read as they are used.
         speakers : sequence of hashables of shape (n_recordings,)
             Who speaks in each; two at least, better hundreds.
-        n_examples : int, default=2800
+        n_examples : int, default=5000
             Examples of 5 s, 0.35 MB each; more take more time and hear finer differences.
 
         Returns

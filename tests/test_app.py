@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,26 @@ def test_says_what_to_install(
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["app"]) == 2
     assert 'install it with: pip install "skdc[app]"' in capsys.readouterr().err
+
+
+def test_ports_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    for port, message in (("0", "an integer of at least 1"), ("65536", "ports end at 65535")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["app", "--port", port])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra 'app'")
+def test_a_port_that_is_taken(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "skdc", "app", "--no-browser", "--model", str(model)]
+        run = subprocess.run(
+            [*command, "--device", "cpu", "--port", port], capture_output=True, text=True
+        )
+    assert run.returncode == 2
+    assert run.stderr == f"skdc: error: --port {port} is taken; give another, or none\n"
 
 
 @pytest.fixture(scope="module")

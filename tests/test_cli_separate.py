@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,25 @@ def test_page(model: str, capsys: Capture) -> None:
     Path("out", "talk-1.wav").unlink()
     Path("out", "talk-2.wav").unlink()
     assert "exists already; use --force" in error_of(command, capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
+@pytest.mark.parametrize(
+    "name", ['it\'s "q" <b> #1?', "100% a%20b &amp;", "\u65e5\u672c \u00fc", "-o", "[x]*", "a\nb"]
+)
+def test_odd_names(name: str, model: str, capsys: Capture) -> None:
+    noise(f"in/{name}.wav")
+    options = ["--model", model, "--page", "--rttm", "--json", "-o", "out"]
+    assert main(["separate", f"in/{name}.wav", *options]) == 0
+    assert tree("out") == sorted(f"{name}{end}" for end in ("-1.wav", "-2.wav", ".html", ".rttm"))
+    done = json.loads(capsys.readouterr().out)
+    assert done["input"] == f"in/{name}.wav"
+    assert {*map(Path, done["outputs"])} == {Path("out", file) for file in tree("out")}
+    page = Path("out", f"{name}.html").read_text("utf-8")
+    assert f"<title>{html.escape(name)}</title>" in page
+    lines = Path("out", f"{name}.rttm").read_text("utf-8").splitlines()
+    assert lines
+    assert all(len(line.split()) == 10 for line in lines)
 
 
 def test_one_command_and_three_lines_agree(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.count import CountHead
+from skdc.training.acoustics import add_noise
 from skdc.training.counts import train_count_head
 
 
@@ -127,7 +128,7 @@ class Bands:
             yield torch.log(level + 1e-2)[None, :, None], frames.square().sum(1)[None]
 
 
-def test_the_head_learns_to_count() -> None:
+def test_the_head_learns_to_count_also_in_noise() -> None:
     time_s = np.arange(4000) / 800
     tones = [np.sin(2 * np.pi * hz * time_s).astype(np.float32) for hz in (50, 150, 250, 350)]
     separator: Any = Bands()
@@ -136,3 +137,9 @@ def test_the_head_learns_to_count() -> None:
         mixture = torch.from_numpy(np.sum(tones[:count], axis=0))
         ((states, energy),) = separator.states([mixture])
         assert 1 + int(head(states, energy).argmax()) == count
+    # Trained without noise, it is right in 1 and 15 of these 40.
+    for count in (1, 3):
+        mixture = torch.from_numpy(np.sum(tones[:count], axis=0))
+        noisy = add_noise(mixture.expand(40, -1), 1.0, generator=torch.Generator().manual_seed(0))
+        told = [1 + int(head(*heard).argmax()) for heard in separator.states(list(noisy))]
+        assert told.count(count) >= 32

@@ -275,9 +275,26 @@ def test_one_call(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
     assert "Source 2" in separator.listen(samples, input_rate=16000).html
 
 
+def test_references_to_listen_to(separator: DeepClusteringSeparator) -> None:
+    sources = noise(2, 2, 4000)  # with two channels
+    recording = sources.sum(axis=0)
+    tracks = "as recorded alone"
+    assert separator.listen(recording, references=sources).html.count(tracks) == 2
+    assert separator.listen(recording[0], references=sources[:1, 0]).html.count(tracks) == 1
+    message = r"^references have shape \(2, 4000\) and the recording \(2, 4000\); expected"
+    with pytest.raises(ValueError, match=message):
+        separator.listen(recording, references=sources[:, 0])
+    message = "^got 3 references for 2 sources; give at most as many, or n_sources=3"
+    with pytest.raises(ValueError, match=message):
+        separator.listen(recording[0], references=noise(3, 4000))
+
+
 def test_what_one_call_refuses(separator: DeepClusteringSeparator, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rate is missing"):
         skdc.separate(noise(4000), model=separator)
+    for rate in (0, True, "8000"):
+        with pytest.raises(ValueError, match=f"^rate is {rate!r}; give a positive integer, in Hz"):
+            skdc.separate(noise(4000), rate=rate, model=separator)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"rate=8000 was given for the file 'talk\.wav'"):
         skdc.separate("talk.wav", rate=8000, model=separator)
     with pytest.raises(FileNotFoundError, match="no audio file at"):

@@ -109,6 +109,11 @@ def test_failures_are_named(tmp_path: Path, separator: DeepClusteringSeparator) 
         skdc.separate_file(tmp_path / "gone.wav", tmp_path, model=separator)
     path = tmp_path / "talk.wav"
     write_audio(path, noise(1, 16000), 8000)
+    with AudioRecording(path) as recording:
+        path.rename(tmp_path / "elsewhere.wav")
+        with pytest.raises(FileNotFoundError, match=r"no audio file at '.*talk\.wav'"):
+            recording._rewind()  # as what lies before the last minute is read again
+    (tmp_path / "elsewhere.wav").rename(path)
     with pytest.raises(ValueError, match="subtype='mp3'; give one of 'pcm16'"):
         skdc.separate_file(path, tmp_path, model=separator, subtype="mp3")  # type: ignore[arg-type]
     write_audio(path, np.full(16000, np.float32(0.5)), 8000, subtype="FLOAT")

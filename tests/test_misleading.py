@@ -332,3 +332,19 @@ def test_real_ffmpeg(tmp_path: Path, suffix: str) -> None:
     assert (rate, len(samples)) == (48000, 2)
     assert samples.shape[1] == pytest.approx(48000, abs=4000)
     assert 0.3 < np.abs(samples[0, 20000:30000]).max() < 0.7
+
+
+@pytest.mark.parametrize("item", ["talk.wav", Path("talk.wav"), b"talk.wav", None, {"a": 1}])
+def test_what_is_no_array_of_samples(separator: DeepClusteringSeparator, item: Any) -> None:
+    reads = "skdc.datasets.read_audio reads files"
+    kind = type(item).__name__
+    with pytest.raises(TypeError, match=f"^recording is of type {kind}; give .*; {reads}"):
+        separator.listen(item)
+    with pytest.raises(TypeError, match=f"^X is of type {kind}; give an array .*; {reads}"):
+        separator.predict(item)
+    for items in ([item], [item, item]):
+        with pytest.raises(TypeError, match=f"{reads}$"):
+            separator.predict(items)
+    if not isinstance(item, str | Path):
+        with pytest.raises(TypeError, match=f"^recording is of type {kind}; give .*; {reads}"):
+            separate(item)

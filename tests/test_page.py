@@ -152,3 +152,14 @@ def test_what_does_not_fit() -> None:
         ListeningPage(np.zeros(100), sources, 8000, names=["A"])
     with pytest.raises(ValueError, match=r"references have shape \(2, 99\)"):
         ListeningPage(np.zeros(100), sources, 8000, references=np.zeros((2, 99)))
+    for rate in (0, 8000.5, True, "8000"):
+        with pytest.raises(ValueError, match=f"rate is {rate!r}; give a positive integer, in Hz"):
+            ListeningPage(np.zeros(100), sources, rate)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mixture contains NaN; every sample must be a finite"):
+        ListeningPage(np.full(100, np.nan), sources, 8000)
+    with pytest.raises(ValueError, match=r"'\.' is a folder; give the name of a file"):
+        make().save("")
+
+
+def test_a_note_is_one_sentence() -> None:
+    assert data_of(make(notes="Be careful."))["notes"] == ["Be careful."]

@@ -497,3 +497,19 @@ def test_a_measured_model_knows_one_talker_by_the_spread_of_its_own_embeddings()
     least = len(separator.predict(alone, n_sources="auto"))
     separator.quality_ = QualityModel({2: (0.0, 1.0, 0.0)}, {2: 1.0}, 0.0)
     assert least <= len(separator.predict(alone, n_sources="auto"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "n_by_head", "n_by_spread"),
+    [("speech-8k", 12, 4), ("speech-2mix-8k", 11, 6), ("speech-2mix-8k-small", 10, 9)],
+)
+def test_sample_clips_are_heard_as_one_talker(name: str, n_by_head: int, n_by_spread: int) -> None:
+    # The figures of docs/trust.md.
+    model = skdc.load_pretrained(name, device="cpu")
+    assert model.quality_ is not None
+    least = model.quality_.smallest_spread
+    found = [model.separate(clip.waveform)[1] for clip in load_sample_clips()]
+    assert len(found) == 12
+    assert sum(item.is_one_talker(least) for item in found) == n_by_head
+    assert sum(item.spread < least for item in found) == n_by_spread

@@ -105,8 +105,8 @@ BAD_MIXTURES: dict[str, tuple[Any, type[Exception], str]] = {
     "four axes": (SOURCES[np.newaxis], ValueError, "(?i)dim 4"),
     "a number": (1.0, TypeError, "X is of type float"),
     "numbers and arrays": (with_item(MIXTURES, 3, 0.5), ValueError, r"X\[3\] has shape \(\)"),
-    "None as an item": (with_item(MIXTURES, 0, None), ValueError, r"X\[0\] has shape \(\)"),
-    "a string as an item": (with_item(MIXTURES, 3, "a"), ValueError, r"X\[3\] has shape \(\)"),
+    "None as an item": (with_item(MIXTURES, 0, None), TypeError, r"X\[0\] is of type NoneType"),
+    "a string as an item": (with_item(MIXTURES, 3, "a"), TypeError, r"X\[3\] is of type str"),
     "objects as an item": (
         with_item(MIXTURES, 3, np.array([{}] * 640)),
         TypeError,

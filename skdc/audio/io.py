@@ -227,6 +227,7 @@ def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
             _check_streams(source, streams)
             yield streams
     except (soundfile.SoundFileError, TypeError) as error:
+        check_file(path, "audio file")  # it may be gone, where work on it takes long
         # TypeError: a headerless format, which soundfile knows by its suffix alone.
         raise ValueError(
             f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 "
@@ -345,16 +346,18 @@ def telling_failed_writes() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def check_rate(sample_rate: int) -> None:
+def check_rate(rate: int, name: str = "sample_rate") -> None:
     """Raise a ValueError if a sample rate is not a positive integer.
 
     Parameters
     ----------
-    sample_rate : int
+    rate : int
         Hz.
+    name : str, default="sample_rate"
+        What the message calls it.
     """
-    if not isinstance(sample_rate, int | np.integer) or sample_rate <= 0:
-        raise ValueError(f"sample_rate is {sample_rate!r}; give a positive integer, in Hz")
+    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate <= 0:
+        raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
 
 
 def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:

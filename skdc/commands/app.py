@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "import_gradio"]
 
 _LOOPBACK = "127.0.0.1"
+_LAST_PORT = 65535
 _AUTO = "count them"
 _CHOICES = (_AUTO, "2", "3", "4")
 # Seconds after which what was dropped, and what came of it, goes from the disk.
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
         "--port",
-        type=positive_int,
+        type=_port,
         metavar="N",
         help="where it listens, on this computer only (default: the first free one from 7860 on)",
     )
@@ -44,20 +45,32 @@ def run(args: argparse.Namespace) -> int:
     app = build_app(load_pretrained(args.model, device=args.device))
     # The fonts of the themes would come from the network.
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    _, address, _ = app.launch(
-        server_name=_LOOPBACK,
-        server_port=args.port,
-        share=False,
-        inbrowser=not args.no_browser,
-        theme=theme,
-        quiet=True,
-        show_error=True,
-        footer_links=[],
-        prevent_thread_lock=True,
-    )
+    try:
+        _, address, _ = app.launch(
+            server_name=_LOOPBACK,
+            server_port=args.port,
+            share=False,
+            inbrowser=not args.no_browser,
+            theme=theme,
+            quiet=True,
+            show_error=True,
+            footer_links=[],
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        if args.port is None:
+            raise
+        raise OSError(f"--port {args.port} is taken; give another, or none") from error
     print(f"Open {address} to separate recordings; Ctrl-C ends it", flush=True)
     app.block_thread()
     return 0
+
+
+def _port(text: str) -> int:
+    port = positive_int(text)
+    if port > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"got {port}; ports end at {_LAST_PORT}")
+    return port
 
 
 def import_gradio() -> Any:

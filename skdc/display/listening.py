@@ -119,8 +119,9 @@ class ListeningMixin:
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-        references : array of shape (n_sources, n_samples), optional
-            The true sources, to listen to beside the estimates, with figures.
+        references : array of shape (n_references, n_samples), optional
+            The true sources, to listen to beside the estimates, with figures; with an axis of
+            channels, if the recording has one. At most as many as there are sources.
         n_sources, input_rate : optional
             As for `predict`.
 
@@ -128,14 +129,32 @@ class ListeningMixin:
         -------
         ListeningPage
             Shown as it is by a notebook; its `save` writes it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the recording is unusable, or the references do not fit to it or are silent.
         """
         from skdc.display.page import ListeningPage
         from skdc.display.separation import match_estimates
 
         signal = read_samples(as_channels(recording, "recording"), "recording")
-        found, _ = self.separate(signal, n_sources=n_sources, input_rate=input_rate)
         if references is not None:
             references = read_samples(references, "references")
-            found = found[match_estimates(references, found)]
+            if references.shape[1:] != signal.shape:
+                raise ValueError(
+                    f"references have shape {references.shape} and the recording {signal.shape}; "
+                    "expected (n_references, ...) and the shape of the recording"
+                )
+        found, _ = self.separate(signal, n_sources=n_sources, input_rate=input_rate)
+        if references is not None:
+            if len(references) > len(found):
+                raise ValueError(
+                    f"got {len(references)} references for {len(found)} sources; give at most as "
+                    f"many, or n_sources={len(references)}"
+                )
+            # channels, if any, one after the other: (n_sources, n_channels * n_samples)
+            rows = [part.reshape(len(part), -1) for part in (references, found)]
+            found = found[match_estimates(*rows)]
         rate = input_rate or self.input_rate or self.sample_rate
         return ListeningPage(signal, found, rate, references=references)

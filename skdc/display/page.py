@@ -24,10 +24,11 @@ import soundfile
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from skdc.audio import check_rate
 from skdc.metrics import si_sdr_improvement
 from skdc.model_file import atomic_path
 from skdc.signal import resample, stft
-from skdc.signal.demands import as_array
+from skdc.signal.demands import as_array, check_finite
 
 __all__ = ["ListeningPage", "encode_png", "picture_rows"]
 
@@ -77,13 +78,19 @@ class ListeningPage:
         Heading.
     names : sequence of str, optional
         One a source; "Source 1", ... by default.
-    notes : sequence of str, default=()
+    notes : str or sequence of str, default=()
         Sentences to show above the tracks.
 
     Attributes
     ----------
     html : str
         The page.
+
+    Raises
+    ------
+    ValueError
+        If shapes or numbers do not fit to each other, samples are NaN or infinite, or the rate is
+        no positive integer.
 
     Examples
     --------
@@ -104,7 +111,7 @@ class ListeningPage:
         references: ArrayLike | None = None,
         title: str = "Separated recording",
         names: Sequence[str] | None = None,
-        notes: Sequence[str] = (),
+        notes: str | Sequence[str] = (),
     ) -> None:
         signal = as_array(mixture, "mixture", np.float32)
         parts = as_array(sources, "sources", np.float32)
@@ -120,9 +127,15 @@ class ListeningPage:
             raise ValueError(
                 f"references have shape {truth.shape}; expected (n_references, {signal.shape[-1]})"
             )
+        check_rate(rate, "rate")
+        for name, samples in (("mixture", signal), ("sources", parts), ("references", truth)):
+            if samples is not None:
+                check_finite(samples, name)
         self.title = title
         data = _data(signal, parts, int(rate), truth, title, list(names or _names(parts)))
-        self.html = _render(title, data | {"notes": list(notes)})
+        self.html = _render(
+            title, data | {"notes": [notes] if isinstance(notes, str) else list(notes)}
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically.

@@ -40,6 +40,7 @@ _BLOCK_SAMPLES = 65_536
 _FEW_CHANNELS = 8
 _SAME_RECORDING = 0.98
 _MANY_SAMPLES = 1000
+_GIVE_SAMPLES = "give floating or integer samples; skdc.datasets.read_audio reads files"
 
 
 def as_samples(
@@ -74,6 +75,8 @@ def as_samples(
     samples: Any = item if is_array and not is_masked else as_array(item, name)
     if samples.shape == label_shape and samples.dtype.kind in "iu":
         return samples
+    if is_mono and not samples.ndim and samples.dtype.kind not in "fiu":
+        raise TypeError(f"{name} is of type {type(item).__name__}; {_GIVE_SAMPLES}")
     if is_mono and samples.ndim != 1:
         raise ValueError(
             f"{name} has shape {samples.shape}; a recording is one channel of shape "
@@ -89,7 +92,7 @@ def as_samples(
             "one of these, or to floating samples within +-1"
         )
     if samples.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {samples.dtype}; give floating or integer samples")
+        raise TypeError(f"{name} has dtype {samples.dtype}; {_GIVE_SAMPLES}")
     # One that is not in memory is checked as it is read.
     if samples.dtype.kind == "f" and not isinstance(item, LongRecording):
         check_finite(samples, name)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdc import DEFAULT_MODEL
-from skdc.audio import AudioRecording, read_audio, write_source_blocks, write_sources
+from skdc.audio import AudioRecording, check_rate, read_audio, write_source_blocks, write_sources
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.model_file import atomic_path
@@ -312,10 +312,11 @@ def separate(
         name = Path(recording).stem
         signal: NDArray[Any] = samples[0] if len(samples) == 1 else samples
     else:
-        if rate is None:
-            raise ValueError("rate is missing; give the sample rate of the array in Hz")
         name = "recording"
         signal = as_channels(recording, "recording")
+        if rate is None:
+            raise ValueError("rate is missing; give the sample rate of the array in Hz")
+        check_rate(rate, "rate")
     if channels:
         if noise:
             raise ValueError("channels are taken as they are; leave --noise (noise=True) out")

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from skdc.network.count import CountHead
 from skdc.separation import Separator
+from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["train_count_head"]
@@ -23,6 +24,9 @@ _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
 # Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
+# Recordings have noise and reverberation, neither of which is one more talker.
+_NOISY_SHARE = 0.4
+_ROOM_SHARE = 0.15
 # How often each example is seen.
 _PASSES = 20
 
@@ -39,9 +43,9 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations. There
-    are as many of each number, each of 5 s, which takes 0.2 MB with the network of the bundled
-    model.
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations; 15 %
+    are in rooms, and 40 % have noise, as `skdc.training.acoustics` makes both. There are as many
+    of each number, each of 5 s, which takes 0.2 MB with the network of the bundled model.
 
     The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
     that of examples and weights.
@@ -62,7 +66,7 @@ def train_count_head(
     bar = tqdm(total=n_examples, desc="mixtures", unit="mixture", disable=not progress)
     for first in range(0, n_examples, BATCH_SIZE):
         batch = numbers[first : first + BATCH_SIZE]
-        mixtures = [_mix(voices.draw(number)[0], separator, generator) for number in batch]
+        mixtures = [_record(voices.draw(number)[0], separator, generator) for number in batch]
         for stretch_states, energy in separator.states(mixtures):
             states.append(stretch_states.half())
             energies.append(energy)
@@ -85,6 +89,14 @@ def train_count_head(
         # Examples come in equal numbers; of recordings, n talkers are taken to be 1 / n as common.
         head.out.bias.sub_(torch.arange(1, most + 1, device=device).log())
     return head.eval().requires_grad_(False)
+
+
+def _record(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
+    """Mix sources, of shape (n_sources, n_samples), as they might be recorded."""
+    rate = separator.sample_rate
+    heard = add_rooms(sources[None], _ROOM_SHARE, sample_rate=rate, generator=generator)[0]
+    mixture = _mix(heard, separator, generator)
+    return add_noise(mixture[None], _NOISY_SHARE, generator=generator)[0]
 
 
 def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
