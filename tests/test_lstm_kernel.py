@@ -12,7 +12,7 @@ from torch import nn
 from skdc.network import BLSTM, BandBLSTM, Trunk
 from skdc.network.kernels.lstm import train_lstm
 from skdc.network.kernels.packed import PackedLSTM
-from skdc.network.recurrent import TrunkLSTM, packed_copy
+from skdc.network.recurrent import TrunkLSTM, copy_for_frames, packed_copy
 
 
 def make_trunk(*sizes, dtype=torch.float64, **options):
@@ -137,6 +137,29 @@ def test_a_packed_copy_stays_as_it_is_while_the_network_learns() -> None:
             weight.add_(1)
         torch.testing.assert_close(copy(inputs)[0], expected, rtol=0, atol=0)
         assert not torch.allclose(trunk(inputs)[0], expected)
+
+
+def test_a_copy_for_frames_gives_the_same_frame_by_frame_and_learns_nothing() -> None:
+    trunk = TrunkLSTM(5, 4, n_layers=2, bidirectional=False).eval()
+    copy = copy_for_frames(trunk)
+    inputs = torch.randn(3, 6, 5)
+    with torch.no_grad():
+        expected, _ = trunk(inputs)
+        for weight in trunk.parameters():
+            weight.add_(1)
+        whole, _ = copy(inputs)
+        torch.testing.assert_close(whole, expected)
+        first, state = copy(inputs[:, :1])
+        frames = [first]
+        for frame in inputs[:, 1:].split(1, dim=1):
+            outputs, state = copy(frame, state)
+            frames.append(outputs)
+        torch.testing.assert_close(torch.cat(frames, dim=1), expected)
+    matrices = [weight for weight in copy.parameters() if weight.dim() == 2]
+    assert all(weight.T.is_contiguous() for weight in matrices)
+    again = pickle.loads(pickle.dumps(deepcopy(copy)))
+    with torch.no_grad():
+        torch.testing.assert_close(again(inputs)[0], expected)
 
 
 def test_packed_copies_can_be_copied_and_pickled() -> None:

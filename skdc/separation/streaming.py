@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.metrics import best_permutation
-from skdc.network.recurrent import packed_copy
+from skdc.network.recurrent import copy_for_frames, packed_copy
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separator
 from skdc.signal import FrameReader, FrameWriter
@@ -161,8 +161,12 @@ class StreamingSeparator:
             self._separator = replace(self._separator, precision="float32")
         # Weights are prepared once in place of once a block. The copy stays as it is while the
         # separator learns on.
-        dtype = torch.bfloat16 if self._separator.precision == "bfloat16" else torch.float32
-        network = packed_copy(self._separator.network.for_masks(), dtype)
+        network = self._separator.network.for_masks()
+        if self._is_causal:
+            network = copy_for_frames(network)
+        else:
+            is_half = self._separator.precision == "bfloat16"
+            network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
         self._separator = replace(self._separator, network=network)
         self.n_sources = count
         self.sample_rate = int(separator.sample_rate)
