@@ -2,7 +2,8 @@
 
 Mixtures are the first of the lists of two and of three speakers; single voices are the first
 sources of the list of two. Each is separated with ``n_sources="auto"``. Prints how often each
-number is told, with the count head of the model and, where it has one, without.
+number is told, with the count head of the model and, where it has one, without; and of how many
+it is said that more than two speak, when they are separated into two.
 
 Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-8k``
 """
@@ -69,6 +70,11 @@ def main() -> None:
             row = "".join(f"{n:5d}" for n in told[number, 1:])
             print(f"{number:7d}          {row}   {told[number, number] / told[number].sum():.0%}")
         print(f"right in all: {np.trace(told[1:, 1:4]) / told.sum():.1%}")
+        if head is not None:
+            for number in (2, 3):
+                found = [model.separate(x, n_sources=2)[1] for n, x in mixtures if n == number]
+                more = sum(item.more_talkers() is not None for item in found)
+                print(f"more than 2 are said to speak in {more} of {len(found)} with {number}")
 
 
 if __name__ == "__main__":
