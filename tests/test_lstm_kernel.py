@@ -163,9 +163,10 @@ def test_a_copy_for_frames_gives_the_same_frame_by_frame_and_learns_nothing() ->
 
 
 def test_a_copy_for_frames_leaves_layers_of_others_as_they_are() -> None:
-    copy = copy_for_frames(nn.Sequential(nn.Linear(5, 4), TrunkLSTM(4, 3)))
-    assert copy[0].weight.is_contiguous()
-    assert not copy[1].weight_hh_l0.is_contiguous()
+    linear, lstm = copy_for_frames(nn.Sequential(nn.Linear(5, 4), TrunkLSTM(4, 3)))
+    assert isinstance(linear, nn.Linear) and isinstance(lstm, TrunkLSTM)
+    assert linear.weight.is_contiguous()
+    assert not lstm.all_weights[0][1].is_contiguous()
 
 
 def test_packed_copies_can_be_copied_and_pickled() -> None:
