@@ -164,7 +164,8 @@ def test_a_copy_for_frames_gives_the_same_frame_by_frame_and_learns_nothing() ->
 
 def test_a_copy_for_frames_leaves_layers_of_others_as_they_are() -> None:
     linear, lstm = copy_for_frames(nn.Sequential(nn.Linear(5, 4), TrunkLSTM(4, 3)))
-    assert isinstance(linear, nn.Linear) and isinstance(lstm, TrunkLSTM)
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(lstm, TrunkLSTM)
     assert linear.weight.is_contiguous()
     assert not lstm.all_weights[0][1].is_contiguous()
 
