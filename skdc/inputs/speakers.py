@@ -34,7 +34,8 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         """Give a recording without offset, at a peak of 1: no level over- or underflows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        waveform = as_samples(self._recordings[index], f"recordings[{index}]", is_mono=True)
+        item, name = self._recordings[index], f"recordings[{index}]"
+        waveform = as_samples(item, name, is_mono=True, any_level=True)
         offset, peak = find_extent(waveform)
         return scale_samples(waveform, peak or 1.0, self._audio, offset)
 

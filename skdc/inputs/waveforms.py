@@ -44,7 +44,12 @@ _GIVE_SAMPLES = "give floating or integer samples; skdc.datasets.read_audio read
 
 
 def as_samples(
-    item: Any, name: str, *, is_mono: bool = False, label_shape: tuple[int, int] | None = None
+    item: Any,
+    name: str,
+    *,
+    is_mono: bool = False,
+    any_level: bool = False,
+    label_shape: tuple[int, int] | None = None,
 ) -> NDArray[Any]:
     """Read an item and check it: finite real samples, in the type that they came in.
 
@@ -55,6 +60,8 @@ def as_samples(
         What errors call it.
     is_mono : bool, default=False
         Whether it must be of shape ``(n_samples,)`` with at least one sample.
+    any_level : bool, default=False
+        Whether samples may be larger than float32 holds, because they are scaled first.
     label_shape : tuple of two int, optional
         Shape that integers are taken for a label map at; they are given as they are.
 
@@ -95,7 +102,7 @@ def as_samples(
         raise TypeError(f"{name} has dtype {samples.dtype}; {_GIVE_SAMPLES}")
     # One that is not in memory is checked as it is read.
     if samples.dtype.kind == "f" and not isinstance(item, LongRecording):
-        check_finite(samples, name)
+        check_finite(samples, name, any_level=any_level)
     checked: NDArray[Any] = samples
     return checked
 

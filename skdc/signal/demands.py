@@ -79,10 +79,11 @@ def check_channels(samples: NDArray[Any], name: str) -> None:
         )
 
 
-def check_finite(samples: NDArray[Any], name: str) -> None:
+def check_finite(samples: NDArray[Any], name: str, *, any_level: bool = False) -> None:
     """Raise a ValueError that names floating samples if they hold NaN, infinity or more than fits.
 
-    All computing is in float32, which double precision may exceed.
+    All computing is in float32, which double precision may exceed. That is well at `any_level`,
+    for samples that are brought to a level of their own first.
     """
     if not samples.size:
         return
@@ -91,6 +92,8 @@ def check_finite(samples: NDArray[Any], name: str) -> None:
     if largest <= _LARGEST:
         return
     if np.isfinite(largest):
+        if any_level:
+            return
         raise ValueError(
             f"{name} has samples as large as {largest:.3g}, beyond what float32 holds, "
             f"{_LARGEST:.3g}; scale it down, at best to within +-1"
