@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from skdc.objectives import (
@@ -200,6 +200,9 @@ def torch_losses(objective, outputs, targets):
 @settings(max_examples=50)
 def test_value_and_gradient_against_the_naive_oracle(name, problem):
     outputs, targets = problem
+    # On a line, unit vectors are 1 or -1 and attractors are often the same: which of them k-means
+    # takes is then up to the last digit.
+    assume("n_iter" not in name or outputs.embeddings.shape[1] > 1)
     loss, gradients = torch_losses(resolve_objective(name), outputs, targets)
     oracle = ORACLES[name]
     assert loss == pytest.approx(oracle(outputs, targets), rel=1e-5, abs=1e-9)
