@@ -155,19 +155,18 @@ class StreamingSeparator:
             )
         self._is_causal = not self._separator.network.config.bidirectional
         durations.setdefault("lookahead", 0.0 if self._is_causal else 0.25)
-        if self._is_causal:
-            # For few frames, to convert the weights takes longer than what it saves, and a state
-            # that is rounded at each block would drift from that of the whole recording.
-            self._separator = replace(self._separator, precision="float32")
         # Weights are prepared once in place of once a block. The copy stays as it is while the
         # separator learns on.
         network = self._separator.network.for_masks()
+        precision = self._separator.precision
         if self._is_causal:
-            network = copy_for_frames(network)
+            # For few frames, to convert the weights takes longer than what it saves, and a state
+            # that is rounded at each block would drift from that of the whole recording.
+            network, precision = copy_for_frames(network), "float32"
         else:
-            is_half = self._separator.precision == "bfloat16"
+            is_half = precision == "bfloat16"
             network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
-        self._separator = replace(self._separator, network=network)
+        self._separator = replace(self._separator, network=network, precision=precision)
         self.n_sources = count
         self.sample_rate = int(separator.sample_rate)
         self._framing = self._separator.framing
