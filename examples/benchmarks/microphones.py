@@ -81,7 +81,7 @@ def mask(recording):
     """Separate by the masks of the network alone, without any filter."""
     pipeline = model.pipeline()
     spectrograms = pipeline.framing.stft(torch.from_numpy(recording).float())
-    masks = joined_masks(pipeline, spectrograms, model.n_sources)
+    masks = joined_masks([pipeline], spectrograms, model.n_sources)
     return pipeline.framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
 
 
