@@ -24,7 +24,9 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
 parser.add_argument("--subset", default="2spk-open", help="list (default: %(default)s)")
 parser.add_argument("--limit", type=int, help="mixtures (default: all)")
-parser.add_argument("--model", default="speech-8k", help="name or file of a model")
+parser.add_argument(
+    "--model", nargs="+", default=["speech-8k"], help="name or file; several separate together"
+)
 args = parser.parse_args()
 
 ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
@@ -33,7 +35,7 @@ ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
 MAX_ORDER = 25
 
 torch.set_num_threads(1)
-model = load_pretrained(args.model, device="cpu")
+models = [load_pretrained(name, device="cpu") for name in args.model]
 rng = np.random.default_rng(0)
 
 
@@ -65,8 +67,8 @@ def draw_room():
 def simulate(talkers):
     """Images of the talkers at four microphones, ``(n_talkers, 4, n_samples)``, and T60."""
     size, absorption, order, t60 = draw_room()
-    material = pyroomacoustics.Material(absorption)
-    room = pyroomacoustics.ShoeBox(size, fs=model.sample_rate, materials=material, max_order=order)
+    rate, material = models[0].sample_rate, pyroomacoustics.Material(absorption)
+    room = pyroomacoustics.ShoeBox(size, fs=rate, materials=material, max_order=order)
     centre = np.array([*rng.uniform(1.2, size[:2] - 1.2), rng.uniform(1, 1.5)])
     angle = rng.uniform(0, np.pi)
     line = np.array([np.cos(angle), np.sin(angle), 0])
@@ -79,10 +81,11 @@ def simulate(talkers):
 
 def mask(recording):
     """Separate by the masks of the network alone, without any filter."""
-    pipeline = model.pipeline()
-    spectrograms = pipeline.framing.stft(torch.from_numpy(recording).float())
-    masks = joined_masks([pipeline], spectrograms, model.n_sources)
-    return pipeline.framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
+    pipelines = [model.pipeline() for model in models]
+    framing = pipelines[0].framing
+    spectrograms = framing.stft(torch.from_numpy(recording).float())
+    masks = joined_masks(pipelines, spectrograms, models[0].n_sources)
+    return framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
 
 
 scores = {}
@@ -96,7 +99,7 @@ for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.li
             if method == "masks":
                 found = mask(recording[chosen])
             else:
-                found = separate_array(model, recording[chosen], method=method)
+                found = separate_array(models, recording[chosen], method=method)
             gain = si_sdr_improvement(images[:, 0], found, recording[0]).mean()
             scores.setdefault((n_microphones, method), []).append(gain)
 
