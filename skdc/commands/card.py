@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from skdc.evaluation.report import figures_tables
     from skdc.evaluation.run import model_fingerprint
     from skdc.evaluation.tables import read_rows
-    from skdc.model_file import atomic_path
+    from skdc.paths import atomic_path
     from skdc.separator import DeepClusteringSeparator
 
     separator = DeepClusteringSeparator.load(args.model, device="cpu")

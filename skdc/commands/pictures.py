@@ -12,7 +12,7 @@ __all__ = ["save_picture"]
 def save_picture(draw: Callable[[], Any], path: Path) -> None:
     """Draw a figure of matplotlib into a file, atomically; its suffix names the format."""
     from skdc.display import import_pyplot
-    from skdc.model_file import atomic_path
+    from skdc.paths import atomic_path
 
     pyplot = import_pyplot()
     # This backend draws into files and needs no screen.

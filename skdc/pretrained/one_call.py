@@ -16,7 +16,7 @@ from skdc import DEFAULT_MODEL
 from skdc.audio import AudioRecording, check_rate, read_audio, write_source_blocks, write_sources
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
-from skdc.model_file import atomic_path
+from skdc.paths import atomic_path
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
 from skdc.separation.counts import asked_count

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
 from skdc.datasets.tables import check_columns, read_number, read_table
-from skdc.model_file import atomic_path
+from skdc.paths import atomic_path
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     FolderProtocol,
