@@ -420,9 +420,8 @@ def _separate(
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
-            # A copy of the standard input has a path that says nothing to the user.
-            done["error"] = _one_line(error).replace(repr(str(job.source)), repr(str(job.named)))
-    return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+            done["error"] = _said(error, job)
+    return done | {"warnings": [_said(warning.message, job) for warning in caught]}
 
 
 def _from_file_to_files(
@@ -504,8 +503,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+def _said(message: object, job: Job) -> str:
+    """Give an error or a warning in one line."""
+    # A copy of the standard input has a path that says nothing to the user.
+    text = str(message).replace(repr(str(job.source)), repr(str(job.named)))
+    return " ".join(text.split())
 
 
 def _report(done: dict[str, Any], *, as_json: bool) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdc import DEFAULT_MODEL
-from skdc.audio import AudioRecording, check_rate, read_audio, write_source_blocks, write_sources
+from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_sources
+from skdc.audio.io import read_audio_with_notes
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.paths import atomic_path, check_outputs
@@ -310,15 +311,15 @@ def separate(
     [PosixPath('parts/talk-1.wav'), PosixPath('parts/talk-2.wav')]
     """
     asked_count(n_sources)  # before a long file is read
-    file = None
+    file, notes = None, list[str]()
     if isinstance(recording, str | os.PathLike):
         if rate is not None:
             raise ValueError(
                 f"rate={rate} was given for the file {os.fspath(recording)!r}, which has its own; "
                 "leave it out"
             )
-        samples, rate = read_audio(recording, mono=False)
         file = Path(recording)
+        samples, rate, notes = read_audio_with_notes(file)
         name = file.stem
         signal: NDArray[Any] = samples[0] if len(samples) == 1 else samples
     else:
@@ -335,10 +336,12 @@ def separate(
                 f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
             )
         parts = read_samples(signal, "recording")
-        return Separation(parts.sum(axis=0), parts, rate, name, recording=file)
+        _warn(notes)
+        heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
+        return Separation(parts.sum(axis=0), parts, rate, name, **heard)
     if not isinstance(model, DeepClusteringSeparator):
         model = load_pretrained(model, device=device)
-    notes = list(_notes_of_channels(signal, rate))
+    notes += _notes_of_channels(signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
     if model.output != "sources":
@@ -350,8 +353,7 @@ def separate(
         sources, apart = sources[:-1], sources[-1]
     gain_db, error_db, of_quality = _judge(model, found, n_sources, len(sources))
     notes += of_quality
-    for note in notes:
-        warnings.warn(note, AudioWarning, stacklevel=2)
+    _warn(notes)
     return Separation(
         read_samples(signal, "recording"),
         sources,
@@ -442,8 +444,8 @@ def separate_file(
         count = blocks.n_sources - noise  # people
         gain_db, error_db, of_quality = _judge(model, found, n_sources, count)
         notes += of_quality
-        for note in notes:
-            warnings.warn(note, AudioWarning, stacklevel=2)
+        _warn(notes)
+        notes = [*recording.notes, *notes]  # of which the first were said already
         finder = TurnFinder(count, rate)
 
         def pairs() -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -462,6 +464,12 @@ def separate_file(
         turns = finder.turns()
     heard = (gain_db, error_db, tuple(notes))
     return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard, Path(path))
+
+
+def _warn(notes: Iterable[str]) -> None:
+    """Warn the caller of the one that calls this."""
+    for note in notes:
+        warnings.warn(note, AudioWarning, stacklevel=3)
 
 
 def _check_subtype(subtype: str) -> None:
