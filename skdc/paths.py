@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,21 +107,17 @@ def _writable_folder(folder: Path) -> Path:
 def _check_length(path: Path, there: Path, advice: str) -> None:
     # What a file system takes is asked of itself, by looking for the name. Folders that are not
     # there yet will be on that of the nearest one that is.
-    new = path.absolute().relative_to(there).parts
-    for candidate in (path, *(there / name for name in new)):
+    names = path.absolute().relative_to(there).parts
+    asked = [(there / name, f"a name of {len(os.fsencode(name))} bytes") for name in names]
+    for candidate, what in [*asked, (path, f"a path of {len(os.fsencode(path))} bytes")]:
         try:
             os.lstat(candidate)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                raise ValueError(_too_long(path, new, advice)) from None
-
-
-def _too_long(path: Path, new: Sequence[str], advice: str) -> str:
-    n_bytes = max(len(os.fsencode(name)) for name in new)
-    return (
-        f"{str(path)!r} cannot be written: a name of {n_bytes} bytes, in a path of "
-        f"{len(os.fsencode(path))}, is longer than the file system takes; {advice}"
-    )
+                raise ValueError(
+                    f"cannot write {str(path)!r}: {what} is longer than the file system takes; "
+                    f"{advice}"
+                ) from None
 
 
 @contextmanager

@@ -133,6 +133,7 @@ def test_wav_files_in_any_pieces_are_what_soundfile_reads(
         assert sum(map(len, parts)) == len(expected)
 
 
+@pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize(("size", "missing"), [(None, 0.5), (2**32 - 1, 0), (2**31, 0), (0, 0)])
 def test_an_end_before_the_promised_one_is_said(
     run: Run, size: int | None, missing: float

@@ -40,6 +40,7 @@ KINDS = [
     ("AIFF", "PCM_16", True),
     ("AU", "ULAW", True),
     ("CAF", "PCM_16", True),
+    ("NIST", "PCM_16", True),
     ("FLAC", "PCM_16", True),
     ("MP3", "MPEG_LAYER_III", True),
     ("OGG", "VORBIS", False),

@@ -1,12 +1,14 @@
 """How many bytes of sound a file has, and how many its header states.
 
-That is told of WAV and its relatives with a longer count, RF64 and W64, of AIFF, AU and CAF, whose
-headers state it. libsndfile reads what is there, and does not say that it is less.
+That is told of WAV and its relatives with a longer count, RF64 and W64, of AIFF, AU, CAF and NIST
+SPHERE, whose headers state it. libsndfile reads what is there, and does not say that it is less.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -18,6 +20,10 @@ _UNKNOWN_BITS = (31, 32, 63, 64)
 _UNKNOWN_WITHIN = 1 << 16
 # A file of more chunks before its sound is none that a recorder has written.
 _MOST_CHUNKS = 1000
+
+_SPHERE_HEADER = 1024
+# Their product is the number of bytes.
+_SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
 
 
 class _Layout(NamedTuple):
@@ -71,6 +77,8 @@ def _sound_chunk(file: BinaryIO) -> tuple[int, int] | None:
     kind = file.read(4)
     if kind == b".snd":  # AU
         return _number(file, 4, "big"), _number(file, 4, "big")
+    if kind == b"NIST":
+        return _sphere_sound(file.read(_SPHERE_HEADER))
     layout = _LAYOUTS.get(kind)
     if layout is None:
         return None
@@ -94,6 +102,16 @@ def _sound_chunk(file: BinaryIO) -> tuple[int, int] | None:
         if size < 0:
             return None
     return None
+
+
+def _sphere_sound(header: bytes) -> tuple[int, int] | None:
+    """Give as much of the text that NIST SPHERE begins with, after its first four bytes."""
+    size = re.match(rb"_1A\n\s*(\d+)\n", header)
+    counts = [re.search(rb"\n%b -i (\d+)" % name, header) for name in _SPHERE_COUNTS]
+    found = [int(count[1]) for count in counts if count]
+    if size is None or len(found) < len(counts):
+        return None
+    return int(size[1]), math.prod(found)
 
 
 def _number(file: BinaryIO, n_bytes: int, order: Literal["little", "big"]) -> int:

@@ -285,7 +285,7 @@ def find_inputs(inputs: list[str], output: Path) -> Inputs:
     Raises
     ------
     FileNotFoundError
-        If a folder or pattern stands for no files.
+        If a folder or pattern stands for no files, or all are results.
     """
     from skdc.audio.files import is_audio
 
@@ -299,11 +299,14 @@ def find_inputs(inputs: list[str], output: Path) -> Inputs:
         if text == _STANDARD_INPUT:
             jobs.setdefault(Path(text), Job(Path(text), output / "stdin", text))
             continue
-        begin, is_found = begins[text], False
+        begin = begins[text]
         has_results = begin in where.parents or (begin == where and not is_shared)
+        # The output folder itself may be empty still.
+        is_found = has_results and begin == where
         for job, is_named in _jobs_of(text, output):
             place = job.source.resolve()
             if has_results and place.is_relative_to(where):
+                is_found = True
                 if is_audio(job.source):
                     results[job.source] = None
             elif is_named or is_audio(job.source):
@@ -313,8 +316,11 @@ def find_inputs(inputs: list[str], output: Path) -> Inputs:
                 not_audio[job.source] = None
         if not is_found:
             what = f"is in the folder {text!r}" if os.path.isdir(text) else f"matches {text!r}"
-            but = f" but those in the output folder {str(output)!r}" if results else ""
-            raise FileNotFoundError(f"no audio file {what}{but}")
+            raise FileNotFoundError(f"no audio file {what}")
+    if not jobs:
+        raise FileNotFoundError(
+            f"no audio file is given but what lies in the output folder {str(output)!r}"
+        )
     return Inputs(list(jobs.values()), list(not_audio), list(results))
 
 
