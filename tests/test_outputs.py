@@ -257,7 +257,7 @@ def test_the_other_files_of_a_folder_are_separated(
     assert done[stem]["error"].endswith(advice)
     assert errors.count("\n") == 1
     assert advice in errors
-    # Going on, where the folder is there now, leaves out what is done, and fails at the same file again.
+    # Going on, where the folder is there now, fails at the same file again.
     read.clear()
     assert main([*command, "--skip-existing"]) == 1
     assert read == []

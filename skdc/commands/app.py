@@ -102,7 +102,7 @@ def build_app(model: DeepClusteringSeparator) -> Any:
         folder = Path(tempfile.mkdtemp(dir=Path(path).parent))
         stem = Path(name).stem
         try:
-            # Of all names of results, that of the noise is the longest.
+            # The name of the noise is the longest of all that may come of it.
             check_outputs([folder / f"{stem}-noise.wav"], advice="give the recording another name")
             found = separate(path, model=model, n_sources=n_sources, noise=noise)
             result = replace(found, name=stem)
