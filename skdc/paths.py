@@ -67,14 +67,20 @@ def check_outputs(
     NotADirectoryError
         If what should be the folder of an output is a file.
     PermissionError
-        If nothing can be written to the folder.
+        If an output is not there yet, and nothing can be written to the folder.
     """
     read = {key: path for path in inputs if (key := _identity(path))}
     folders: dict[Path, Path] = {}
     for path in map(Path, outputs):
         if path.parent not in folders:
-            folders[path.parent] = _writable_folder(path.parent)
-        _check_length(path, folders[path.parent], advice)
+            folders[path.parent] = _nearest_folder(path.parent)
+        there = folders[path.parent]
+        _check_length(path, there, advice)
+        # What is there already may be one to go on with, which needs no new file.
+        if not os.path.lexists(path) and not os.access(there, os.W_OK):
+            raise PermissionError(
+                f"the folder {str(there)!r} cannot be written to; give another one"
+            )
         if (key := _identity(path)) in read:
             raise FileExistsError(
                 f"{str(path)!r} would replace {os.fspath(read[key])!r}, which is an input; "
@@ -93,14 +99,12 @@ def _identity(path: PathLike) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _writable_folder(folder: Path) -> Path:
-    """Give the first of a folder and those above it that is there, if it can be written to."""
+def _nearest_folder(folder: Path) -> Path:
+    """Give the first of a folder and those above it that is there."""
     folder = folder.absolute()
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise NotADirectoryError(f"{str(there)!r} is a file; give a folder to write to")
-    if not os.access(there, os.W_OK):
-        raise PermissionError(f"the folder {str(there)!r} cannot be written to; give another one")
     return there
 
 

@@ -142,6 +142,18 @@ def test_headers_that_count_themselves_are_no_matter(tmp_path: Path) -> None:
     assert heard(path)[1] == []
 
 
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU"])
+def test_files_that_end_with_their_header(tmp_path: Path, kind: str) -> None:
+    data, path = encoded(kind, "PCM_16"), tmp_path / "talk.wav"
+    for n_left in (0, 1):
+        path.write_bytes(data[: len(data) - NOISE.size * 2 + n_left])
+        waveform, (message,) = heard(path)
+        assert waveform.shape == (2, 0)
+        assert message.endswith(
+            "is not whole: it ends in the middle, and 0.00 s of sound are there"
+        )
+
+
 def test_flac_with_a_tag_behind_it(tmp_path: Path) -> None:
     data, path = encoded("FLAC", "PCM_16"), tmp_path / "talk.flac"
     path.write_bytes(data)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import error_of, files_of, touch, write_lines
+from conftest import error_of, files_of, make_separator, touch, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -287,6 +287,18 @@ def test_every_command_finds_names_too_long_before_the_work(
     said = error_of([word.replace("LONG", "\u65e5" * 100) for word in command], capsys)
     assert "a name of 30" in said
     assert "is longer than the file system takes; give" in said
+
+
+@posix_only
+@pytest.mark.usefixtures("in_tmp_path")
+@pytest.mark.parametrize("checkpoint", ["x" * 300, ".", "there/x.safetensors"])
+def test_checkpoints_that_cannot_be_written(checkpoint: str) -> None:
+    touch("there")
+    mixtures = np.ones((2, 8000))
+    with pytest.raises((ValueError, NotADirectoryError), match=r"longer than|a folder"):
+        make_separator().fit(mixtures, mixtures[:, np.newaxis], checkpoint=checkpoint)
+    with pytest.raises((ValueError, NotADirectoryError), match=r"longer than|a folder"):
+        make_separator().fit_recordings(mixtures, checkpoint=checkpoint)
 
 
 @posix_only

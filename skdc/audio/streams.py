@@ -88,12 +88,15 @@ def open_streams(path: Path) -> list[Stream]:
             return streams
         file.is_cut = is_cut
     elif file.subtype == "MPEG_LAYER_III":
-        if stated := _with_right_length(file, path.read_bytes()):
-            return [stated]
+        if right := _with_right_length(file, path.read_bytes()):
+            return [right]
     elif file.format == "FLAC":
         file = _found_cut(file, path)
-    elif (found := sound_bytes(path)) and (there := found[1]):
-        file.n_promised = file.frames * found[0] // there
+    elif found := sound_bytes(path):
+        stated, there = found
+        # How long the whole would be is told by what is there, if anything is.
+        file.n_promised = file.frames * stated // max(1, there)
+        file.is_cut = not file.frames
     if file.states_length():
         # As soundfile does before it reads; the decoder of MP3 rounds in another way without.
         file.seek(0)
