@@ -21,6 +21,7 @@ _UNKNOWN_WITHIN = 1 << 16
 # A file of more chunks before its sound is none that a recorder has written.
 _MOST_CHUNKS = 1000
 
+_SEE_ELSEWHERE = 2**32 - 1
 _SPHERE_HEADER = 1024
 # Their product is the number of bytes.
 _SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
@@ -65,42 +66,40 @@ def sound_bytes(path: Path) -> tuple[int, int] | None:
     None where it states none, or in another way.
     """
     with path.open("rb") as file:
-        found = _sound_chunk(file)
-        if found is None or states_no_size(found[1]):
-            return None
-        start, stated = found
-        return stated, max(0, os.fstat(file.fileno()).st_size - start)
-
-
-def _sound_chunk(file: BinaryIO) -> tuple[int, int] | None:
-    """Give where the sound begins, and its size as it is stated."""
-    kind = file.read(4)
-    if kind == b".snd":  # AU
-        return _number(file, 4, "big"), _number(file, 4, "big")
-    if kind == b"NIST":
-        return _sphere_sound(file.read(_SPHERE_HEADER))
-    layout = _LAYOUTS.get(kind)
-    if layout is None:
+        end = os.fstat(file.fileno()).st_size
+        kind = file.read(4)
+        if kind == b".snd":  # AU
+            found: tuple[int, int] | None = (_number(file, 4, "big"), _number(file, 4, "big"))
+        elif kind == b"NIST":
+            found = _sphere_sound(file.read(_SPHERE_HEADER))
+        elif kind in _LAYOUTS:
+            found = _sound_chunk(file, _LAYOUTS[kind], end)
+        else:
+            found = None
+    if found is None or states_no_size(found[1]):
         return None
-    place, long_size = layout.start, 0
+    start, stated = found
+    return stated, max(0, end - start)
+
+
+def _sound_chunk(file: BinaryIO, layout: _Layout, end: int) -> tuple[int, int] | None:
+    """Give where the sound begins, and its size as it is stated."""
+    place, long_size, head = layout.start, 0, layout.name_bytes + layout.size_bytes
     for _ in range(_MOST_CHUNKS):
+        if place + head > end:
+            break
         file.seek(place)
         name = file.read(layout.name_bytes)
         size = _number(file, layout.size_bytes, layout.order)
-        if len(name) < layout.name_bytes:
-            return None
-        head = layout.name_bytes + layout.size_bytes
-        size -= head if layout.counts_all else 0
+        size = max(0, size - head) if layout.counts_all else size
         if name.startswith(layout.sound):
             # RF64 has the size of its sound in a chunk of its own.
-            stated = long_size if kind == b"RF64" and long_size else size
+            stated = long_size if long_size and size == _SEE_ELSEWHERE else size
             return place + head + layout.n_before, stated - layout.n_before
         if name == b"ds64":
             file.read(8)
             long_size = _number(file, 8, layout.order)
         place += head + size + -(head + size) % layout.aligned
-        if size < 0:
-            return None
     return None
 
 
