@@ -28,7 +28,7 @@ from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
-from skdc.storage import Spool
+from skdc.storage import Spool, give_back_memory
 
 __all__ = ["Separator"]
 
@@ -532,6 +532,8 @@ class Separator:
             waiting = waiting[len(batch) :]
             del batch, spectrograms, states  # before memory is needed for the next ones
             waiting = waiting or list(islice(segments, n_together))
+            if waiting:
+                give_back_memory()
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
