@@ -463,15 +463,35 @@ class Separator:
         """Give the count head; None where a clusterer of the caller's own says how many talk."""
         return None if self.clusterer is not None else self.network.count_head
 
+    @torch.no_grad()
+    def count(self, spectrograms: Tensor) -> int | None:
+        """Give the number of sources that the count head hears in several microphones together.
+
+        Parameters
+        ----------
+        spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
+
+        Returns
+        -------
+        int or None
+            The likeliest if the microphones are taken for independent witnesses; None without a
+            count head, or with a clusterer of the caller's own.
+        """
+        if (head := self._own_count_head()) is None:
+            return None
+        logits = []
+        for spectrogram in spectrograms:
+            with self.autocast():
+                states = self.network.states(self.framing.features(spectrogram.unsqueeze(0)))
+            logits.append(_count_logits(head, spectrogram, states))
+        return 1 + int(torch.stack(logits).sum(0).argmax())
+
     def _heard_count(self, part: Projection) -> int | None:
         """Give the number of sources that the count head hears; None without such a head."""
         if (head := self._own_count_head()) is None:
             return None
-        energy = frame_energy(part.spectrogram)
-        if not bool(energy.any()):
-            return 1  # silence
         with torch.no_grad():
-            return 1 + int(head(part.states, energy).argmax())
+            return 1 + int(_count_logits(head, part.spectrogram, part.states).argmax())
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -614,6 +634,13 @@ def _giving_back_memory(parts: Iterable[_Part]) -> Iterator[_Part]:
         if index % _PARTS_A_RETURN == _PARTS_A_RETURN - 1:
             give_back_memory()
         yield part
+
+
+def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
+    """Give the logits of the numbers of sources from 1 on, in silence all alike."""
+    energy = frame_energy(spectrogram)
+    logits: Tensor = head(states, energy).squeeze(0)  # (most,)
+    return logits if bool(energy.any()) else torch.zeros_like(logits)
 
 
 def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
