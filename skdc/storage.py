@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ArrayStore", "Spool"]
+__all__ = ["ArrayStore", "Spool", "give_back_memory"]
 
 _LARGEST_IN_MEMORY = 16 * 2**20  # bytes
 
@@ -129,3 +132,20 @@ def _naming_the_folder() -> Iterator[None]:
             f"{error.strerror}: a temporary file in {tempfile.gettempdir()!r} could not be "
             "written; set TMPDIR to a folder with more room",
         ) from error
+
+
+def give_back_memory() -> None:
+    """Give memory that was freed back to the system, where the C library is glibc.
+
+    It keeps what was freed between pieces that are in use, and a recording of hours, each stretch
+    of which needs other sizes, would take more and more.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skdc.audio import check_rate
 from skdc.metrics import si_sdr_improvement
-from skdc.model_file import atomic_path
+from skdc.paths import atomic_path
 from skdc.signal import resample, stft
 from skdc.signal.demands import as_array, check_finite
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
-from skdc.model_file import check_file
+from skdc.paths import check_file
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,

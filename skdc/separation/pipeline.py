@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
-from skdc.storage import Spool
+from skdc.storage import Spool, give_back_memory
 
 __all__ = ["Separator"]
 
@@ -43,6 +43,9 @@ _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 4_096
+# Memory that was freed is given back after so many parts of a long recording, some two minutes.
+_PARTS_A_RETURN = 24
+_Part = TypeVar("_Part")
 
 
 class Projection(NamedTuple):
@@ -86,7 +89,8 @@ class AssignedPieces:
     device: torch.device
 
     def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
-        for place, array, own in zip(self.places, self.made, self.voices, strict=True):
+        given = zip(self.places, self.made, self.voices, strict=True)
+        for place, array, own in _giving_back_memory(given):
             values = torch.from_numpy(array).to(self.device)
             of_voice = np.arange(self.n_voices)[:, None, None] == own
             parts = torch.from_numpy(of_voice).to(values)  # (voices, clusters, frames)
@@ -406,7 +410,7 @@ class Separator:
         made = Spool()
         before: Tensor | None = None
         n_moment = self._frames(_SILENCE_S)
-        for stretch in chain([first, second], parts):
+        for stretch in _giving_back_memory(chain([first, second], parts)):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
@@ -622,6 +626,14 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
+
+
+def _giving_back_memory(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """Give parts of a recording on, and what they needed back to the system from time to time."""
+    for index, part in enumerate(parts):
+        if index % _PARTS_A_RETURN == _PARTS_A_RETURN - 1:
+            give_back_memory()
+        yield part
 
 
 def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
