@@ -43,6 +43,9 @@ class Browser:
     def open(self, place: Path | str) -> None:
         """Open a file, or an address."""
         address = place if isinstance(place, str) else place.resolve().as_uri()
+        # What the page before said, such as that its server is gone, is no error of this one.
+        self.ask("POST", "/url", {"url": "about:blank"})
+        self.errors()
         self.ask("POST", "/url", {"url": address})
 
     def run(self, script: str, *values: Any) -> Any:
