@@ -370,6 +370,19 @@ def test_channels_that_cancel_each_other(
     assert skdc.separate(louder, rate=8000, model=separator).notes == ()
 
 
+def test_what_several_microphones_heard_is_for_another_call(tmp_path: Path) -> None:
+    model = skdc.load_pretrained("speech-8k-pairs", device="cpu")
+    _, sources = load_sample_mixture()
+    one_room = np.array([[1, 0.4], [0.4, 1]]) @ sources
+    message = "the model hears the phases between microphones, but here the mean of the channels"
+    with pytest.warns(AudioWarning, match=message):
+        assert message in skdc.separate(one_room, rate=8000, model=model).notes[0]
+    write_audio(tmp_path / "talk.wav", one_room / 2, 8000)
+    with pytest.warns(AudioWarning, match=message):
+        skdc.separate_file(tmp_path / "talk.wav", tmp_path, model=model)
+    assert skdc.separate(one_room[0], rate=8000, model=model).notes == ()
+
+
 def test_on_the_command_line(
     separator: DeepClusteringSeparator,
     tmp_path: Path,

@@ -301,7 +301,8 @@ def separate(
     AudioWarning
         Where the model estimates that sources were hardly told apart, that one person speaks alone
         or that more speak than sources were looked for, where two channels have so little in
-        common that each holds one person already, or where channels cancel each other.
+        common that each holds one person already, where channels cancel each other, or where a
+        model that hears the phases between microphones is given the mean of several.
 
     Examples
     --------
@@ -341,7 +342,7 @@ def separate(
         return Separation(parts.sum(axis=0), parts, rate, name, **heard)
     if not isinstance(model, DeepClusteringSeparator):
         model = load_pretrained(model, device=device)
-    notes += _notes_of_channels(signal, rate)
+    notes += _notes_of_channels(model, signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
     if model.output != "sources":
@@ -438,7 +439,7 @@ def separate_file(
     _check_outputs(_paths(folder, name, asked or MOST_SOURCES, noise=noise), path)
     with AudioRecording(path) as recording:
         rate = recording.rate
-        notes = list(_notes_of_channels(recording, rate))
+        notes = list(_notes_of_channels(model, recording, rate))
         call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
         blocks, found = model.separate_in_blocks(recording, input_rate=rate, noise=noise, **call)
         count = blocks.n_sources - noise  # people
@@ -513,7 +514,14 @@ def _judge(
     return *(expected or (None, None)), notes
 
 
-def _notes_of_channels(signal: NDArray[Any] | LongRecording, rate: int) -> Iterator[str]:
+def _notes_of_channels(
+    model: DeepClusteringSeparator, signal: NDArray[Any] | LongRecording, rate: int
+) -> Iterator[str]:
+    if signal.ndim > 1 and model.network_.config.trunk.hears_phases:
+        yield (
+            "the model hears the phases between microphones, but here the mean of the channels "
+            "alone; skdc.separate_array separates what several microphones recorded"
+        )
     if signal.ndim < 2 or signal.shape[1] < rate:
         return
     first = signal[..., : 60 * rate]  # a minute is enough
