@@ -1,19 +1,15 @@
 """One file a model: tensors in safetensors, everything else as JSON in its header.
 
-Reading such a file runs no code, and a digest tells if it is no longer what was written. Writing
-is atomic: the file is either the old one or the new one, whole, also when the program dies or the
-disk fills half-way.
+Reading such a file runs no code, and a digest tells if it is no longer what was written.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-try:
-    import fcntl
-except ImportError:  # Windows, where leftovers of killed programs are not told from other files
-    fcntl = None  # type: ignore[assignment]
+from skdc.storage import atomic_path, check_file
 
-__all__ = ["Shapes", "atomic_path", "check_file", "read_tensors", "write_tensors"]
+__all__ = ["Shapes", "read_tensors", "write_tensors"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,133 +30,6 @@ _DIGEST_KEY = "blake2b"
 _LARGEST_HEADER = 8_000_000
 _MOST_PARTS = 100_000
 _MOST_TENSORS = 10_000
-# Bytes of a name that leave room for what is added to it; file systems allow 255.
-_LONGEST_STEM = 200
-
-
-def check_file(path: str | os.PathLike[str], what: str) -> None:
-    """Raise a FileNotFoundError that says what should be at a path, and is not."""
-    _check_name(path)
-    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
-        raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
-
-
-def _check_name(path: str | os.PathLike[str]) -> None:
-    """Refuse a name of other bytes than UTF-8, such as of old archives; libsndfile needs UTF-8."""
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{os.fspath(path)!r} is no name in UTF-8; give it another") from None
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` when the block ends without an error.
-
-    It lies in the same folder, which is made where it does not exist, and has the same suffix.
-    """
-    path = Path(path)
-    _check_name(path)
-    if not path.name:
-        raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, descriptor = _open_temporary(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        yield temporary
-        if fcntl is None:
-            os.close(descriptor)  # Windows does not rename open files
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        # After it was renamed there is none, or that of the next writer.
-        _remove(temporary, descriptor)
-
-
-def _temporary_name(path: Path, number: int) -> Path:
-    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
-    return path.with_name(f".{stem}.part{number}{path.suffix}")
-
-
-def _open_temporary(path: Path) -> tuple[Path, int]:
-    """Open an empty file beside a target, and keep it locked as long as it is open.
-
-    The names are always the same, so that a program takes up what one that was killed has left.
-    The lock tells such a file, which nobody holds, from that of a program that is still writing.
-    """
-    number = 0
-    while (descriptor := _lock(temporary := _temporary_name(path, number), os.O_CREAT)) is None:
-        number += 1
-    os.ftruncate(descriptor, 0)
-    # Those of several programs that were killed while they wrote to one target.
-    while fcntl and os.path.lexists(other := _temporary_name(path, number := number + 1)):
-        held = _lock(other, 0)
-        if held is not None:
-            _remove(other, held)
-    return temporary, descriptor
-
-
-def _lock(temporary: Path, flags: int) -> int | None:
-    """Open a file for this program alone; None where another one has it."""
-    # Not through a link that somebody else has put there.
-    flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (0 if fcntl else os.O_EXCL)
-    try:
-        descriptor = os.open(temporary, flags, 0o666)
-    except (FileExistsError, FileNotFoundError):
-        if fcntl and flags & os.O_CREAT:
-            raise
-        return None
-    try:
-        if fcntl:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its writer may have finished, and given it another name, before it was locked here.
-        if _is_at(descriptor, temporary):
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
-
-
-def _remove(temporary: Path, descriptor: int) -> None:
-    try:
-        if fcntl is None:
-            temporary.unlink(missing_ok=True)
-        elif _is_at(descriptor, temporary):
-            temporary.unlink()
-    finally:
-        if fcntl:
-            os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _cannot_write(path: Path, error: OSError) -> OSError:
-    """Say which file could not be written, with what libraries hide of the reason."""
-    reason = error.strerror or str(error)
-    if reason.startswith("cannot write "):  # said already, where several files are open at once
-        return error
-    text = f"cannot write {str(path)!r}: {reason}{_folder_fault(path.parent, error)}"
-    return OSError(error.errno, text) if error.errno else OSError(text)
-
-
-def _folder_fault(folder: Path, error: OSError) -> str:
-    """Say what is wrong with a folder; not all writers tell that a disk is full."""
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"; the folder {str(folder.absolute())!r} cannot be written to"
-    try:
-        is_full = os.statvfs(folder).f_bavail == 0
-    except (AttributeError, OSError):
-        return ""
-    return f"; the disk of the folder {str(folder.absolute())!r} is full" if is_full else ""
 
 
 def write_tensors(

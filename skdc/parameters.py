@@ -33,6 +33,7 @@ from skdc.objectives import objective_spec, resolve_objective
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing
+from skdc.storage import check_outputs
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [
@@ -202,7 +203,7 @@ def check_run(
     """Check the keywords of `fit` that belong to one run of training, and give both by name.
 
     Raises a ValueError that names the caller if `checkpoint` is no path or `time_limit` no
-    positive number.
+    positive number, and the errors of `check_outputs` if no checkpoint can be written there.
     """
     allowed = {
         "checkpoint": [str, os.PathLike, None],
@@ -210,6 +211,8 @@ def check_run(
     }
     keywords: dict[str, Any] = {"checkpoint": checkpoint, "time_limit": time_limit}
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
+    if checkpoint is not None:
+        check_outputs([checkpoint], advice="give checkpoint another name")
     return keywords
 
 

@@ -69,7 +69,7 @@ def _separate(
         yield from separator.separate(mixtures, counts)
         return
     for mixture, count in zip(mixtures, counts, strict=True):
-        yield separate_channels(separator, torch.atleast_2d(mixture), count)
+        yield separate_channels([separator], torch.atleast_2d(mixture), count)
 
 
 def _masks(
@@ -83,7 +83,7 @@ def _masks(
     for mixture, count in zip(mixtures, counts, strict=True):
         heard, _, _ = telling_channels(torch.atleast_2d(mixture))
         spectrograms = separator.framing.stft(heard.to(device))
-        yield joined_masks(separator, spectrograms, count)
+        yield joined_masks([separator], spectrograms, count)
 
 
 def label_agreement(

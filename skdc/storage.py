@@ -1,19 +1,254 @@
-"""Arrays that are collected one by one, in memory or in temporary files."""
+"""Where files and arrays go: files are written whole, arrays wait in memory or on disk.
+
+Writing is atomic: the file is either the old one or the new one, whole, also when the program dies
+or the disk fills half-way.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
+import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ArrayStore", "Spool"]
+try:
+    import fcntl
+except ImportError:  # Windows, where leftovers of killed programs are not told from other files
+    fcntl = None  # type: ignore[assignment]
 
+__all__ = [
+    "ArrayStore",
+    "Spool",
+    "atomic_path",
+    "check_file",
+    "check_outputs",
+    "give_back_memory",
+]
+
+PathLike = str | os.PathLike[str]
+
+# Bytes of a name that leave room for what is added to it; file systems allow 255, some 143.
+_LONGEST_STEM = 100
 _LARGEST_IN_MEMORY = 16 * 2**20  # bytes
+
+
+def check_file(path: PathLike, what: str) -> None:
+    """Raise a FileNotFoundError that says what should be at a path, and is not."""
+    _check_name(path)
+    if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
+        raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
+
+
+def _check_name(path: PathLike) -> None:
+    """Refuse a name of other bytes than UTF-8, such as of old archives; libsndfile needs UTF-8."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{os.fspath(path)!r} is no name in UTF-8; give it another") from None
+
+
+def check_outputs(
+    outputs: Iterable[PathLike],
+    inputs: Iterable[PathLike] = (),
+    *,
+    advice: str = "give it another name",
+) -> None:
+    """Raise an error, before any work, if files cannot be written or would replace an input.
+
+    Parameters
+    ----------
+    outputs : iterable of path-like
+        The files that are to be written; those that are there may be replaced.
+    inputs : iterable of path-like, optional
+        The files that the work reads, and must leave as they are; which may be missing, or not be
+        files at all.
+    advice : str, default="give it another name"
+        What to do, for the message.
+
+    Raises
+    ------
+    FileExistsError
+        If an output is one of the inputs, under this name or another one.
+    ValueError
+        If a name is longer than the file system takes, or is that of a folder.
+    NotADirectoryError
+        If what should be the folder of an output is a file.
+    PermissionError
+        If an output is not there yet, and nothing can be written to the folder.
+    """
+    read = {key: path for path in inputs if (key := _identity(path))}
+    folders: dict[Path, Path] = {}
+    for path in map(Path, outputs):
+        if path.parent not in folders:
+            folders[path.parent] = _nearest_folder(path.parent)
+        there = folders[path.parent]
+        _check_length(path, there, advice)
+        # What is there already may be one to go on with, which needs no new file.
+        if not os.path.lexists(path) and not os.access(there, os.W_OK):
+            raise PermissionError(
+                f"the folder {str(there)!r} cannot be written to; give another one"
+            )
+        if (key := _identity(path)) in read:
+            raise FileExistsError(
+                f"{str(path)!r} would replace {os.fspath(read[key])!r}, which is an input; "
+                f"{advice}"
+            )
+        if os.path.isdir(path):
+            raise ValueError(f"{str(path)!r} is a folder; {advice}")
+
+
+def _identity(path: PathLike) -> tuple[int, int] | None:
+    """Tell which file a path leads to; links, and other cases of letters, lead to the same one."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _nearest_folder(folder: Path) -> Path:
+    """Give the first of a folder and those above it that is there."""
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise NotADirectoryError(f"{str(there)!r} is a file; give a folder to write to")
+    return there
+
+
+def _check_length(path: Path, there: Path, advice: str) -> None:
+    # What a file system takes is asked of itself, by looking for the name. Folders that are not
+    # there yet will be on that of the nearest one that is.
+    names = path.absolute().relative_to(there).parts
+    asked = [(there / name, f"a name of {len(os.fsencode(name))} bytes") for name in names]
+    for candidate, what in [*asked, (path, f"a path of {len(os.fsencode(path))} bytes")]:
+        try:
+            os.lstat(candidate)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise ValueError(
+                    f"cannot write {str(path)!r}: {what} is longer than the file system takes; "
+                    f"{advice}"
+                ) from None
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` when the block ends without an error.
+
+    It lies in the same folder, which is made where it does not exist, and has the same suffix.
+    """
+    path = Path(path)
+    _check_name(path)
+    if not path.name:
+        raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield temporary
+        if fcntl is None:
+            os.close(descriptor)  # Windows does not rename open files
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        # After it was renamed there is none, or that of the next writer.
+        _remove(temporary, descriptor)
+
+
+def _temporary_name(path: Path, number: int) -> Path:
+    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    return path.with_name(f".{stem}.part{number}{path.suffix}")
+
+
+def _open_temporary(path: Path) -> tuple[Path, int]:
+    """Open an empty file beside a target, and keep it locked as long as it is open.
+
+    The names are always the same, so that a program takes up what one that was killed has left.
+    The lock tells such a file, which nobody holds, from that of a program that is still writing.
+    """
+    number = 0
+    while (descriptor := _lock(temporary := _temporary_name(path, number), os.O_CREAT)) is None:
+        number += 1
+    os.ftruncate(descriptor, 0)
+    # Those of several programs that were killed while they wrote to one target.
+    while fcntl and os.path.lexists(other := _temporary_name(path, number := number + 1)):
+        held = _lock(other, 0)
+        if held is not None:
+            _remove(other, held)
+    return temporary, descriptor
+
+
+def _lock(temporary: Path, flags: int) -> int | None:
+    """Open a file for this program alone; None where another one has it."""
+    # Not through a link that somebody else has put there.
+    flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (0 if fcntl else os.O_EXCL)
+    try:
+        descriptor = os.open(temporary, flags, 0o666)
+    except (FileExistsError, FileNotFoundError):
+        if fcntl and flags & os.O_CREAT:
+            raise
+        return None
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its writer may have finished, and given it another name, before it was locked here.
+        if _is_at(descriptor, temporary):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _remove(temporary: Path, descriptor: int) -> None:
+    try:
+        if fcntl is None:
+            temporary.unlink(missing_ok=True)
+        elif _is_at(descriptor, temporary):
+            temporary.unlink()
+    finally:
+        if fcntl:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _cannot_write(path: Path, error: OSError) -> OSError:
+    """Say which file could not be written, with what libraries hide of the reason."""
+    reason = error.strerror or str(error)
+    if reason.startswith("cannot write "):  # said already, where several files are open at once
+        return error
+    text = f"cannot write {str(path)!r}: {reason}{_folder_fault(path.parent, error)}"
+    return OSError(error.errno, text) if error.errno else OSError(text)
+
+
+def _folder_fault(folder: Path, error: OSError) -> str:
+    """Say what is wrong with a folder; not all writers tell that a disk is full."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"; the folder {str(folder.absolute())!r} cannot be written to"
+    try:
+        is_full = os.statvfs(folder).f_bavail == 0
+    except (AttributeError, OSError):
+        return ""
+    return f"; the disk of the folder {str(folder.absolute())!r} is full" if is_full else ""
 
 
 class ArrayStore:
@@ -129,3 +364,20 @@ def _naming_the_folder() -> Iterator[None]:
             f"{error.strerror}: a temporary file in {tempfile.gettempdir()!r} could not be "
             "written; set TMPDIR to a folder with more room",
         ) from error
+
+
+def give_back_memory() -> None:
+    """Give memory that was freed back to the system, where the C library is glibc.
+
+    It keeps what was freed between pieces that are in use, and a recording of hours, each stretch
+    of which needs other sizes, would take more and more.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

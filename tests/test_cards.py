@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import error_of
+from conftest import error_of, make_separator
 from test_cli_protocols import plant, voice
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
-from skdc.evaluation.cards import refresh_card
+from skdc.evaluation.cards import facts_table, refresh_card
 
 SPEAKERS = ("101", "202", "303", "404")
 # Figures that the model file alone does not give.
@@ -65,6 +65,23 @@ def test_a_new_card_and_a_refreshed_one(model: str, capsys: pytest.CaptureFixtur
     Path("tiny.md").write_text(words, "utf-8")
     assert main(["card", model]) == 0  # without scores, those there are stay
     assert Path("tiny.md").read_text("utf-8") == words.replace("| ? |", "| objective |")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "bidirectional", "expected"),
+    [
+        ("blstm", False, "LSTM"),
+        ("phase_blstm", True, "PhaseBLSTM"),
+        ("band_blstm", False, "BandLSTM"),
+    ],
+)
+def test_cards_name_the_trunk(
+    tmp_path: Path, trunk: Any, bidirectional: bool, expected: str
+) -> None:
+    sources = np.random.default_rng(0).standard_normal((2, 2, 2000))
+    separator = make_separator(trunk=trunk, bidirectional=bidirectional)
+    separator.fit(sources.sum(axis=1), sources).save(tmp_path / "own.safetensors")
+    assert f"| network | {expected}, " in facts_table(tmp_path / "own.safetensors", separator)
 
 
 def test_scores_of_another_model(model: str, capsys: pytest.CaptureFixture[str]) -> None:

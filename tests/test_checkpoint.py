@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from skdc.model_file import atomic_path, read_tensors, write_tensors
+from skdc.model_file import read_tensors, write_tensors
+from skdc.storage import atomic_path
 
 
 def example_tensors():

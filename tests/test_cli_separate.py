@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
-from skdc.commands.separate import find_jobs, find_skipped
+from skdc.commands.separate import find_inputs
 from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
 from skdc.training import DynamicMixing
 
@@ -203,7 +203,7 @@ def test_processes_give_the_same(model: str, capsys: Capture) -> None:
 
 
 def found(*inputs: str, output: str = "out") -> list[str]:
-    return [job.output(1).as_posix() for job in find_jobs(list(inputs), Path(output))]
+    return [job.output(1).as_posix() for job in find_inputs(list(inputs), Path(output)).jobs]
 
 
 def test_folders() -> None:
@@ -224,7 +224,7 @@ def test_patterns() -> None:
 @pytest.mark.parametrize("inputs", [["in"], ["i*"], ["in", "in/d*"]])
 def test_what_is_left_out_of_folders(inputs: list[str]) -> None:
     touch("in/b.wav", "in/n.txt", "in/deep/c.flac", "in/deep/m.pdf", "in/.x/d.txt", "in/out/o.txt")
-    left_out = find_skipped(inputs, Path("in/out"))
+    left_out = find_inputs(inputs, Path("in/out")).not_audio
     assert [path.as_posix() for path in left_out] == ["in/deep/m.pdf", "in/n.txt"]
 
 
@@ -325,7 +325,7 @@ def test_never_overwrites_its_input(model: str, capsys: Capture) -> None:
     noise("talk-1.wav")
     before = Path("talk-1.wav").read_bytes()
     command = ["separate", "talk.wav", "talk-1.wav", "-o", ".", "--model", model, "--force"]
-    assert "is one of the files to separate" in error_of(command, capsys)
+    assert "'talk-1.wav' would replace 'talk-1.wav', which is" in error_of(command, capsys)
     assert Path("talk-1.wav").read_bytes() == before
 
 
@@ -397,10 +397,10 @@ def test_the_first_source_tells_that_all_are_there(
         rename(source, target)
 
     command = ["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing"]
-    monkeypatch.setattr("skdc.model_file.os.replace", stop_after_one)
+    monkeypatch.setattr("skdc.storage.os.replace", stop_after_one)
     assert main([*command, "--n-sources", "3"]) == 130
     assert tree("out") == named == ["a-3.wav"]
-    monkeypatch.setattr("skdc.model_file.os.replace", rename)
+    monkeypatch.setattr("skdc.storage.os.replace", rename)
     assert main([*command, "--n-sources", "auto"]) == 0
     assert "a-1.wav" in tree("out")
 

@@ -133,6 +133,22 @@ def test_wav_files_in_any_pieces_are_what_soundfile_reads(
         assert sum(map(len, parts)) == len(expected)
 
 
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize(("size", "missing"), [(None, 0.5), (2**32 - 1, 0), (2**31, 0), (0, 0)])
+def test_an_end_before_the_promised_one_is_said(
+    run: Run, size: int | None, missing: float
+) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, 0.1 * np.ones((8000, 2)), 8000, format="WAV")
+    data = bytearray(file.getvalue()[:-16_000])
+    if size is not None:
+        data[40:44] = size.to_bytes(4, "little")
+    code, _, said = run([bytes(data)], *TIMES)
+    assert code == 0
+    ends = "warning: the standard input ended 0.50 s before the end that its header states"
+    assert (ends in said) == bool(missing)
+
+
 def test_wav_files_that_do_not_serve_are_refused() -> None:
     def written(rate: int, subtype: str) -> bytes:
         file = io.BytesIO()

@@ -13,7 +13,7 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.cluster import KMeans
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, separate_array
 from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
@@ -73,6 +73,34 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
     # A clusterer of the user's own has the last word.
     separator.set_params(clusterer=KMeans(2, n_init=1))
     assert len(separator.predict(mixture, n_sources="auto")) == 2
+
+
+def test_microphones_count_together(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model).set_params(precision="float32")
+    counting = separator.network_.count_head
+    assert counting is not None
+    recording, _ = load_sample_mixture()
+    one = len(separator.predict(recording, n_sources="auto"))
+    assert len(separate_array(separator, recording[None], n_sources="auto")) == one
+    # What each hears alone, and what both together make the likeliest
+    framing = separator.pipeline().framing
+    spectrograms = framing.stft(torch.from_numpy(np.stack([recording, recording[::-1].copy()])))
+    logits = []
+    for spectrogram in spectrograms:
+        states = separator.network_.states(framing.features(spectrogram[None]))
+        energy = spectrogram.abs().square().sum(-1, keepdim=True).T
+        logits.append(counting(states, energy)[0].detach())
+    with torch.no_grad():
+        # Make three talkers just as likely as one, and then a little more or less.
+        total = logits[0] + logits[1]
+        counting.out.bias[2] += (total[0] - total[2]) / 2
+        counting.out.bias[[1, 3]] -= 100
+        for nudge, expected in ((0.1, 3), (-0.2, 1)):
+            counting.out.bias[2] += nudge
+            assert separator.pipeline().count(spectrograms) == expected
+    separator.set_params(clusterer=KMeans(2, n_init=1))
+    assert separator.pipeline().count(spectrograms) is None
+    assert len(separate_array(separator, recording[None], n_sources="auto")) == 2
 
 
 def test_nobody_talks_in_silence(model: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from test_speech_level import naive_level
 
-from skdc.commands.separate import find_jobs
+from skdc.commands.separate import find_inputs
 from skdc.datasets import find_recordings, load_sample_clips, read_audio, write_audio
 from skdc.protocols import (
     draw_mixture_list,
@@ -420,7 +420,7 @@ def test_a_folder_stands_for_the_same_files_everywhere(tmp_path: Path) -> None:
     with table.open() as file:
         drawn = {row[f"source_{i}"] for row in csv.DictReader(file) for i in (1, 2)}
     found, speakers = find_recordings(root, sample_rate=16000)
-    jobs = find_jobs([str(root)], tmp_path / "out")
+    jobs = find_inputs([str(root)], tmp_path / "out").jobs
     expected = ("ann/1.aiff", "bob/1.aiff")
     assert drawn == {*expected}
     assert found.paths == tuple(job.source for job in jobs) == tuple(root / x for x in expected)

@@ -274,7 +274,7 @@ def test_pairs_are_joined_side_by_side(separator: DeepClusteringSeparator) -> No
     centroids = find_centroids(
         joined, PAIRS.activity(magnitudes), 2, weights=bin_weights(magnitudes), seed=0
     )
-    found = joined_masks(replace(pipeline, seed=0), spectrograms, 2)
+    found = joined_masks([replace(pipeline, seed=0)], spectrograms, 2)
     assert_allclose(found, pipeline.cluster_masks(joined, centroids), atol=1e-4)
 
 
@@ -419,3 +419,74 @@ def test_what_cannot_be_done_is_said() -> None:
     separator = make_separator(warm_start=True).fit(mixtures, dry)
     with pytest.raises(ValueError, match="cannot train on from the present weights: name is"):
         separator.set_params(trunk="phase_blstm").partial_fit(mixtures, dry)
+
+
+# -- several networks -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def single() -> DeepClusteringSeparator:
+    """A separator that hears single microphones, with windows as those of the pairs."""
+    X, y = in_room(4)
+    return make_separator(embedding_dim=3, random_state=5).fit([pair[0] for pair in X], y)
+
+
+@pytest.mark.parametrize("n_microphones", [1, 2, 3])
+def test_several_networks_are_joined_side_by_side(
+    separator: DeepClusteringSeparator, single: DeepClusteringSeparator, n_microphones: int
+) -> None:
+    pipelines = [replace(s.pipeline(), seed=0) for s in (single, separator)]
+    spectrograms = PAIRS.stft(torch.from_numpy(with_more_microphones()))[:n_microphones]
+
+    def unit_vectors(network: EmbeddingNetwork, features: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(network(features[None])[0].detach(), dim=-1)
+
+    alone = [unit_vectors(pipelines[0].network, log_magnitude(x)) for x in spectrograms]
+    heard = [
+        PAIRS.features(spectrograms[i], spectrograms[j])
+        for i, j in itertools.permutations(range(n_microphones), 2)
+    ] or [PAIRS.features(spectrograms[0])]
+    together = [unit_vectors(pipelines[1].network, features) for features in heard]
+    # Each network has a vector of length 1, but for what microphones disagree about.
+    means = torch.stack(alone).mean(0)
+    joined = torch.cat([means, torch.cat(together, dim=-1) / len(heard) ** 0.5], dim=-1)
+    magnitudes = spectrograms.abs().square().mean(0).sqrt()
+    centroids = find_centroids(
+        joined, PAIRS.activity(magnitudes), 2, weights=bin_weights(magnitudes), seed=0
+    )
+    found = joined_masks(pipelines, spectrograms, 2)
+    assert_allclose(found, pipelines[0].cluster_masks(joined, centroids), atol=1e-4)
+
+
+def test_several_separators_at_once(
+    separator: DeepClusteringSeparator, single: DeepClusteringSeparator
+) -> None:
+    recording = with_more_microphones()
+    found = separate_array((single, separator), recording, n_sources=3)
+    assert found.shape == (3, 2000)
+    assert_allclose(found.sum(0), recording[0], atol=1e-4)
+    assert_array_equal(separate_array([single], recording), separate_array(single, recording))
+    # Masks of a mask head are those of one network, so several have the masks of their embeddings.
+    headed = make_separator(
+        trunk=PhaseBLSTM(), remix=False, objective="whitened_kmeans + mask_inference", mask="head"
+    ).fit(*in_room(3))
+    found = separate_array([headed, single], recording)
+    assert_array_equal(separate_array([headed.set_params(mask="soft"), single], recording), found)
+
+
+def test_separators_that_do_not_fit_together(
+    separator: DeepClusteringSeparator, single: DeepClusteringSeparator
+) -> None:
+    recording = with_more_microphones()
+    with pytest.raises(ValueError, match="got an empty list"):
+        separate_array([], recording)
+    with pytest.raises(TypeError, match="expected a fitted DeepClusteringSeparator"):
+        separate_array([single, "speech-8k"], recording)  # type: ignore[list-item]
+    X, y = in_room(4)
+    other = make_separator(hop_length=32).fit([pair[0] for pair in X], y)
+    with pytest.raises(
+        ValueError,
+        match=r"separator\[1\] works at 8000 Hz with windows of 64 samples and hops of 32, "
+        r"separator\[0\] at .* hops of 16",
+    ):
+        separate_array([single, other], recording)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from skdc.storage import ArrayStore
+from skdc.storage import ArrayStore, _malloc_trim, give_back_memory
 
 ARRAYS: list[NDArray[Any]] = [
     np.arange(3, dtype=np.float32),
@@ -74,3 +75,22 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def resident_mb() -> float:
+    """What of the memory of this process is there, by the kernel."""
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def test_freed_memory_is_given_back() -> None:
+    if _malloc_trim() is None:
+        give_back_memory()
+        pytest.skip("only glibc gives memory back on request")
+    # Smaller than what glibc gets from the system one by one, so that they lie in its heap, which
+    # the last one keeps from shrinking by itself.
+    pieces = [bytearray(64 * 1024) for _ in range(1600)]  # 105 MB
+    full = resident_mb()
+    del pieces[:-1]
+    give_back_memory()
+    assert resident_mb() < full - 80

@@ -21,7 +21,8 @@ from conftest import make_separator
 from numpy.testing import assert_array_equal
 
 from skdc.audio import write_audio
-from skdc.model_file import atomic_path, read_tensors, write_tensors
+from skdc.model_file import read_tensors, write_tensors
+from skdc.storage import atomic_path
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "examples" / "benchmarks"
@@ -147,7 +148,7 @@ def test_forked_processes_can_separate() -> None:
 
 KILLED = """
 import os, signal, sys
-from skdc.model_file import atomic_path
+from skdc.storage import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half of the n")
     os.kill(os.getpid(), signal.SIGKILL)

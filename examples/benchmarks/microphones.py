@@ -6,6 +6,9 @@ its own, 4 x 3.5 x 2.5 to 8 x 6 x 3.2 m, that reverberates for 0.2 to 0.6 s (T60
 least 30 degrees apart. References are what each talker alone sounds like at the first microphone,
 with the reverberation. Needs ``pip install "skdc[rooms]"``.
 
+With ``--count`` it tells how many people talk instead, one, two or three, where nobody says so.
+Single talkers are the first ones of the mixtures of two.
+
 Run: ``python examples/benchmarks/microphones.py SPEECH --limit 40``
 """
 
@@ -24,7 +27,10 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
 parser.add_argument("--subset", default="2spk-open", help="list (default: %(default)s)")
 parser.add_argument("--limit", type=int, help="mixtures (default: all)")
-parser.add_argument("--model", default="speech-8k", help="name or file of a model")
+parser.add_argument(
+    "--model", nargs="+", default=["speech-8k"], help="name or file; several separate together"
+)
+parser.add_argument("--count", action="store_true", help="how many talk, of 1 to 3")
 args = parser.parse_args()
 
 ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
@@ -33,7 +39,7 @@ ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
 MAX_ORDER = 25
 
 torch.set_num_threads(1)
-model = load_pretrained(args.model, device="cpu")
+models = [load_pretrained(name, device="cpu") for name in args.model]
 rng = np.random.default_rng(0)
 
 
@@ -65,8 +71,8 @@ def draw_room():
 def simulate(talkers):
     """Images of the talkers at four microphones, ``(n_talkers, 4, n_samples)``, and T60."""
     size, absorption, order, t60 = draw_room()
-    material = pyroomacoustics.Material(absorption)
-    room = pyroomacoustics.ShoeBox(size, fs=model.sample_rate, materials=material, max_order=order)
+    rate, material = models[0].sample_rate, pyroomacoustics.Material(absorption)
+    room = pyroomacoustics.ShoeBox(size, fs=rate, materials=material, max_order=order)
     centre = np.array([*rng.uniform(1.2, size[:2] - 1.2), rng.uniform(1, 1.5)])
     angle = rng.uniform(0, np.pi)
     line = np.array([np.cos(angle), np.sin(angle), 0])
@@ -77,26 +83,54 @@ def simulate(talkers):
     return images[..., : talkers.shape[1]], t60
 
 
-def mask(recording):
+def mask(recording, n_sources):
     """Separate by the masks of the network alone, without any filter."""
-    pipeline = model.pipeline()
-    spectrograms = pipeline.framing.stft(torch.from_numpy(recording).float())
-    masks = joined_masks(pipeline, spectrograms, model.n_sources)
-    return pipeline.framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
+    pipelines = [model.pipeline() for model in models]
+    framing = pipelines[0].framing
+    spectrograms = framing.stft(torch.from_numpy(recording).float())
+    with torch.no_grad():
+        masks = joined_masks(pipelines, spectrograms, n_sources)
+    return framing.istft(masks * spectrograms[0], recording.shape[1]).numpy()
 
 
+def mixtures(subset):
+    """Give what the talkers of the mixtures of a list say, ``(n_talkers, n_samples)`` each."""
+    for listed in open_protocol("speech", args.speech, subset=subset)[: args.limit]:
+        yield listed.load()[1]
+
+
+def count():
+    """Print how many of the numbers of talkers are found, by what is there and by the array."""
+    split = args.subset.split("-")[1]
+    print("| talkers | microphones | found 1, 2, 3, 4 or more | right |")
+    print("| ---: | ---: | --- | ---: |")
+    for n_talkers in (1, 2, 3):
+        found = {n_microphones: np.zeros(4, int) for n_microphones in ARRAYS}
+        for talkers in mixtures(f"{max(2, n_talkers)}spk-{split}"):
+            recording = simulate(talkers[:n_talkers])[0].sum(axis=0)
+            for n_microphones, chosen in ARRAYS.items():
+                found[n_microphones][min(4, len(mask(recording[chosen], None))) - 1] += 1
+        for n_microphones, counts in found.items():
+            right = counts[n_talkers - 1] / counts.sum()
+            told = ", ".join(map(str, counts))
+            print(f"| {n_talkers} | {n_microphones} | {told} | {100 * right:.0f} % |")
+
+
+if args.count:
+    count()
+    raise SystemExit
 scores = {}
 times = []
-for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]:
-    images, t60 = simulate(listed.load()[1])
+for talkers in mixtures(args.subset):
+    images, t60 = simulate(talkers)
     recording = images.sum(axis=0)
     times.append(t60)
     for n_microphones, chosen in ARRAYS.items():
         for method in ("masks", "wiener", "mvdr") if n_microphones > 1 else ("masks",):
             if method == "masks":
-                found = mask(recording[chosen])
+                found = mask(recording[chosen], models[0].n_sources)
             else:
-                found = separate_array(model, recording[chosen], method=method)
+                found = separate_array(models, recording[chosen], method=method)
             gain = si_sdr_improvement(images[:, 0], found, recording[0]).mean()
             scores.setdefault((n_microphones, method), []).append(gain)
 

@@ -8,23 +8,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from cases import speakers
 from measure import alternate
 
-from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.objectives import resolve_objective
 from skdc.signal import Framing
 from skdc.training import SourceBank, Trainer, TrainingConfig, batch_loss
 
+SAMPLE_RATE = 8000
 RECIPE = "whitened_kmeans + attractor_masks"
-# Name, window, hop, units, embedding, batch, frames, objective.
+LIVE = f"{RECIPE} + 1.6 * attractor_masks(error='distortion', n_iter=5)"
+TWO: dict[str, Any] = {"n_layers": 2}
+CAUSAL: dict[str, Any] = {
+    "n_layers": 4,
+    "bidirectional": False,
+    "trunk": BLSTM(residual=True),
+}
+# Name, window, hop, units, embedding, batch, frames, objective, more of the network.
 CASES = (
-    ("recipe", 512, 256, 300, 20, 16, 100, RECIPE),
-    ("2 x 300", 256, 64, 300, 20, 16, 100, "balanced_affinity"),
-    ("2 x 600", 256, 64, 600, 40, 16, 100, "balanced_affinity"),
-    ("2 x 600, long", 256, 64, 600, 40, 8, 400, "balanced_affinity"),
+    ("recipe", 512, 256, 300, 20, 16, 100, RECIPE, TWO),
+    ("live", 512, 256, 300, 20, 16, 125, LIVE, CAUSAL),
+    ("2 x 300", 256, 64, 300, 20, 16, 100, "balanced_affinity", TWO),
+    ("2 x 600", 256, 64, 600, 40, 16, 100, "balanced_affinity", TWO),
+    ("2 x 600, long", 256, 64, 600, 40, 8, 400, "balanced_affinity", TWO),
 )
 
 
@@ -37,15 +47,15 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="of the trunk: torch's operators")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    for name, win, hop, hidden, dim, size, frames, text in CASES:
+    for name, win, hop, hidden, dim, size, frames, text, more in CASES:
         if name not in args.cases:
             continue
-        framing = Framing(win, hop)
+        framing = Framing(win, hop, is_causal=not more.get("bidirectional", True))
         bank = SourceBank(list(speakers()), framing=framing)
         objective = resolve_objective(text)
         needed = "spectrograms" in objective.needs
         make = partial(bank.batch, size, frames, seed=0, step=0, with_spectrograms=needed)
-        network = EmbeddingNetwork(NetworkConfig(framing.n_bins, dim, hidden, 2))
+        network = EmbeddingNetwork(NetworkConfig(framing.n_bins, dim, hidden, **more))
         batch = make()
         works: dict[str, Callable[[], object]] = {"batch": make}
         for precision in ("float32", "bfloat16"):
@@ -77,7 +87,8 @@ def main() -> None:
                 f"whole step, {precision}": run.train_step,
             }
         medians = alternate(works, args.repeats)
-        print(f"{name}: 2 x {hidden}, K {dim}, {win}/{hop}, batch {size} x {frames}, {text}")
+        layers = f"{more['n_layers']} x {hidden}"
+        print(f"{name}: {layers}, K {dim}, {win}/{hop}, batch {size} x {frames}, {text}")
         for part, seconds in medians.items():
             print(f"  {part:26s} {1000 * seconds:7.0f} ms")
         for precision in ("float32", "bfloat16"):
@@ -85,6 +96,8 @@ def main() -> None:
                 medians[f"{part}, {precision}"] for part in ("whole step", "bare network")
             )
             print(f"  whole step / bare network, {precision}: {step / network_alone:.2f}")
+            speed = size * frames * hop / SAMPLE_RATE / step
+            print(f"  mixtures by the whole step, {precision}: {speed:.0f} x real time")
         if args.profile:
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
                 works["trunk, bfloat16"]()

@@ -22,12 +22,13 @@ from skdc.signal import Framing
 def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="speech-8k", help="name or file of a model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 2.0, 10.0])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    separator = load_pretrained()
+    separator = load_pretrained(args.model)
     precision = resolve_precision(separator.precision, torch.device("cpu"))
     framing = Framing(separator.win_length, separator.hop_length)
     core = Separator(separator.network_, framing, precision=precision)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -17,22 +17,25 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
-from skdc.model_file import atomic_path, check_file
 from skdc.signal import resample
 from skdc.signal.demands import MAX_CHANNELS, as_array, check_finite, check_same_rate
+from skdc.storage import atomic_path, check_file
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "PCM_BITS",
     "UNBOUNDED",
+    "Source",
     "check_rate",
     "check_samples",
     "file_format",
+    "find_fault",
     "opened_source",
     "opened_streams",
     "quantise",
     "read_at_rate",
     "read_audio",
+    "read_audio_with_notes",
     "read_header",
     "read_rate",
     "stream_blocks",
@@ -54,6 +57,8 @@ PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 UNBOUNDED = ("FLOAT", "DOUBLE")
 _LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
 _BLOCK_SAMPLES = 262_144
+# Some recorders count the header, or what follows the sound, as sound.
+_NO_MATTER_S = 0.01
 
 
 def read_audio(
@@ -88,6 +93,12 @@ def read_audio(
         If the file is not audio that libsndfile or ffmpeg reads, if ffmpeg is needed and missing,
         or if `sample_rate` is not positive.
 
+    Warns
+    -----
+    AudioWarning
+        If the file was cut: it holds less than its header promises, or ends in the middle of a
+        piece. It is read as far as it goes.
+
     Examples
     --------
     >>> import tempfile
@@ -103,15 +114,35 @@ def read_audio(
     path = Path(path)
     if sample_rate is not None:
         check_rate(sample_rate)
-    waveform, rate = _read_streams(path, mono)
+    waveform, rate, fault = _read_streams(path, mono)
+    if fault:
+        warnings.warn(f"{str(path)!r} {fault}", AudioWarning, stacklevel=2)
     if sample_rate is None:
         return waveform, rate
     resampled: FloatArray = resample(waveform, rate, sample_rate).astype(np.float32)
     return resampled, sample_rate
 
 
-def _read_streams(path: Path, mono: bool) -> tuple[FloatArray, int]:
-    with _opened(path) as streams:
+def read_audio_with_notes(path: Path) -> tuple[FloatArray, int, list[str]]:
+    """Read all channels of an audio file, and give what `read_audio` would warn of.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    waveform : float32 array of shape (n_channels, n_samples)
+    sample_rate : int
+        Hz.
+    notes : list of str
+    """
+    waveform, rate, fault = _read_streams(path, mono=False)
+    return waveform, rate, [f"the recording {fault}"] if fault else []
+
+
+def _read_streams(path: Path, mono: bool) -> tuple[FloatArray, int, str]:
+    with opened_source(path) as source, opened_streams(path, source) as streams:
         rate = streams[0].samplerate
         # Block by block to the end: what the header says may be less or more than there is.
         blocks = []
@@ -120,7 +151,8 @@ def _read_streams(path: Path, mono: bool) -> tuple[FloatArray, int]:
             blocks.append(block.mean(axis=0) if mono else block)
         if not blocks:
             blocks.append(np.zeros(0 if mono else (streams[0].channels, 0), np.float32))
-    return np.concatenate(blocks, axis=-1), rate
+        waveform = np.concatenate(blocks, axis=-1)
+        return waveform, rate, find_fault(source, streams, waveform.shape[-1])
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -145,7 +177,8 @@ def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     ValueError
         If the file is not audio that libsndfile or ffmpeg reads, or ffmpeg is needed and missing.
     """
-    with _opened(Path(path)) as streams:
+    path = Path(path)
+    with opened_source(path) as source, opened_streams(path, source) as streams:
         n_samples = sum(
             stream.frames if stream.states_length() else sum(map(len, stream_blocks(stream)))
             for stream in streams
@@ -201,8 +234,15 @@ def read_at_rate(
     return waveform
 
 
+class Source(NamedTuple):
+    """The file that libsndfile reads, and what ffmpeg found wrong in the one it made it of."""
+
+    path: Path
+    fault: str = ""
+
+
 @contextmanager
-def opened_source(path: Path) -> Iterator[Path]:
+def opened_source(path: Path) -> Iterator[Source]:
     """Give the file that libsndfile reads in place of one: itself, or what ffmpeg made of it.
 
     Raises a FileNotFoundError if there is no such file, and a ValueError if ffmpeg is needed and
@@ -211,11 +251,14 @@ def opened_source(path: Path) -> Iterator[Path]:
     check_file(path, "audio file")
     with ExitStack() as stack:
         needs_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
-        yield stack.enter_context(ffmpeg.converted(path)) if needs_ffmpeg else path
+        if needs_ffmpeg:
+            yield Source(*stack.enter_context(ffmpeg.converted(path)))
+        else:
+            yield Source(path)
 
 
 @contextmanager
-def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
+def opened_streams(path: Path, source: Source) -> Iterator[list[Stream]]:
     """Open the streams of a file that follow each other, of one rate and number of channels.
 
     They are read from `source`, as `opened_source` gives it; errors name `path`. Raises a
@@ -223,8 +266,8 @@ def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
     """
     try:
         with ExitStack() as stack:
-            streams = [stack.enter_context(stream) for stream in open_streams(source)]
-            _check_streams(source, streams)
+            streams = [stack.enter_context(stream) for stream in open_streams(source.path)]
+            _check_streams(source.path, streams)
             yield streams
     except (soundfile.SoundFileError, TypeError) as error:
         check_file(path, "audio file")  # it may be gone, where work on it takes long
@@ -233,12 +276,6 @@ def opened_streams(path: Path, source: Path) -> Iterator[list[Stream]]:
             f"cannot read {str(path)!r} as audio ({error}); give a WAV, FLAC, Ogg or MP3 "
             "file, or have ffmpeg on the path for others, such as M4A"
         ) from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[list[Stream]]:
-    with opened_source(path) as source, opened_streams(path, source) as streams:
-        yield streams
 
 
 def _check_streams(path: Path, streams: list[Stream]) -> None:
@@ -261,8 +298,51 @@ def stream_blocks(stream: Stream) -> Iterator[FloatArray]:
     """Read a stream to its end, in float32 arrays of shape ``(n_samples_i, n_channels)``."""
     # All channels together: a header may claim a thousand of them.
     n_frames = max(1, _BLOCK_SAMPLES // stream.channels)
-    while len(block := stream.read(n_frames, dtype="float32", always_2d=True)):
-        yield block
+    n_read, is_over = 0, False
+    while not is_over:
+        block: FloatArray = np.empty((n_frames, stream.channels), np.float32)
+        try:
+            block = stream.read(out=block)
+            is_over = not len(block)
+        except soundfile.LibsndfileError:
+            # The decoder of FLAC fails at the place where a file was cut, or where a tag follows.
+            is_over, n_decoded = True, stream.tell()
+            if not stream.is_cut and n_decoded < stream.frames:
+                raise
+            block = block[: n_decoded - n_read]
+        n_read += len(block)
+        if len(block):
+            yield block
+
+
+def find_fault(source: Source, streams: Sequence[Stream], n_samples: int) -> str:
+    """Say what is missing of a file of which all streams were read, if anything is.
+
+    Parameters
+    ----------
+    source : Source
+    streams : sequence of Stream
+        Those of the source.
+    n_samples : int
+        What was read of each channel.
+
+    Returns
+    -------
+    str
+        To be put after the name of the file: what its header promises and what is there. Empty
+        where all is well.
+    """
+    rate = streams[0].samplerate
+    n_promised = sum(stream.n_promised for stream in streams)
+    there = f"{n_samples / rate:.2f} s"
+    if n_promised - n_samples > _NO_MATTER_S * rate:
+        promised = f"{n_promised / rate:.2f} s"
+        return f"is not whole: its header promises {promised} of sound, and {there} are there"
+    if streams[-1].is_cut:
+        return f"is not whole: it ends in the middle, and {there} of sound are there"
+    if source.fault:
+        return f"may not be whole: {there} of sound are there, but ffmpeg says: {source.fault}"
+    return ""
 
 
 def write_audio(

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skdc.audio.headers import states_no_size
+
 __all__ = ["SampleDecoder"]
 
 _OTHER_FILES = (b"fLaC", b"OggS", b"ID3", b"RF64", b"FORM", b"caff")
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-# Sizes from here on are what recorders write who cannot know how much will come.
-_ENDLESS = 0x7FFF0000
 # A header that goes on for longer is none.
 _LONGEST_HEADER = 1 << 16
 
@@ -53,6 +53,14 @@ class SampleDecoder:
         self._layout: _Layout | None = None
         self._rest = b""
         self._n_left: int | None = None  # bytes of a WAV file that says how many it has
+
+    @property
+    def missing_s(self) -> float:
+        """Seconds of sound that a WAV file has promised and that have not come."""
+        if self._layout is None or self._n_left is None:
+            return 0.0
+        n_samples = self._n_left // (self._layout.n_channels * self._layout.width)
+        return n_samples / self.sample_rate
 
     def push(self, came: bytes) -> NDArray[np.float32]:
         """Take the bytes that come next.
@@ -112,7 +120,7 @@ class SampleDecoder:
                 if layout is None or data[8:12] != b"WAVE":
                     raise ValueError("the standard input is a damaged WAV file: it has no format")
                 self._layout = layout
-                self._n_left = None if size == 0 or size >= _ENDLESS else size
+                self._n_left = None if states_no_size(size) else size
                 return data[position:]
             if name == b"fmt " and len(data) >= position + size:
                 layout = self._read_layout(data[position : position + size])

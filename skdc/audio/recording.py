@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -12,7 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.audio.io import opened_source, opened_streams, stream_blocks
+from skdc.audio.io import find_fault, opened_source, opened_streams, stream_blocks
+from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording
 from skdc.signal.demands import check_finite
 
@@ -36,6 +38,8 @@ class AudioRecording(LongRecording):
     ----------
     rate : int
         Hz.
+    notes : tuple of str
+        What is to be said of the file, such as that it was cut.
 
     Raises
     ------
@@ -43,6 +47,11 @@ class AudioRecording(LongRecording):
         If there is no such file.
     ValueError
         If it is not audio that libsndfile or ffmpeg reads.
+
+    Warns
+    -----
+    AudioWarning
+        If the file was cut, as for `read_audio`.
 
     Examples
     --------
@@ -66,8 +75,12 @@ class AudioRecording(LongRecording):
             with opened_streams(self._path, self._source) as streams:
                 n_samples = sum(map(len, chain.from_iterable(map(stream_blocks, streams))))
                 n_channels, self.rate = streams[0].channels, streams[0].samplerate
+                fault = find_fault(self._source, streams, n_samples)
             self._rewind()
+            if fault:
+                warnings.warn(f"{str(path)!r} {fault}", AudioWarning, stacklevel=2)
             self._stack = stack.pop_all()
+        self.notes = (f"the recording {fault}",) if fault else ()
         self.shape = (n_channels, n_samples) if n_channels > 1 else (n_samples,)
 
     def _rewind(self) -> None:

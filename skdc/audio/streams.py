@@ -1,7 +1,8 @@
-"""Audio files whose header does not tell how much they hold, as streams that can be read whole.
+"""Audio files as streams that can be read whole, also where the header is wrong about how much.
 
 libsndfile takes the length of an MP3 file from its first frames and of an Ogg file from its first
 stream, and reads no further. Files that were cut, joined or recorded from a broadcast hold more.
+Where a file holds less than its header promises, or ends in the middle, its stream tells so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import soundfile
 
+from skdc.audio.headers import sound_bytes
+
 __all__ = ["Stream", "open_streams"]
 
 # kbit/s of layer III by the index in the header of a frame: MPEG 1, and MPEG 2 and 2.5.
@@ -25,6 +28,8 @@ _BITRATES = (
 _RATES = ((11025, 12000, 8000), (), (22050, 24000, 16000), (44100, 48000, 32000))
 # Tags in the first frame of a file, which holds no audio then.
 _TAGS = (b"Xing", b"Info", b"VBRI")
+# What the first two say that they hold: the number of frames, with or without three others.
+_TAGS_WITH_LENGTH = range(1, 16, 2)
 # Frames by which a length in a tag may differ from those that are there: encoders note how much
 # of the first and the last ones is padding.
 _PADDING_FRAMES = 4
@@ -39,7 +44,19 @@ class _Frame(NamedTuple):
 
 
 class Stream(soundfile.SoundFile):
-    """An audio file that is read from front to back."""
+    """An audio file that is read from front to back.
+
+    Attributes
+    ----------
+    n_promised : int
+        Samples of each channel that the header promises, where that may be more than there are;
+        0 where it is not, or where the header does not tell.
+    is_cut : bool
+        Whether the file ends in the middle of a piece that is decoded as one.
+    """
+
+    n_promised = 0
+    is_cut = False
 
     def seekable(self) -> bool:
         """Whether reading may jump, which soundfile does after every block where it may.
@@ -50,8 +67,9 @@ class Stream(soundfile.SoundFile):
 
     def states_length(self) -> bool:
         """Whether the header tells how much there is."""
-        # What libsndfile gives where it does not is near the largest integer.
-        return bool(self.frames < 2**62)
+        # What libsndfile gives where it does not is near the largest integer. A FLAC file that
+        # was cut has the length of the whole in its header.
+        return bool(self.frames < 2**62) and not (self.format == "FLAC" and self.is_cut)
 
 
 def open_streams(path: Path) -> list[Stream]:
@@ -62,24 +80,69 @@ def open_streams(path: Path) -> list[Stream]:
     """
     file = Stream(path)
     if file.format == "OGG":
-        links = _ogg_links(path)
+        links, is_cut = _ogg_links(path)
         if len(links) > 1:
             file.close()
-            return [Stream(link) for link in links]
-    if file.subtype == "MPEG_LAYER_III":
-        data = path.read_bytes()
-        frames = list(_mpeg_frames(data))
-        held = sum(frame.n_samples for frame in frames)
-        if frames:
-            is_tagged = any(tag in data[: frames[0].start] for tag in _TAGS)
-            padding = _PADDING_FRAMES * frames[0].n_samples if is_tagged else 0
-            if abs(held - file.frames) > padding:
-                file.close()
-                return [Stream(_with_length(data, frames))]
+            streams = [Stream(link) for link in links]
+            streams[-1].is_cut = is_cut
+            return streams
+        file.is_cut = is_cut
+    elif file.subtype == "MPEG_LAYER_III":
+        if right := _with_right_length(file, path.read_bytes()):
+            return [right]
+    elif file.format == "FLAC":
+        file = _found_cut(file, path)
+    elif found := sound_bytes(path):
+        stated, there = found
+        # How long the whole would be is told by what is there, if anything is.
+        file.n_promised = file.frames * stated // max(1, there)
+        file.is_cut = not file.frames
     if file.states_length():
         # As soundfile does before it reads; the decoder of MP3 rounds in another way without.
         file.seek(0)
     return [file]
+
+
+def _found_cut(file: Stream, path: Path) -> Stream:
+    """Find out if a FLAC file ends before the last of the samples that its header promises."""
+    if file.states_length() and file.frames:
+        try:
+            file.seek(file.frames - 1)
+        except soundfile.LibsndfileError:
+            # Nothing can be read of what was moved in vain.
+            file.close()
+            file = Stream(path)
+            file.is_cut, file.n_promised = True, file.frames
+    return file
+
+
+def _with_right_length(file: Stream, data: bytes) -> Stream | None:
+    """Note what an MP3 file promises; where it holds another length, open it anew with that."""
+    frames = list(_mpeg_frames(data))
+    if not frames:
+        return None
+    head, n_samples = data[: frames[0].start], frames[0].n_samples
+    held = sum(frame.n_samples for frame in frames)
+    padding = _PADDING_FRAMES * n_samples if any(tag in head for tag in _TAGS) else 0
+    # Some encoders count the frame of the tag, too.
+    n_stated = _stated_frames(head)
+    n_promised = n_stated * n_samples if n_stated > len(frames) + 1 else 0
+    file.n_promised = n_promised
+    if 0 <= held - file.frames <= padding:
+        return None
+    file.close()
+    file = Stream(_with_length(data, frames))
+    file.n_promised = n_promised
+    return file
+
+
+def _stated_frames(head: bytes) -> int:
+    """Give the number of frames that a tag before them states; 0 where there is none."""
+    place = max(map(head.rfind, (b"Xing", b"Info")))
+    if place >= 0 and int.from_bytes(head[place + 4 : place + 8], "big") in _TAGS_WITH_LENGTH:
+        return int.from_bytes(head[place + 8 : place + 12], "big")
+    place = head.rfind(b"VBRI")
+    return int.from_bytes(head[place + 14 : place + 18], "big") if place >= 0 else 0
 
 
 def _mpeg_frames(data: bytes) -> Iterator[_Frame]:
@@ -135,24 +198,32 @@ def _with_length(data: bytes, frames: list[_Frame]) -> BinaryIO:
     return io.BytesIO(first.ljust(size.size if size else len(first), b"\0") + audio)
 
 
-def _ogg_links(path: Path) -> list[BinaryIO]:
-    """Split an Ogg file where one stream has ended and another begins; one link is left whole."""
-    starts, has_audio = [], True
+def _ogg_links(path: Path) -> tuple[list[BinaryIO], bool]:
+    """Split an Ogg file where one stream has ended and another begins; one link is left whole.
+
+    Also tells whether the file ends within a page.
+    """
+    starts, has_audio, is_cut = [], True, False
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
         place = 0
         while place < end:
             file.seek(place)
             header = file.read(_OGG_HEADER)
-            if len(header) < _OGG_HEADER or not header.startswith(b"OggS"):
+            if not header.startswith(b"OggS"):
+                break
+            if len(header) < _OGG_HEADER:
+                is_cut = True
                 break
             begins = bool(header[5] & _OGG_BEGINS)
             if begins and has_audio:
                 starts.append(place)
             has_audio = not begins
             place += _OGG_HEADER + header[26] + sum(file.read(header[26]))
+            is_cut = place > end
         if len(starts) < 2:
-            return []
+            return [], is_cut
         file.seek(0)
         data = file.read()
-    return [io.BytesIO(data[a:b]) for a, b in zip(starts, [*starts[1:], end], strict=True)]
+    links = zip(starts, [*starts[1:], end], strict=True)
+    return [io.BytesIO(data[a:b]) for a, b in links], is_cut

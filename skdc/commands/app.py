@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_model_argument, positive_int
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -99,9 +100,12 @@ def build_app(model: DeepClusteringSeparator) -> Any:
         n_sources: Any = "auto" if talkers == _AUTO else int(talkers)
         # Gradio keeps a copy of each file that it shows, and deletes it after a while.
         folder = Path(tempfile.mkdtemp(dir=Path(path).parent))
+        stem = Path(name).stem
         try:
+            # The name of the noise is the longest of all that may come of it.
+            check_outputs([folder / f"{stem}-noise.wav"], advice="give the recording another name")
             found = separate(path, model=model, n_sources=n_sources, noise=noise)
-            result = replace(found, name=Path(name).stem)
+            result = replace(found, name=stem)
             page = result.listen()
             files = [*result.save(folder), page.save(folder / f"{result.name}.html")]
         except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skdc.commands.pictures import save_picture
+from skdc.commands.pictures import check_picture, save_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,14 @@ def run(args: argparse.Namespace) -> int:
     from skdc.evaluation.report import figures_tables
     from skdc.evaluation.run import model_fingerprint
     from skdc.evaluation.tables import read_rows
-    from skdc.model_file import atomic_path
     from skdc.separator import DeepClusteringSeparator
+    from skdc.storage import atomic_path, check_outputs
 
+    path = args.output or args.model.with_suffix(".md")
+    pictures = [] if args.plot is None else [args.plot]
+    check_outputs([path, *pictures], [args.model, *args.tables])
+    if args.plot is not None:
+        check_picture(args.plot)
     separator = DeepClusteringSeparator.load(args.model, device="cpu")
     tables = {"facts": facts_table(args.model, separator)}
     if args.tables:
@@ -50,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
         check_model(evaluations, model_fingerprint(separator))
         tables["figures"] = figures_tables(evaluations)
     tables["curve"] = curve_table(separator.history_)
-    path = args.output or args.model.with_suffix(".md")
     old = path.read_text("utf-8") if path.is_file() else ""
     card = refresh_card(old, tables) if old else f"# {path.stem}\n\n{refresh_card('', tables)}"
     if args.plot is not None:

@@ -13,6 +13,7 @@ from skdc.commands.options import (
     warn_of_count,
 )
 from skdc.commands.pictures import save_picture
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from skdc.metrics import evaluate_separation
     from skdc.pretrained import load_pretrained
 
+    _check_folder(args)
     model = load_pretrained(args.model, device=args.device)
     warn_of_count(model, args.n_sources)
     model.set_params(n_sources=args.n_sources)
@@ -82,6 +84,13 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(str(path) for path in paths))
     print(f"\nTo listen, open {page}")
     return 0
+
+
+def _check_folder(args: argparse.Namespace) -> None:
+    sources = [f"source-{number}.wav" for number in range(1, args.n_sources + 1)]
+    names = ["mixture.wav", *sources, "demo.png", "index.html"]
+    outputs = (args.output / name for name in names)
+    check_outputs(outputs, [args.model], advice="give -o another folder")
 
 
 def _table(scores: dict[str, NDArray[np.float64]]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdc.commands.options import add_jobs_argument, add_model_argument, positive_int
-from skdc.commands.pictures import save_picture
+from skdc.commands.pictures import check_picture, save_picture
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     from skdc.evaluation.run import Benchmark
@@ -70,11 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    outputs, inputs = (
+        [path for path in paths if path is not None]
+        for paths in ((args.csv, args.plot), (args.model, args.list))
+    )
+    # All that could fail after hours of work is found out before them.
+    check_outputs(outputs, inputs)
     if args.plot is not None:
-        # A missing matplotlib is reported before hours of work, not after.
-        from skdc.display import import_pyplot
-
-        import_pyplot()
+        check_picture(args.plot)
     from skdc.evaluation.run import evaluate_model
     from skdc.evaluation.tables import format_summary, plot_improvements
     from skdc.pretrained import load_pretrained

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skdc import DEFAULT_MODEL
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -67,10 +70,14 @@ def add_output_argument(
     )
 
 
-def check_output(output: Path, *, may_replace: bool) -> None:
-    """Check, before hours of training, that a model can be written, and replaces no other one."""
-    if output.is_dir():
+def check_output(output: Path, inputs: Iterable[Path], *, may_replace: bool) -> None:
+    """Check, before hours of training, that a model can be written.
+
+    It must replace none of the inputs, and no other model.
+    """
+    if os.path.isdir(output):
         raise ValueError(f"-o {output} is a folder; give the name of a model file")
+    check_outputs([output], inputs, advice="give -o another name")
     if output.exists() and not may_replace:
         raise FileExistsError(
             f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"

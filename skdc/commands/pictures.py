@@ -6,13 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["save_picture"]
+__all__ = ["check_picture", "save_picture"]
+
+
+def check_picture(path: Path) -> None:
+    """Check that matplotlib is there, and draws files of a suffix.
+
+    Raises an ImportError or a ValueError.
+    """
+    from skdc.display import import_pyplot
+
+    known = import_pyplot().Figure().canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise ValueError(
+            f"{str(path)!r} does not end in the name of a format of pictures; expected one of "
+            f"{', '.join(f'.{name}' for name in sorted(known))}"
+        )
 
 
 def save_picture(draw: Callable[[], Any], path: Path) -> None:
     """Draw a figure of matplotlib into a file, atomically; its suffix names the format."""
     from skdc.display import import_pyplot
-    from skdc.model_file import atomic_path
+    from skdc.storage import atomic_path
 
     pyplot = import_pyplot()
     # This backend draws into files and needs no screen.

@@ -25,8 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.evaluation.report import make_page
     from skdc.evaluation.tables import read_rows
-    from skdc.model_file import atomic_path
+    from skdc.storage import atomic_path, check_outputs
 
+    check_outputs([args.output], args.tables, advice="give -o another name")
     tables = [read_rows(path) for path in args.tables]
     curves = {rows[0]["model"]: f"{rows[0]['model']}-curve.png" for rows in tables}
     there = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import replace
 from glob import glob
-from itertools import chain, compress, filterfalse
+from itertools import compress, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from skdc.commands.options import (
     warn_of_count,
 )
 from skdc.exceptions import name_some
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _SUBTYPES = ("pcm16", "pcm24", "float")
 _STANDARD_INPUT = "-"
+_WILDCARDS = "*?["
+_ADVICE = "give the recording a shorter name, or -o another folder"
 
 
 class Job(NamedTuple):
@@ -50,6 +54,11 @@ class Job(NamedTuple):
     def output(self, number: int | str) -> Path:
         """Give the file of one source, or that of the noise."""
         return self.target.with_name(f"{self.target.name}-{number}.wav")
+
+    def outputs(self, n_sources: int, args: argparse.Namespace) -> list[Path]:
+        """Give all files that may come of it."""
+        ends = [*range(1, n_sources + 1), *["noise"] * args.noise]
+        return [*map(self.output, ends), *self.beside(args)]
 
     def beside(self, args: argparse.Namespace) -> list[Path]:
         """Give the files that go with those of the sources: the page, who speaks when."""
@@ -150,15 +159,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, folder: Path) -> int:
-    jobs = find_jobs(args.inputs, args.output)
-    if skipped := find_skipped(args.inputs, args.output):
-        print(
-            "skdc: left out, because their names are not those of audio files: "
-            f"{name_some(skipped)}",
-            file=sys.stderr,
-        )
+    jobs, not_audio, results = find_inputs(args.inputs, args.output)
+    for what, why in (
+        (not_audio, "their names are not those of audio files"),
+        (results, f"they lie in the output folder {str(args.output)!r}"),
+    ):
+        if what:
+            print(f"skdc: left out, because {why}: {name_some(what)}", file=sys.stderr)
     if args.json:
-        for path in skipped:
+        for path in not_audio:
             print(
                 json.dumps(
                     _nothing_done(path) | {"skipped": "its name is not that of an audio file"}
@@ -243,84 +252,109 @@ def _workers(
         yield {"n_jobs": -1, "batch_size": 1}
 
 
-def find_jobs(inputs: list[str], output: Path) -> list[Job]:
+class Inputs(NamedTuple):
+    """What was found to separate, and what was left out.
+
+    `not_audio` are files in folders whose suffix is none of audio, `results` those of earlier
+    runs.
+    """
+
+    jobs: list[Job]
+    not_audio: list[Path]
+    results: list[Path]
+
+
+def find_inputs(inputs: list[str], output: Path) -> Inputs:
     """Find the files to separate, each once, and where their sources go.
 
     Parameters
     ----------
     inputs : list of str
         Files, folders, and patterns as for `glob.glob`; a file of the name goes before a pattern.
-        What a folder stands for are the files below it of an audio suffix, but not hidden ones,
-        nor what lies in `output`.
+        What a folder stands for are the files below it of an audio suffix, but not hidden ones.
+        Where the output folder lies below a folder, or below where a pattern begins, what is in it
+        is left out. So it is where it is given itself, among others that lie elsewhere, as
+        patterns of a shell do; where all that is given lies in it, recordings and results share a
+        folder.
     output : Path
 
     Returns
     -------
-    list of Job
+    Inputs
 
     Raises
     ------
     FileNotFoundError
-        If a folder or pattern stands for no files.
+        If a folder or pattern stands for no files, or all are results.
     """
+    from skdc.audio.files import is_audio
+
     jobs: dict[Path, Job] = {}
+    not_audio: dict[Path, None] = {}
+    results: dict[Path, None] = {}
+    where = output.resolve()
+    begins = {text: _beginning(text) for text in inputs if text != _STANDARD_INPUT}
+    is_shared = all(begin.is_relative_to(where) for begin in begins.values())
     for text in inputs:
         if text == _STANDARD_INPUT:
             jobs.setdefault(Path(text), Job(Path(text), output / "stdin", text))
             continue
-        found = [job for path in _matching(text) for job in _jobs_of(path, output)]
-        if not found:
-            what = f"is in the folder {text!r}" if Path(text).is_dir() else f"matches {text!r}"
+        begin = begins[text]
+        has_results = begin in where.parents or (begin == where and not is_shared)
+        # The output folder itself may be empty still.
+        is_found = has_results and begin == where
+        for job, is_named in _jobs_of(text, output):
+            place = job.source.resolve()
+            if has_results and place.is_relative_to(where):
+                is_found = True
+                if is_audio(job.source):
+                    results[job.source] = None
+            elif is_named or is_audio(job.source):
+                jobs.setdefault(place, job)
+                is_found = True
+            else:
+                not_audio[job.source] = None
+        if not is_found:
+            what = f"is in the folder {text!r}" if os.path.isdir(text) else f"matches {text!r}"
             raise FileNotFoundError(f"no audio file {what}")
-        for job in found:
-            jobs.setdefault(job.source.resolve(), job)
-    return list(jobs.values())
+    if not jobs:
+        raise FileNotFoundError(
+            f"no audio file is given but what lies in the output folder {str(output)!r}"
+        )
+    return Inputs(list(jobs.values()), list(not_audio), list(results))
 
 
-def _matching(text: str) -> list[Path]:
-    path = Path(text)
-    if {*text}.isdisjoint("*?[") or path.exists():
-        return [path]
-    return sorted(map(Path, glob(text, recursive=True)))
+def _is_pattern(text: str) -> bool:
+    return not {*text}.isdisjoint(_WILDCARDS) and not os.path.exists(text)
 
 
-def _jobs_of(path: Path, output: Path) -> Iterator[Job]:
-    if not path.is_dir():
-        yield Job(path, output / path.stem)
-        return
-    from skdc.audio.files import is_audio
-
-    for source in filter(is_audio, _files_below(path, output)):
-        yield Job(source, output / source.relative_to(path).parent / source.stem)
+def _beginning(text: str) -> Path:
+    """Give a file or folder itself, or the folder in which a pattern begins to match."""
+    parts = Path(text).parts
+    if _is_pattern(text):
+        parts = tuple(takewhile({*_WILDCARDS}.isdisjoint, parts))
+    return Path(*parts).resolve()
 
 
-def find_skipped(inputs: list[str], output: Path) -> list[Path]:
-    """Find the files in given folders that are left out, because their suffix is none of audio."""
-    from skdc.audio.files import is_audio
-
-    folders = filter(Path.is_dir, chain.from_iterable(map(_matching, inputs)))
-    below = chain.from_iterable(_files_below(folder, output) for folder in folders)
-    return list(dict.fromkeys(filterfalse(is_audio, below)))
-
-
-def _files_below(folder: Path, output: Path) -> Iterator[Path]:
+def _jobs_of(text: str, output: Path) -> Iterator[tuple[Job, bool]]:
+    """Give what a text stands for, and whether it is named or matched, not found in a folder."""
     from skdc.audio.files import files_below
 
-    # Results may lie in a folder within that of the recordings; these are no input. Where both are
-    # the same folder, all files are input.
-    results = output.resolve()
-    for source in files_below(folder):
-        if results == folder.resolve() or not source.resolve().is_relative_to(results):
-            yield source
+    found = sorted(map(Path, glob(text, recursive=True))) if _is_pattern(text) else [Path(text)]
+    for path in found:
+        if not os.path.isdir(path):
+            yield Job(path, output / path.stem), True
+            continue
+        for source in files_below(path):
+            yield Job(source, output / source.relative_to(path).parent / source.stem), False
 
 
 def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) -> None:
     # All targets are checked before hours of work.
-    if args.output.exists() and not args.output.is_dir():
+    if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise NotADirectoryError(f"-o {args.output} is a file; give a folder")
-    inputs = {job.source.resolve() for job in jobs}
     first_of: dict[Path, Path] = {}
-    there = []
+    there: list[Path] = []
     for job in jobs:
         first = first_of.setdefault(job.target, job.source)
         if first is not job.source:
@@ -328,13 +362,11 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
                 f"{str(first)!r} and {str(job.source)!r} would both be written to "
                 f"{str(job.output(1))!r}; separate them into different folders"
             )
-        ends = [*range(1, n_sources + 1), *["noise"] * args.noise]
-        targets = [job.output(end) for end in ends]
-        there += [path for path in targets + job.beside(args) if path.exists()]
-    if taken := [target for target in there if target.resolve() in inputs]:
-        raise FileExistsError(
-            f"{str(taken[0])!r} is one of the files to separate; give another folder"
-        )
+        # Not `Path.exists`, which raises an error where the name is too long. That is said of the
+        # file when its turn comes, and the others are separated.
+        there += filter(os.path.exists, job.outputs(n_sources, args))
+    sources = [job.source for job in jobs if job.label != _STANDARD_INPUT]
+    check_outputs(there, sources, advice="give another folder")
     if there and not (args.force or args.skip_existing):
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise FileExistsError(
@@ -375,6 +407,8 @@ def _separate(
     model: DeepClusteringSeparator, job: Job, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
+    from skdc.separation.counts import MOST_SOURCES
+
     done = _nothing_done(job.named)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
@@ -384,15 +418,16 @@ def _separate(
             # The worker that had this file died after it, before it could tell.
             return done | {"skipped": "separated already"}
         try:
+            outputs = job.outputs(n_sources or MOST_SOURCES, args)
+            check_outputs(outputs, [job.source], advice=_ADVICE)
             # A page, and what is not the full band, takes the whole recording in memory.
             is_whole = args.page or args.channels or args.band != "full"
             done |= (_in_memory if is_whole else _from_file_to_files)(model, job, args)
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
-            # A copy of the standard input has a path that says nothing to the user.
-            done["error"] = _one_line(error).replace(repr(str(job.source)), repr(str(job.named)))
-    return done | {"warnings": [_one_line(warning.message) for warning in caught]}
+            done["error"] = _said(error, job)
+    return done | {"warnings": [_said(warning.message, job) for warning in caught]}
 
 
 def _from_file_to_files(
@@ -474,8 +509,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+def _said(message: object, job: Job) -> str:
+    """Give an error or a warning in one line."""
+    # A copy of the standard input has a path that says nothing to the user.
+    text = str(message).replace(repr(str(job.source)), repr(str(job.named)))
+    return " ".join(text.split())
 
 
 def _report(done: dict[str, Any], *, as_json: bool) -> None:

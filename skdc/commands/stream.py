@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_model_argument, source_count, warn_of_count
+from skdc.exceptions import AudioWarning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _READ_BYTES = 1 << 16
 _FULL_SCALE = 32768
+# What is missing at the end and is less than this, headers have miscounted.
+_NO_MATTER_S = 0.01
 _DURATIONS = {
     "block": "that are separated together",
     "context": "before them that are heard again with each block",
@@ -70,6 +74,13 @@ def run(args: argparse.Namespace) -> int:
     while came := os.read(sys.stdin.fileno(), _READ_BYTES):
         _write(stream.push(decoder.push(came)))
     _write(stream.flush())
+    if decoder.missing_s > _NO_MATTER_S:
+        warnings.warn(
+            f"the standard input ended {decoder.missing_s:.2f} s before the end that its header "
+            "states",
+            AudioWarning,
+            stacklevel=1,
+        )
     return 0
 
 

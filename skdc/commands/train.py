@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tomllib
 import warnings
@@ -21,6 +22,7 @@ from skdc.commands.options import (
     positive_int,
 )
 from skdc.exceptions import InterruptedWarning
+from skdc.storage import check_outputs
 
 if TYPE_CHECKING:
     from skdc.audio import AudioFiles
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
     _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
+    check_outputs([args.output], recordings.paths, advice="give -o another name")
     X_val, y_val = _load_validation(args, rate)
     n_samples = sum(header.shape[0] for header in recordings.headers())
     # Size as float32 at the rate of the network.
@@ -327,8 +330,12 @@ def _check_output(args: argparse.Namespace) -> None:
     # Checked before training, so that hours of it do not end in a file that cannot be written.
     output, checkpoint = args.output, args.checkpoint
     # The model of a run that goes on from its checkpoint is its own.
-    is_resumed = checkpoint is not None and checkpoint.is_file()
-    check_output(output, may_replace=args.force or is_resumed)
+    is_resumed = checkpoint is not None and os.path.isfile(checkpoint)
+    inputs = [path for path in (args.config, args.data, args.valid) if path is not None]
+    check_output(output, inputs, may_replace=args.force or is_resumed)
+    if checkpoint is not None:
+        inputs += [path for path in (args.start,) if path is not None]
+        check_outputs([checkpoint], inputs, advice="give --checkpoint another name")
     if checkpoint is not None and output.absolute() == checkpoint.absolute():
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
 

@@ -11,6 +11,7 @@ from skdc.commands.options import (
     add_output_argument,
     check_output,
 )
+from skdc.storage import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.pretrained import load_pretrained
 
-    check_output(args.output, may_replace=args.force or args.output == Path(args.model))
+    # A folder or a pattern is no file that could be replaced.
+    may_replace = args.force or args.output == Path(args.model)
+    check_output(args.output, [args.data], may_replace=may_replace)
     model = load_pretrained(args.model, device=args.device)
 
     from skdc.datasets import find_recordings
@@ -41,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     rate = model.input_rate or model.sample_rate
     recordings, speakers = find_recordings(args.data, args.subset, sample_rate=rate)
+    check_outputs([args.output], recordings.paths, advice="give -o another name")
     weights = narrowest_weights(model.network_.state_dict())
     print(
         f"Training heads for voices, counts and noise on {len(recordings)} recordings of "

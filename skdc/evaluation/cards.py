@@ -46,10 +46,13 @@ def facts_table(path: str | os.PathLike[str], separator: DeepClusteringSeparator
     counts = getattr(separator.remix, "n_sources", None) or header["parameters"]["n_sources"]
     milliseconds = 1000 / separator.sample_rate
     last = separator.history_[-1]
+    trunk = type(separator.network_.config.trunk).__name__
+    if not separator.bidirectional:
+        trunk = trunk.replace("BLSTM", "LSTM")
     facts = {
         "works at": f"{separator.sample_rate} Hz; other rates through `input_rate`",
         "trained on mixtures of": ", ".join(str(count) for count in np.unique(counts)),
-        "network": f"{'B' * separator.bidirectional}LSTM, {separator.n_layers} x "
+        "network": f"{trunk}, {separator.n_layers} x "
         f"{separator.hidden_size} units, {separator.embedding_dim} embedding dimensions, window "
         f"{separator.win_length * milliseconds:g} ms, hop {separator.hop_length * milliseconds:g} "
         "ms",

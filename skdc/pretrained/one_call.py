@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdc import DEFAULT_MODEL
-from skdc.audio import AudioRecording, check_rate, read_audio, write_source_blocks, write_sources
+from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_sources
+from skdc.audio.io import read_audio_with_notes
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
-from skdc.model_file import atomic_path
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
-from skdc.separation.counts import asked_count
+from skdc.separation.counts import MOST_SOURCES, asked_count
 from skdc.separator import DeepClusteringSeparator
 from skdc.signal import (
     Turn,
@@ -29,6 +29,7 @@ from skdc.signal import (
     mean_power_ratio,
     to_rttm,
 )
+from skdc.storage import atomic_path, check_outputs
 
 if TYPE_CHECKING:
     from skdc.display import ListeningPage
@@ -79,6 +80,9 @@ class Separation:
         What to be careful about, as the warnings of `separate` said it.
     noise : float array of the shape of `mixture`, or None
         What was kept out of the sources with ``noise=True``.
+    recording : Path or None
+        The file that was separated, which `save` and `save_rttm` leave as it is; None for an
+        array.
 
     Examples
     --------
@@ -101,6 +105,7 @@ class Separation:
     quality_error_db: float | None = None
     notes: tuple[str, ...] = ()
     noise: FloatArray | None = None
+    recording: Path | None = None
 
     @property
     def _parts(self) -> FloatArray:
@@ -142,10 +147,11 @@ class Separation:
         ValueError
             If `subtype` is unknown.
         OSError
-            If a file cannot be written.
+            If a file cannot be written, or would replace the recording itself.
         """
         _check_subtype(subtype)
         paths = _paths(folder, self.name, len(self.sources), noise=self.noise is not None)
+        _check_outputs(paths, self.recording)
         parts = self._parts
         total = self.mixture if self.band == "full" else parts.sum(axis=0)
         write_sources(paths, parts, total, self.rate, subtype=SUBTYPES[subtype])
@@ -176,6 +182,7 @@ class Separation:
         Path
             The file.
         """
+        _check_outputs([path], self.recording)
         return _save_rttm(path, self.turns(), self.name)
 
     def listen(self) -> ListeningPage:
@@ -216,7 +223,7 @@ class SeparatedFile:
         What the files are named after.
     n_sources : int
         How many people.
-    quality_db, quality_error_db, notes
+    quality_db, quality_error_db, notes, recording
         As for `Separation`.
     """
 
@@ -229,9 +236,11 @@ class SeparatedFile:
     quality_db: float | None = None
     quality_error_db: float | None = None
     notes: tuple[str, ...] = ()
+    recording: Path | None = None
 
     def save_rttm(self, path: str | os.PathLike[str]) -> Path:
         """Write who speaks when to a file, as `Separation.save_rttm` does."""
+        _check_outputs([path], self.recording)
         return _save_rttm(path, self.turns, self.name)
 
 
@@ -302,14 +311,16 @@ def separate(
     [PosixPath('parts/talk-1.wav'), PosixPath('parts/talk-2.wav')]
     """
     asked_count(n_sources)  # before a long file is read
+    file, notes = None, list[str]()
     if isinstance(recording, str | os.PathLike):
         if rate is not None:
             raise ValueError(
                 f"rate={rate} was given for the file {os.fspath(recording)!r}, which has its own; "
                 "leave it out"
             )
-        samples, rate = read_audio(recording, mono=False)
-        name = Path(recording).stem
+        file = Path(recording)
+        samples, rate, notes = read_audio_with_notes(file)
+        name = file.stem
         signal: NDArray[Any] = samples[0] if len(samples) == 1 else samples
     else:
         name = "recording"
@@ -325,10 +336,12 @@ def separate(
                 f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
             )
         parts = read_samples(signal, "recording")
-        return Separation(parts.sum(axis=0), parts, rate, name)
+        _warn(notes)
+        heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
+        return Separation(parts.sum(axis=0), parts, rate, name, **heard)
     if not isinstance(model, DeepClusteringSeparator):
         model = load_pretrained(model, device=device)
-    notes = list(_notes_of_channels(signal, rate))
+    notes += _notes_of_channels(signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
     if model.output != "sources":
@@ -340,8 +353,7 @@ def separate(
         sources, apart = sources[:-1], sources[-1]
     gain_db, error_db, of_quality = _judge(model, found, n_sources, len(sources))
     notes += of_quality
-    for note in notes:
-        warnings.warn(note, AudioWarning, stacklevel=2)
+    _warn(notes)
     return Separation(
         read_samples(signal, "recording"),
         sources,
@@ -352,6 +364,7 @@ def separate(
         error_db,
         tuple(notes),
         apart,
+        file,
     )
 
 
@@ -400,9 +413,10 @@ def separate_file(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the recording is unusable.
+        If the recording is unusable, or a name is longer than the file system takes.
     OSError
-        If a file cannot be written.
+        If a file cannot be written. FileExistsError, before any work, if one would replace the
+        recording itself.
 
     Warns
     -----
@@ -418,6 +432,10 @@ def separate_file(
     _check_subtype(subtype)
     if not isinstance(model, DeepClusteringSeparator):
         model = load_pretrained(model, device=device)
+    name = Path(path).stem if name is None else name
+    asked = asked_count(model.n_sources if n_sources is None else n_sources)
+    # Where the number is known after the work only, files of as many as there may be are checked.
+    _check_outputs(_paths(folder, name, asked or MOST_SOURCES, noise=noise), path)
     with AudioRecording(path) as recording:
         rate = recording.rate
         notes = list(_notes_of_channels(recording, rate))
@@ -426,8 +444,8 @@ def separate_file(
         count = blocks.n_sources - noise  # people
         gain_db, error_db, of_quality = _judge(model, found, n_sources, count)
         notes += of_quality
-        for note in notes:
-            warnings.warn(note, AudioWarning, stacklevel=2)
+        _warn(notes)
+        notes = [*recording.notes, *notes]  # of which the first were said already
         finder = TurnFinder(count, rate)
 
         def pairs() -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -440,13 +458,18 @@ def separate_file(
                 yield recording[..., start:stop], sources
                 start = stop
 
-        name = Path(path).stem if name is None else name
         paths = _paths(folder, name, count, noise=noise)
         write_source_blocks(paths, pairs, recording.shape, rate, subtype=SUBTYPES[subtype])
         n_samples = recording.shape[-1]
         turns = finder.turns()
     heard = (gain_db, error_db, tuple(notes))
-    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard)
+    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard, Path(path))
+
+
+def _warn(notes: Iterable[str]) -> None:
+    """Warn the caller of the one that calls this."""
+    for note in notes:
+        warnings.warn(note, AudioWarning, stacklevel=3)
 
 
 def _check_subtype(subtype: str) -> None:
@@ -459,6 +482,13 @@ def _paths(
 ) -> list[Path]:
     ends = [*range(1, n_sources + 1), *["noise"] * noise]
     return [Path(folder) / f"{name}-{end}.wav" for end in ends]
+
+
+def _check_outputs(
+    paths: Iterable[str | os.PathLike[str]], recording: str | os.PathLike[str] | None
+) -> None:
+    inputs = [] if recording is None else [recording]
+    check_outputs(paths, inputs, advice="give another folder, or a shorter or another name")
 
 
 def _save_rttm(path: str | os.PathLike[str], turns: list[Turn], name: str) -> Path:

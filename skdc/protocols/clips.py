@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +17,6 @@ from sklearn.utils import check_random_state
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
 from skdc.datasets.tables import check_columns, read_number, read_table
-from skdc.model_file import atomic_path
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     FolderProtocol,
@@ -30,6 +30,7 @@ from skdc.protocols.making import (
     read_recording,
     share_peak,
 )
+from skdc.storage import atomic_path, check_outputs
 
 __all__ = ["ClipMix", "draw_mixture_list", "make_speaker_mixtures"]
 
@@ -175,6 +176,7 @@ def draw_mixture_list(
             f"mixtures of {n_sources} sources need as many speakers, but {len(recordings)} of the "
             f"folders in {str(root)!r} have audio files"
         )
+    check_outputs([list_path], chain.from_iterable(recordings))
     rng = check_random_state(random_state)
     rows = []
     for _ in range(n_mixtures):

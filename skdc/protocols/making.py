@@ -20,6 +20,7 @@ from skdc.audio import AudioFiles, check_files, read_at_rate
 from skdc.protocols.folders import FolderMixture, MixtureFolder, Waveform
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 from skdc.signal import active_speech_level
+from skdc.storage import check_outputs
 
 __all__ = [
     "CORPUS_RATE",
@@ -94,7 +95,10 @@ class MixtureJob:
     FileNotFoundError
         If recordings are missing.
     ValueError
-        If there are no recipes, or if a name is there twice or is no name for a file.
+        If there are no recipes, or if a name is there twice, is no name for a file or too long a
+        one.
+    FileExistsError
+        If a file to make would replace a recording, or the list.
     """
 
     recipes: Sequence[Recipe]
@@ -104,6 +108,14 @@ class MixtureJob:
 
     def __post_init__(self) -> None:
         _check_recipes(self.recipes, os.fspath(self.list_path))
+        recordings = {source.path for recipe in self.recipes for source in recipe.sources}
+        files = (
+            path
+            for folder in self.folders
+            for recipe in self.recipes
+            for path in folder.paths(recipe.name)
+        )
+        check_outputs(files, [*recordings, self.list_path], advice="give another folder")
 
     def make(self, *, n_jobs: int | None = None, progress: bool | None = False) -> int:
         """Make the files that are not there yet.

@@ -13,7 +13,6 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
-from skdc.model_file import check_file
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,
@@ -30,6 +29,7 @@ from skdc.protocols.making import (
     share_peak,
 )
 from skdc.signal import resample
+from skdc.storage import check_file
 
 __all__ = ["WSJ0Mix", "make_wsj0_mix"]
 

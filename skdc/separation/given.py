@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from skdc.separation.counts import asked_count
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from skdc.separation.pipeline import Separator
     from skdc.separator import DeepClusteringSeparator
 
-__all__ = ["read_separator"]
+__all__ = ["read_separator", "read_separators"]
 
 
 def read_separator(
@@ -51,3 +52,34 @@ def read_separator(
             "Hz; resample it, and set input_rate=None"
         )
     return pipeline, asked_count(separator.n_sources if n_sources is None else n_sources)
+
+
+def read_separators(
+    separators: DeepClusteringSeparator | Sequence[DeepClusteringSeparator],
+    n_sources: int | str | None,
+) -> tuple[list[Separator], int | None]:
+    """Give what separates together, one or several, and the number of sources as the first says.
+
+    Raises, beside what `read_separator` raises, a ValueError if there is none, or if their rates,
+    windows or hops differ.
+    """
+    given: Sequence[Any] = separators if isinstance(separators, list | tuple) else [separators]
+    if not given:
+        raise ValueError("separator: got an empty list, expected at least one separator")
+    (first, count), *others = (read_separator(separator, n_sources) for separator in given)
+    pipelines = [first, *(pipeline for pipeline, _ in others)]
+    for index, pipeline in enumerate(pipelines):
+        if _cut(pipeline) != _cut(first):
+            raise ValueError(
+                f"separator[{index}] works at {_cut(pipeline)}, separator[0] at {_cut(first)}; "
+                "give separators that do so alike"
+            )
+    return pipelines, count
+
+
+def _cut(pipeline: Separator) -> str:
+    framing = pipeline.framing
+    return (
+        f"{pipeline.sample_rate} Hz with windows of {framing.win_length} samples and hops of "
+        f"{framing.hop_length}"
+    )

@@ -10,7 +10,7 @@ the filters give guides filters of longer windows, in which more of the reverber
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +23,7 @@ from torch import Tensor
 from skdc.exceptions import AudioWarning, name_some
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
-from skdc.separation.given import read_separator
+from skdc.separation.given import read_separators
 from skdc.signal import Framing, bin_weights
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
@@ -254,7 +254,7 @@ def _loaded(covariance: Tensor, loading: float) -> Tensor:
 
 
 def separate_array(
-    separator: DeepClusteringSeparator,
+    separator: DeepClusteringSeparator | Sequence[DeepClusteringSeparator],
     recording: ArrayLike,
     *,
     n_sources: int | Literal["auto"] | None = None,
@@ -265,10 +265,13 @@ def separate_array(
 
     Parameters
     ----------
-    separator : DeepClusteringSeparator
+    separator : DeepClusteringSeparator or sequence of these
         Fitted. With a trunk that hears phases, the network hears each microphone with each other
         one; otherwise each by itself. It is left as it is. With ``mask="binary"`` its masks are
-        soft ones here, which directions can correct.
+        soft ones here, which directions can correct. Several separate together: their embeddings
+        stand side by side, which tells more where they hear different things, such as voices
+        and phases. They must have the same rate, window and hop; all else, such as `n_sources`
+        and the clusterer, is what the first one says.
     recording : float array of shape (n_channels, n_samples)
         At the separator's `sample_rate`. The microphones must record at the same time and
         throughout, at places that differ; channels of a finished mix tell little of directions.
@@ -276,7 +279,8 @@ def separate_array(
         another one, are left out, with an `AudioWarning`. Constant offsets are taken off, and that
         of the reference microphone is shared equally among the sources.
     n_sources : int or "auto", optional
-        Sources to find; ``"auto"`` estimates the number. By default what the separator says.
+        Sources to find; ``"auto"`` estimates the number, from all microphones together. By default
+        what the separator says.
     reference : int, default=0
         The microphone as which the sources are to sound.
     method : {"wiener", "mvdr"}, default="wiener"
@@ -294,8 +298,8 @@ def separate_array(
     ------
     ValueError
         If the recording has not two axes or seems to be transposed, is shorter than a window or
-        holds NaN or infinity, if there is no such microphone or method, or if the separator has an
-        `input_rate` other than the rate of its network.
+        holds NaN or infinity, if there is no such microphone or method, if the separator has an
+        `input_rate` other than the rate of its network, or if several do not fit together.
     TypeError
         If the recording is not floating, or the separator none.
 
@@ -322,8 +326,8 @@ def separate_array(
     """
     if method not in ("wiener", "mvdr"):
         raise ValueError(f"method={method!r}; give 'wiener' or 'mvdr'")
-    pipeline, count = read_separator(separator, n_sources)
-    channels = _as_channels(recording, pipeline.framing.win_length)
+    pipelines, count = read_separators(separator, n_sources)
+    channels = _as_channels(recording, pipelines[0].framing.win_length)
     is_index = isinstance(reference, Integral) and not isinstance(reference, bool)
     if not is_index or not 0 <= reference < len(channels):
         raise ValueError(
@@ -336,14 +340,14 @@ def separate_array(
     peaks = np.abs(shifted).max(axis=1)
     shifted /= np.where(peaks > 0, peaks, 1.0)[:, None]
     scaled = torch.from_numpy(shifted.astype(np.float32))
-    found = separate_channels(pipeline, scaled, count, reference=int(reference), method=method)
+    found = separate_channels(pipelines, scaled, count, reference=int(reference), method=method)
     sources = found.cpu().numpy() * peaks[reference] + offset[reference] / len(found)
     given: NDArray[np.float32] = sources.astype(np.float32)
     return given
 
 
 def separate_channels(
-    pipeline: Separator,
+    pipelines: Sequence[Separator],
     channels: Tensor,
     n_sources: int | None,
     *,
@@ -351,18 +355,20 @@ def separate_channels(
     method: str = "wiener",
 ) -> Tensor:
     """Separate what microphones heard, ``(n_channels, n_samples)``; see `separate_array`."""
-    if pipeline.mask == "binary":
-        # Masks that are sure of every bin leave nothing to be corrected.
-        pipeline = replace(pipeline, mask="soft")
-    framing = pipeline.framing
+    # Masks that are sure of every bin leave nothing to be corrected, and the mask heads of several
+    # networks do not say which of their masks belong together.
+    if len(pipelines) > 1 or pipelines[0].mask == "binary":
+        pipelines = [replace(pipeline, mask="soft") for pipeline in pipelines]
+    first = pipelines[0]
+    framing = first.framing
     heard, reference, level = telling_channels(channels, reference)
-    heard = heard.to(pipeline.network.input_mean.device)
+    heard = heard.to(first.network.input_mean.device)
     spectrograms = framing.stft(heard)
-    masks = spatial_masks(spectrograms, joined_masks(pipeline, spectrograms, n_sources))
+    masks = spatial_masks(spectrograms, joined_masks(pipelines, spectrograms, n_sources))
     # A single microphone has no filters that longer windows would improve.
     for seconds in _FILTER_WINDOWS if len(heard) > 1 else ():
         guides = framing.istft(wiener_filter(spectrograms, masks, reference), heard.shape[1])
-        hop = round(seconds * pipeline.sample_rate / 4)
+        hop = round(seconds * first.sample_rate / 4)
         framing = replace(framing, win_length=4 * hop, hop_length=hop)
         spectrograms = framing.stft(heard)
         masks = spatial_masks(spectrograms, _shares(framing.stft(guides).abs()))
@@ -428,21 +434,56 @@ def _shares(magnitudes: Tensor) -> Tensor:
     return magnitudes / magnitudes.sum(0)
 
 
-def joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | None) -> Tensor:
-    """Give the masks that follow from what the network makes of all microphones.
+def joined_masks(
+    pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int | None
+) -> Tensor:
+    """Give the masks that follow from what networks make of all microphones.
 
     The embeddings of a bin in all microphones are averaged. Those of pairs, which differ with the
-    places of the two, stand side by side in one long vector [1]_.
+    places of the two, stand side by side in one long vector [1]_, and so do those of several
+    networks, each of which counts alike.
 
     The spectrograms ``(n_channels, n_frames, n_bins)`` give masks ``(n_sources, n_frames,
-    n_bins)`` that sum to 1, the loudest source first.
+    n_bins)`` that sum to 1, the loudest source first. Where their number is to be estimated, it is
+    what a count head hears in all microphones together, or follows from the clusters.
 
     References
     ----------
     .. [1] Wang, Le Roux, Hershey, "Multi-channel deep clustering: discriminative spectral and
        spatial embeddings for speaker-independent speech separation", ICASSP 2018.
     """
+    first = pipelines[0]
     magnitudes = spectrograms.abs().square().mean(0).sqrt()
+    if n_sources is None:
+        counts = (pipeline.count(spectrograms) for pipeline in pipelines)
+        n_sources = next((count for count in counts if count is not None), None)
+    heard = [_hear(pipeline, spectrograms, magnitudes) for pipeline in pipelines]
+    _, masks = heard[0]
+    if masks is not None and n_sources in (None, len(masks)):
+        loudness = (masks * magnitudes).sum((1, 2))
+        return masks[loudness.argsort(descending=True, stable=True)]
+    # (frames, bins, dim) of each network -> (frames, bins, sum of dim)
+    vectors = torch.cat([own for own, _ in heard], dim=-1) if len(heard) > 1 else heard[0][0]
+    centroids = find_centroids(
+        vectors,
+        first.framing.activity(magnitudes),
+        n_sources,
+        weights=bin_weights(magnitudes),
+        spread_of_one=first.spread_of_one,
+        seed=first.seed,
+        clusterer=first.new_clusterer(),
+    )
+    return first.cluster_masks(vectors, centroids)
+
+
+def _hear(
+    pipeline: Separator, spectrograms: Tensor, magnitudes: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Join what one network makes of a bin in all microphones.
+
+    Gives vectors ``(n_frames, n_bins, dim)`` of length 1, or less where microphones disagree, and
+    the masks ``(n_masks, n_frames, n_bins)`` of the mask head where `mask` asks for these.
+    """
     units: list[Tensor] = []
     shared: Tensor | None = None
     n_heard = 0
@@ -456,21 +497,9 @@ def joined_masks(pipeline: Separator, spectrograms: Tensor, n_sources: int | Non
             units.append(own)
         if heard is not None:
             shared = heard if shared is None else shared + _in_order(shared, heard, magnitudes)
-    if shared is not None and n_sources in (None, len(shared)):
-        masks = shared / n_heard
-        loudness = (masks * magnitudes).sum((1, 2))
-        return masks[loudness.argsort(descending=True, stable=True)]
     # (frames, bins, embedding_dim), or that times the number of pairs
-    total = units[0] if len(units) == 1 else torch.cat(units, dim=-1)
-    centroids = find_centroids(
-        total,
-        pipeline.framing.activity(magnitudes),
-        n_sources,
-        weights=bin_weights(magnitudes),
-        seed=pipeline.seed,
-        clusterer=pipeline.new_clusterer(),
-    )
-    return pipeline.cluster_masks(total, centroids)
+    total = units[0] / n_heard if len(units) == 1 else torch.cat(units, -1) / len(units) ** 0.5
+    return total, None if shared is None else shared / n_heard
 
 
 def _heard(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
-from skdc.storage import Spool
+from skdc.storage import Spool, give_back_memory
 
 __all__ = ["Separator"]
 
@@ -43,6 +43,9 @@ _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 4_096
+# Memory that was freed is given back after so many parts of a long recording, some two minutes.
+_PARTS_A_RETURN = 24
+_Part = TypeVar("_Part")
 
 
 class Projection(NamedTuple):
@@ -86,7 +89,8 @@ class AssignedPieces:
     device: torch.device
 
     def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
-        for place, array, own in zip(self.places, self.made, self.voices, strict=True):
+        given = zip(self.places, self.made, self.voices, strict=True)
+        for place, array, own in _giving_back_memory(given):
             values = torch.from_numpy(array).to(self.device)
             of_voice = np.arange(self.n_voices)[:, None, None] == own
             parts = torch.from_numpy(of_voice).to(values)  # (voices, clusters, frames)
@@ -406,7 +410,7 @@ class Separator:
         made = Spool()
         before: Tensor | None = None
         n_moment = self._frames(_SILENCE_S)
-        for stretch in chain([first, second], parts):
+        for stretch in _giving_back_memory(chain([first, second], parts)):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
@@ -459,15 +463,35 @@ class Separator:
         """Give the count head; None where a clusterer of the caller's own says how many talk."""
         return None if self.clusterer is not None else self.network.count_head
 
+    @torch.no_grad()
+    def count(self, spectrograms: Tensor) -> int | None:
+        """Give the number of sources that the count head hears in several microphones together.
+
+        Parameters
+        ----------
+        spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
+
+        Returns
+        -------
+        int or None
+            The likeliest if the microphones are taken for independent witnesses; None without a
+            count head, or with a clusterer of the caller's own.
+        """
+        if (head := self._own_count_head()) is None:
+            return None
+        logits = []
+        for spectrogram in spectrograms:
+            with self.autocast():
+                states = self.network.states(self.framing.features(spectrogram.unsqueeze(0)))
+            logits.append(_count_logits(head, spectrogram, states))
+        return 1 + int(torch.stack(logits).sum(0).argmax())
+
     def _heard_count(self, part: Projection) -> int | None:
         """Give the number of sources that the count head hears; None without such a head."""
         if (head := self._own_count_head()) is None:
             return None
-        energy = frame_energy(part.spectrogram)
-        if not bool(energy.any()):
-            return 1  # silence
         with torch.no_grad():
-            return 1 + int(head(part.states, energy).argmax())
+            return 1 + int(_count_logits(head, part.spectrogram, part.states).argmax())
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
@@ -602,6 +626,21 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
+
+
+def _giving_back_memory(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """Give parts of a recording on, and what they needed back to the system from time to time."""
+    for index, part in enumerate(parts):
+        if index % _PARTS_A_RETURN == _PARTS_A_RETURN - 1:
+            give_back_memory()
+        yield part
+
+
+def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
+    """Give the logits of the numbers of sources from 1 on, in silence all alike."""
+    energy = frame_energy(spectrogram)
+    logits: Tensor = head(states, energy).squeeze(0)  # (most,)
+    return logits if bool(energy.any()) else torch.zeros_like(logits)
 
 
 def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
