@@ -83,6 +83,9 @@ GROUPS = {
         WHITENED: replace(MASKS, objective=WHITENED),
         "attractor_masks + decibels": replace(MASKS, objective=f"attractor_masks + {IN_DECIBELS}"),
         f"{WHITENED} + decibels": replace(MASKS, objective=f"{WHITENED} + {IN_DECIBELS}"),
+        "2 x 192, simplex_affinity + attractor_masks + decibels": replace(
+            WINNER, objective=f"simplex_affinity + attractor_masks + {IN_DECIBELS}"
+        ),
         f"2 x 192, {WHITENED}": replace(WINNER, objective=WHITENED),
         f"2 x 192, {WHITENED} + decibels": replace(
             WINNER, objective=f"{WHITENED} + {IN_DECIBELS}"
@@ -97,8 +100,10 @@ GROUPS = {
         f"4 x 300, residual, {WHITENED}": replace(
             MASKS, objective=WHITENED, n_layers=4, trunk=BLSTM(residual=True)
         ),
-        f"16 bands, 3 x 48, {WHITENED}": replace(
-            MASKS, objective=WHITENED, n_layers=3, hidden_size=48, trunk=BandBLSTM(n_bands=16)
+        "2 x 600": replace(WINNER, hidden_size=600),
+        "3 x 400": replace(WINNER, hidden_size=400, n_layers=3),
+        "16 bands, 3 x 48": replace(
+            WINNER, hidden_size=48, n_layers=3, trunk=BandBLSTM(n_bands=16)
         ),
     },
     "Other steps and data": {
