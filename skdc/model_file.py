@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from skdc.storage import atomic_path, check_file
+from skdc.paths import atomic_path, check_file
 
 __all__ = ["Shapes", "read_tensors", "write_tensors"]
 

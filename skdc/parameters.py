@@ -30,10 +30,10 @@ from skdc.network import (
 )
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
+from skdc.paths import check_outputs
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.signal import Framing
-from skdc.storage import check_outputs
 from skdc.training import DynamicMixing, TrainingConfig
 
 __all__ = [

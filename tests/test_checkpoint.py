@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from skdc.model_file import read_tensors, write_tensors
-from skdc.storage import atomic_path
+from skdc.paths import atomic_path
 
 
 def example_tensors():

@@ -397,10 +397,10 @@ def test_the_first_source_tells_that_all_are_there(
         rename(source, target)
 
     command = ["separate", "a.wav", "-o", "out", "--model", model, "--skip-existing"]
-    monkeypatch.setattr("skdc.storage.os.replace", stop_after_one)
+    monkeypatch.setattr("skdc.paths.os.replace", stop_after_one)
     assert main([*command, "--n-sources", "3"]) == 130
     assert tree("out") == named == ["a-3.wav"]
-    monkeypatch.setattr("skdc.storage.os.replace", rename)
+    monkeypatch.setattr("skdc.paths.os.replace", rename)
     assert main([*command, "--n-sources", "auto"]) == 0
     assert "a-1.wav" in tree("out")
 

@@ -26,7 +26,7 @@ from skdc.exceptions import AudioWarning
 from skdc.inputs import AudioFormat, LongRecording, check_mixtures
 from skdc.separation.stretches import fade, join
 from skdc.signal import TurnFinder, find_turns, resample, resampling_span
-from skdc.storage import Spool
+from skdc.signal.storage import Spool
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_blocks_fade_as_a_loop_over_samples_says(shapes: list[tuple[int, int]]) 
 def test_spool_gives_arrays_as_often_as_wanted(
     monkeypatch: pytest.MonkeyPatch, largest: int
 ) -> None:
-    monkeypatch.setattr("skdc.storage._LARGEST_IN_MEMORY", largest)
+    monkeypatch.setattr("skdc.signal.storage._LARGEST_IN_MEMORY", largest)
     arrays = [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32), np.ones(1, np.int16)]
     spool = Spool()
     for array in arrays:

@@ -22,9 +22,9 @@ from skdc import DeepClusteringSeparator
 from skdc.audio import write_audio
 from skdc.cli import main
 from skdc.commands.separate import find_inputs
+from skdc.paths import atomic_path, check_outputs
 from skdc.protocols import draw_mixture_list, plan_protocol
 from skdc.separator import DeepClusteringSeparator as Separator
-from skdc.storage import atomic_path, check_outputs
 
 Capture = pytest.CaptureFixture[str]
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from skdc.storage import ArrayStore, _malloc_trim, give_back_memory
+from skdc.signal.storage import ArrayStore, _malloc_trim, give_back_memory
 
 ARRAYS: list[NDArray[Any]] = [
     np.arange(3, dtype=np.float32),

@@ -22,7 +22,7 @@ from numpy.testing import assert_array_equal
 
 from skdc.audio import write_audio
 from skdc.model_file import read_tensors, write_tensors
-from skdc.storage import atomic_path
+from skdc.paths import atomic_path
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "examples" / "benchmarks"
@@ -148,7 +148,7 @@ def test_forked_processes_can_separate() -> None:
 
 KILLED = """
 import os, signal, sys
-from skdc.storage import atomic_path
+from skdc.paths import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half of the n")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from skdc.audio import ffmpeg
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
+from skdc.paths import atomic_path, check_file
 from skdc.signal import resample
 from skdc.signal.demands import MAX_CHANNELS, as_array, check_finite, check_same_rate
-from skdc.storage import atomic_path, check_file
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -22,7 +22,7 @@ from skdc.audio.io import (
     telling_failed_writes,
 )
 from skdc.exceptions import AudioWarning
-from skdc.storage import atomic_path
+from skdc.paths import atomic_path
 
 __all__ = ["write_source_blocks", "write_sources"]
 

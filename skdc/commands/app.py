@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_model_argument, positive_int
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

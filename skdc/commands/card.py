@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from skdc.evaluation.report import figures_tables
     from skdc.evaluation.run import model_fingerprint
     from skdc.evaluation.tables import read_rows
+    from skdc.paths import atomic_path, check_outputs
     from skdc.separator import DeepClusteringSeparator
-    from skdc.storage import atomic_path, check_outputs
 
     path = args.output or args.model.with_suffix(".md")
     pictures = [] if args.plot is None else [args.plot]

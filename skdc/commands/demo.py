@@ -13,7 +13,7 @@ from skdc.commands.options import (
     warn_of_count,
 )
 from skdc.commands.pictures import save_picture
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     import numpy as np

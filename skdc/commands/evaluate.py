@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from skdc.commands.options import add_jobs_argument, add_model_argument, positive_int
 from skdc.commands.pictures import check_picture, save_picture
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     from skdc.evaluation.run import Benchmark

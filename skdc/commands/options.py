@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skdc import DEFAULT_MODEL
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

@@ -27,7 +27,7 @@ def check_picture(path: Path) -> None:
 def save_picture(draw: Callable[[], Any], path: Path) -> None:
     """Draw a figure of matplotlib into a file, atomically; its suffix names the format."""
     from skdc.display import import_pyplot
-    from skdc.storage import atomic_path
+    from skdc.paths import atomic_path
 
     pyplot = import_pyplot()
     # This backend draws into files and needs no screen.

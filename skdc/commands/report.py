@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.evaluation.report import make_page
     from skdc.evaluation.tables import read_rows
-    from skdc.storage import atomic_path, check_outputs
+    from skdc.paths import atomic_path, check_outputs
 
     check_outputs([args.output], args.tables, advice="give -o another name")
     tables = [read_rows(path) for path in args.tables]

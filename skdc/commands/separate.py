@@ -24,7 +24,7 @@ from skdc.commands.options import (
     warn_of_count,
 )
 from skdc.exceptions import name_some
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator

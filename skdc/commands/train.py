@@ -22,7 +22,7 @@ from skdc.commands.options import (
     positive_int,
 )
 from skdc.exceptions import InterruptedWarning
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 if TYPE_CHECKING:
     from skdc.audio import AudioFiles

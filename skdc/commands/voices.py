@@ -11,7 +11,7 @@ from skdc.commands.options import (
     add_output_argument,
     check_output,
 )
-from skdc.storage import check_outputs
+from skdc.paths import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from skdc.storage import check_file
+from skdc.paths import check_file
 
 __all__ = ["check_columns", "read_number", "read_table"]
 

@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from skdc.audio import check_rate
 from skdc.metrics import si_sdr_improvement
+from skdc.paths import atomic_path
 from skdc.signal import resample, stft
 from skdc.signal.demands import as_array, check_finite
-from skdc.storage import atomic_path
 
 __all__ = ["ListeningPage", "encode_png", "picture_rows"]
 

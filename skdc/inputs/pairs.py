@@ -15,7 +15,7 @@ from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
 from skdc.inputs.waveforms import Mixtures, as_samples, check_mixtures, scale_samples
 from skdc.signal.extents import find_extent, pcm_scale
-from skdc.storage import ArrayStore
+from skdc.signal.storage import ArrayStore
 
 __all__ = ["CheckedPairs", "check_pairs", "hold_out"]
 

@@ -21,7 +21,7 @@ from skdc.separation import Recording
 from skdc.signal import resample, resampling_blocks, resampling_span
 from skdc.signal.demands import as_array, check_channels, check_finite
 from skdc.signal.extents import Extent, find_extent, pcm_scale
-from skdc.storage import ArrayStore
+from skdc.signal.storage import ArrayStore
 
 __all__ = [
     "Mixtures",

@@ -17,6 +17,7 @@ from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_so
 from skdc.audio.io import read_audio_with_notes
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
+from skdc.paths import atomic_path, check_outputs
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
 from skdc.separation.counts import MOST_SOURCES, asked_count
@@ -29,7 +30,6 @@ from skdc.signal import (
     mean_power_ratio,
     to_rttm,
 )
-from skdc.storage import atomic_path, check_outputs
 
 if TYPE_CHECKING:
     from skdc.display import ListeningPage

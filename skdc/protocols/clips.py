@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
 from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.paths import atomic_path, check_outputs
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     FolderProtocol,
@@ -30,7 +31,6 @@ from skdc.protocols.making import (
     read_recording,
     share_peak,
 )
-from skdc.storage import atomic_path, check_outputs
 
 __all__ = ["ClipMix", "draw_mixture_list", "make_speaker_mixtures"]
 

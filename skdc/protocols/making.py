@@ -17,10 +17,10 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from skdc.audio import AudioFiles, check_files, read_at_rate
+from skdc.paths import check_outputs
 from skdc.protocols.folders import FolderMixture, MixtureFolder, Waveform
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
 from skdc.signal import active_speech_level
-from skdc.storage import check_outputs
 
 __all__ = [
     "CORPUS_RATE",

@@ -11,8 +11,8 @@ from skdc.audio import AudioFiles, check_files
 from skdc.datasets.corpora import open_corpus
 from skdc.datasets.mixture_lists import ListedMixture, load_mixture_list
 from skdc.datasets.tables import read_table
+from skdc.paths import check_file
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
-from skdc.storage import check_file
 
 __all__ = ["SpeechLists", "open_mixture_list"]
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
+from skdc.paths import check_file
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,
@@ -29,7 +30,6 @@ from skdc.protocols.making import (
     share_peak,
 )
 from skdc.signal import resample
-from skdc.storage import check_file
 
 __all__ = ["WSJ0Mix", "make_wsj0_mix"]
 

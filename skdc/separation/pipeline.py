@@ -28,7 +28,7 @@ from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
-from skdc.storage import Spool, give_back_memory
+from skdc.signal.storage import Spool, give_back_memory
 
 __all__ = ["Separator"]
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.signal import Framing, active_level
-from skdc.storage import ArrayStore
+from skdc.signal.storage import ArrayStore
 from skdc.training.acoustics import add_noise, add_rooms, draw_some
 from skdc.training.mixing import DynamicMixing, check_speaker_count, mixture_counts
 from skdc.training.pairs import hear_in_pairs
