@@ -12,7 +12,11 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-__all__ = ["sound_bytes", "states_no_size"]
+__all__ = ["MISCOUNTED_S", "sound_bytes", "states_no_size"]
+
+MISCOUNTED_S = 0.01
+"""What is missing at the end and is no longer than this is none: some recorders count the header,
+or what follows the sound, as sound."""
 
 # Sizes that are written where nobody can know how much will come, as into a pipe, are the largest
 # that the field or a program holds, or these less a header.

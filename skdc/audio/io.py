@@ -15,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from skdc.audio import ffmpeg
+from skdc.audio.headers import MISCOUNTED_S
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
 from skdc.paths import atomic_path, check_file
@@ -57,8 +58,6 @@ PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 UNBOUNDED = ("FLOAT", "DOUBLE")
 _LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
 _BLOCK_SAMPLES = 262_144
-# Some recorders count the header, or what follows the sound, as sound.
-_NO_MATTER_S = 0.01
 
 
 def read_audio(
@@ -335,7 +334,7 @@ def find_fault(source: Source, streams: Sequence[Stream], n_samples: int) -> str
     rate = streams[0].samplerate
     n_promised = sum(stream.n_promised for stream in streams)
     there = f"{n_samples / rate:.2f} s"
-    if n_promised - n_samples > _NO_MATTER_S * rate:
+    if n_promised - n_samples > MISCOUNTED_S * rate:
         promised = f"{n_promised / rate:.2f} s"
         return f"is not whole: its header promises {promised} of sound, and {there} are there"
     if streams[-1].is_cut:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _FULL_SCALE = 32768
-# What is missing at the end and is less than this, headers have miscounted.
-_NO_MATTER_S = 0.01
 _DURATIONS = {
     "block": "that are separated together",
     "context": "before them that are heard again with each block",
@@ -58,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("the standard output is a terminal; send it to a player or a file")
     from skdc import StreamingSeparator, load_pretrained
     from skdc.audio import SampleDecoder
+    from skdc.audio.headers import MISCOUNTED_S
 
     given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _DURATIONS}
     durations: dict[str, Any] = {name: s for name, s in given.items() if s is not None}
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     while came := os.read(sys.stdin.fileno(), _READ_BYTES):
         _write(stream.push(decoder.push(came)))
     _write(stream.flush())
-    if decoder.missing_s > _NO_MATTER_S:
+    if decoder.missing_s > MISCOUNTED_S:
         warnings.warn(
             f"the standard input ended {decoder.missing_s:.2f} s before the end that its header "
             "states",

@@ -487,7 +487,7 @@ def _hear(
     units: list[Tensor] = []
     shared: Tensor | None = None
     n_heard = 0
-    for features in _heard(pipeline.framing, spectrograms):
+    for features in _features(pipeline.framing, spectrograms):
         n_heard += 1
         vectors, heard, _ = pipeline.step(features)
         own = torch.nn.functional.normalize(vectors.float(), dim=-1)
@@ -502,7 +502,7 @@ def _hear(
     return total, None if shared is None else shared / n_heard
 
 
-def _heard(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:
+def _features(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:
     """Give the features of each microphone, or of each with each other one."""
     for index, spectrogram in enumerate(spectrograms):
         others = [*spectrograms[:index], *spectrograms[index + 1 :]]
