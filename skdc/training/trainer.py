@@ -27,6 +27,7 @@ from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
 from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
 from skdc.training import distributed
+from skdc.training.ahead import BatchesAhead
 from skdc.training.banks import Batch, BatchSource, step_seed
 from skdc.training.checkpoint import RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
@@ -128,11 +129,13 @@ class Trainer:
         self, network: EmbeddingNetwork, data: BatchSource, config: TrainingConfig
     ) -> None:
         self.network = network
-        self.data = data
+        self.data: BatchSource = data
         self.config = config
         self.with_spectrograms = "spectrograms" in config.objective.needs
         self._check_needs()
         self.device = next(network.parameters()).device
+        if self.device.type != "cpu":
+            self.data = BatchesAhead(data)
         distributed.check_agreement(config.batch_size, config.seed, self.device)
         # Validation and the result use an exponential moving average of the weights: it varies
         # less from epoch to epoch, and is better by about as much as a lower learning rate gives.
