@@ -40,6 +40,25 @@ def test_a_source_has_the_same_vector_alone_and_among_others() -> None:
     torch.testing.assert_close(head()(states, shares)[1:2], head()(states[1:2], shares[1:2]))
 
 
+def test_what_is_heard_once_serves_every_part_and_source() -> None:
+    states, shares = torch.randn(1, 20, 2, 5), torch.rand(3, 20, 9)
+    own = head()
+    # The layer as it is described: states and spectrum of a frame, side by side.
+    level = (shares.square()).mean((1, 2), keepdim=True).sqrt()
+    inputs = torch.cat(
+        [states.expand(3, -1, -1, -1).flatten(2), (shares / level + 0.01).log()], -1
+    )
+    layer = own.hidden
+    with torch.no_grad():
+        heard = own.hear(states)
+        expected = own.hidden(inputs).relu()
+        got = (heard + inputs[..., -9:] @ layer.weight[:, -9:].T).relu()
+        torch.testing.assert_close(got, expected)
+        for cut in (slice(0, 20), slice(3, 11)):
+            alone = own(states.expand(3, -1, -1, -1)[:, cut], shares[:, cut])
+            torch.testing.assert_close(own.tell(heard[:, cut], shares[:, cut]), alone)
+
+
 def test_silent_frames_and_sources_do_no_harm() -> None:
     states, shares = torch.randn(1, 20, 2, 5), torch.rand(1, 20, 9)
     shares[:, 10:] = 0

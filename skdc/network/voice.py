@@ -27,7 +27,8 @@ class VoiceHead(nn.Module):
     def __init__(self, bands: tuple[tuple[int, int], ...], width: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.hidden = nn.Linear(len(bands) * width + bands[-1][1], _HIDDEN)
+        self.n_bins = bands[-1][1]
+        self.hidden = nn.Linear(len(bands) * width + self.n_bins, _HIDDEN)
         self.attention = nn.Linear(_HIDDEN, 1)
         self.out = nn.Linear(2 * _HIDDEN, dim)
 
@@ -38,14 +39,30 @@ class VoiceHead(nn.Module):
         and the magnitude times mask of each source ``(n_sources, n_frames, n_bins)``, whose level
         does not matter.
         """
-        states, shares = states.float(), shares.float()
+        return self.tell(self.hear(states), shares)
+
+    def hear(self, states: Tensor) -> Tensor:
+        """Give what the states have in the hidden layer, ``(n_sources, n_frames, n_hidden)``.
+
+        It is the same for all sources of a mixture and for all parts of a stretch, and takes most
+        of the time.
+        """
+        n_states = self.hidden.in_features - self.n_bins
+        # (sources, frames, bands, width) -> (sources, frames, bands * width)
+        return functional.linear(
+            states.float().flatten(2), self.hidden.weight[:, :n_states], self.hidden.bias
+        )
+
+    def tell(self, heard: Tensor, shares: Tensor) -> Tensor:
+        """Give the vectors of sources from what `hear` gave and from their shares."""
+        shares = shares.float()
         tiny = torch.finfo(shares.dtype).tiny
         shares = shares / shares.amax((1, 2), keepdim=True).clamp_min(tiny)
         energy = shares.square()
         level = energy.mean((1, 2), keepdim=True).sqrt().clamp_min(tiny)
         spectrum = torch.log(shares / level + _FLOOR)
-        # (sources, frames, bands, width) -> (sources, frames, bands * width)
-        hidden = functional.relu(self.hidden(torch.cat([states.flatten(2), spectrum], -1)))
+        own = functional.linear(spectrum, self.hidden.weight[:, -self.n_bins :])
+        hidden = functional.relu(heard + own)
         scores = self.attention(hidden).squeeze(-1)  # (sources, frames)
         pooled = attentive_statistics(hidden, scores, energy.sum(-1))
         return functional.normalize(self.out(pooled), dim=-1)

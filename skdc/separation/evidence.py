@@ -149,11 +149,11 @@ def take_clue(
     if head is None:
         vectors = _envelopes(shares)
     else:
-        states = stretch.states.expand(n_clusters, -1, -1, -1)
         with torch.no_grad():
-            vectors = head(states, shares)
+            heard = head.hear(stretch.states)  # (1, frames, hidden units)
+            vectors = head.tell(heard, shares)
             parts = [
-                head(states[:, start : start + n_moment], shares[:, start : start + n_moment])
+                head.tell(heard[:, start : start + n_moment], shares[:, start : start + n_moment])
                 for start in cut_moments(len(magnitude), n_moment)
             ]
         moments = torch.stack(parts).half().cpu().numpy()
