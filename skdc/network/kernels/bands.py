@@ -33,7 +33,9 @@ def linear_bands(
         return torch.cat([functional.linear(*layer) for layer in layers], -1)
     # Without gradients, each layer writes where its outputs belong, and nothing is copied.
     joined = first.new_empty(*first.shape[:-1], sum(map(len, weights)))
+    # (mixtures, steps, outputs) -> one a layer (mixtures * steps, outputs of it)
     places = joined.flatten(0, -2).split([len(weight) for weight in weights], -1)
     for (own, weight, bias), place in zip(layers, places, strict=True):
+        # (mixtures, steps, inputs) -> (mixtures * steps, inputs)
         torch.addmm(bias, own.flatten(0, -2), weight.T, out=place)
     return joined
