@@ -2,7 +2,7 @@
 Another clusterer from scikit-learn
 ===================================
 
-What groups the embeddings of a mixture is k-means, weighted by the magnitude of the bins. Any
+What groups the embeddings of a mixture is k-means, in which loud bins count more. Any
 clusterer of scikit-learn can take its place: whatever has ``fit_predict``, finds as many clusters
 as there are sources, and can cope with some ten thousand points. No training is needed.
 """

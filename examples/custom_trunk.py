@@ -3,8 +3,8 @@ Write a trunk
 =============
 
 The trunk is the part of the network that reads the spectrogram: it gives states, from which linear
-heads make the embeddings. The library has two, ``"blstm"`` and ``"band_blstm"``. Any other is a
-class of about twenty lines, and its parameters are searched like all others.
+heads make the embeddings. Beside those of the library, such as ``"blstm"``, there may be one of
+your own: a class of about twenty lines, whose parameters are searched like all others.
 """
 
 from matplotlib import pyplot as plt

@@ -36,8 +36,7 @@ for number, source in enumerate(sources, start=1):
     write_audio(folder / f"talk-{number}.flac", source, rate)
 
 # %%
-# The sources are as long as the recording, and sum to it up to 4 kHz, the highest frequency that
-# the model hears.
+# The sources are as long as the recording, and sum to it.
 
 rest = mixture - sources.sum(axis=0)
 left_over = 10 * np.log10(np.square(rest).mean() / np.square(mixture).mean())

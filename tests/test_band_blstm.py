@@ -184,12 +184,35 @@ def test_half_precision_is_close(way: dict[str, Any]) -> None:
     assert cosines.mean() > 0.99
 
 
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_without_gradients_states_are_the_same(way: dict[str, Any], bidirectional: bool) -> None:
+    if not bidirectional and (way.get("fold") or way.get("attention")):
+        return
+    trunk = build(BandBLSTM(**way), bidirectional=bidirectional)
+    with torch.no_grad():
+        for parameter in trunk.parameters():  # norms and biases that are not ones and zeros
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator()))
+    for shape in ((1, 150), (20, 13), (70, 4)):  # enough for many sequences to run in pieces
+        given_features = features(*shape)
+        before = given_features.clone()
+        expected, state = trunk(given_features)
+        for without_gradients in (torch.no_grad, torch.inference_mode):
+            with without_gradients():
+                got, own_state = trunk(given_features)
+            torch.testing.assert_close(got, expected.detach())
+            torch.testing.assert_close(own_state, state)
+            assert torch.equal(given_features, before)
+
+
 def test_dropout_acts_in_training_only() -> None:
     trunk = build(BandBLSTM(dropout=0.5, attention=True))
     assert torch.equal(trunk(features(1, 9))[0], trunk(features(1, 9))[0])
     trunk.train()
     with torch.random.fork_rng(devices=[]):
         assert not torch.equal(trunk(features(1, 9))[0], trunk(features(1, 9))[0])
+        with torch.no_grad():
+            assert not torch.equal(trunk(features(9, 99))[0], trunk(features(9, 99))[0])
 
 
 # -- causality -----------------------------------------------------------------------------------

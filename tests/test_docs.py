@@ -32,6 +32,27 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links_of(page) if not (page.parent / link).exists()] == []
 
 
+def anchors_of(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as the site and code hosts make them."""
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
+    anchors: list[str] = []
+    for title in re.findall(r"(?m)^#+ (.+)$", text):
+        anchor = re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+        count = sum(re.fullmatch(rf"{anchor}(-\d+)?", other) is not None for other in anchors)
+        anchors.append(f"{anchor}-{count}" if count else anchor)
+    return {*anchors}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text("utf-8"))
+    assert [
+        (path, anchor)
+        for path, anchor in links
+        if anchor not in anchors_of(page.parent / path if path else page)
+    ] == []
+
+
 def test_the_index_leads_to_every_page() -> None:
     linked = {(DOCS / link).resolve() for link in links_of(DOCS / "index.md")}
     pages = {*DOCS.glob("*.md"), *DOCS.glob("*.rst"), *(ROOT / "skdc/pretrained").glob("*.md")}

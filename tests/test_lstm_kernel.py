@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skdc.network import BLSTM, BandBLSTM, Trunk
+from skdc.network.kernels.cells import LSTMCells, pieces
 from skdc.network.kernels.lstm import train_lstm
 from skdc.network.kernels.packed import PackedLSTM
 from skdc.network.recurrent import TrunkLSTM, copy_for_frames, packed_copy
@@ -188,3 +190,70 @@ def test_what_cannot_be_packed_stays_an_lstm(monkeypatch: pytest.MonkeyPatch) ->
     inputs = torch.randn(1, 6, 5)
     with torch.no_grad():
         torch.testing.assert_close(packed_copy(trunk, torch.float32)(inputs), trunk(inputs))
+
+
+def test_copies_have_their_weights_flattened_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = BandBLSTM(n_bands=4).build(33, hidden_size=4, n_layers=2, bidirectional=True)
+    n_lstms = sum(isinstance(part, TrunkLSTM) for part in trunk.modules())
+    ways: list[Any] = [deepcopy, lambda module: pickle.loads(pickle.dumps(module))]
+    for travel in ways:
+        flattened: list[list[int]] = []
+        monkeypatch.setattr(
+            TrunkLSTM,
+            "flatten_parameters",
+            lambda lstm, seen=flattened: seen.append([id(w) for w in lstm._flat_weights]),
+        )
+        copy = travel(trunk)
+        lstms = [part for part in copy.modules() if isinstance(part, TrunkLSTM)]
+        # Once each, and after the copy had weights of its own.
+        assert flattened == [[id(w) for w in lstm.parameters()] for lstm in lstms]
+        assert len(lstms) == n_lstms
+
+
+# -- many sequences, piece by piece ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [1, 30, 10_000])
+@pytest.mark.parametrize("shape", [(1, 70, 5), (3, 40, 1), (80, 1, 4)])
+def test_many_sequences_give_what_torch_gives(
+    together: int, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skdc.network.kernels.cells._TOGETHER", together)
+    lstm = TrunkLSTM(6, 4)
+    sequences = torch.randn(*shape, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, _ = lstm(sequences.flatten(0, 1))
+        assert LSTMCells.is_faster(lstm, len(expected))
+        cells = LSTMCells(lstm)
+        got = torch.zeros(*shape, 8)
+        # What is written to the pieces of one reaches all of the other.
+        for own, place in zip(pieces(sequences), pieces(got), strict=True):
+            steps = own.permute(2, 0, 1, 3)  # (n, m, length, size) -> (length, n, m, size)
+            outputs = 2 * cells(steps.flatten(1, 2))
+            place += outputs.unflatten(1, own.shape[:2]).permute(1, 2, 0, 3)
+    torch.testing.assert_close(got.flatten(0, 1), expected)
+
+
+def test_extreme_sequences_stay_finite() -> None:
+    lstm = TrunkLSTM(6, 4)
+    inputs = 1e4 * torch.randn(5, 70, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        got = 2 * LSTMCells(lstm)(inputs)
+        torch.testing.assert_close(got.transpose(0, 1), lstm(inputs.transpose(0, 1))[0])
+
+
+def test_where_sequences_do_not_run_in_pieces() -> None:
+    lstm = TrunkLSTM(6, 4)
+    assert not LSTMCells.is_faster(lstm, 1000)  # gradients
+    with torch.no_grad():
+        assert LSTMCells.is_faster(lstm, 1000)
+        assert not LSTMCells.is_faster(lstm, 10)
+        for other in (
+            TrunkLSTM(6, 4, bidirectional=False),
+            TrunkLSTM(6, 4, 2),
+            TrunkLSTM(6, 4).double(),
+            TrunkLSTM(6, 4).to("meta"),
+        ):
+            assert not LSTMCells.is_faster(other, 1000)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not LSTMCells.is_faster(lstm, 1000)

@@ -139,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the options are taken to be those of that run",
     )
     parser.add_argument(
-        "--json", action="store_true", help="print a JSON object a line for each file"
+        "--json", action="store_true", help="print a line for each file, a JSON object"
     )
     shared = parser.add_mutually_exclusive_group()
     add_jobs_argument(shared)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from sklearn.utils._param_validation import Interval
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skdc.network.interface import State, Trunk, TrunkModule
+from skdc.network.kernels.bands import linear_bands
+from skdc.network.kernels.cells import LSTMCells, pieces
 from skdc.network.recurrent import TrunkLSTM
 
 __all__ = ["BandBLSTM", "split_bands"]
@@ -183,13 +185,11 @@ class _BandStack(TrunkModule):
         folded = filled.unflatten(1, (-1, self.fold))
         # A band at a time (mixtures, steps, fold, bins of it) -> (mixtures, steps, fold * bins of
         # it) -> (mixtures, steps, size), and all bands (mixtures, steps, bands, size).
-        vectors = torch.stack(
-            [
-                read(folded[..., first:end].flatten(-2))
-                for read, (first, end) in zip(self.read, self.bands, strict=True)
-            ],
-            dim=-2,
-        )
+        vectors = linear_bands(
+            [folded[..., first:end].flatten(-2) for first, end in self.bands],
+            [cast("Tensor", read.weight) for read in self.read],
+            [cast("Tensor", read.bias) for read in self.read],
+        ).unflatten(-1, (len(self.bands), -1))
         after = []
         for block, before in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
             vectors, own = block(vectors, before)
@@ -212,11 +212,12 @@ class _Block(nn.Module):
 
     def forward(self, vectors: Tensor, before: State) -> tuple[Tensor, State]:
         vectors, _ = self.along_bands(vectors, None)
-        # (mixtures, steps, bands, size) -> (mixtures, bands, steps, size), and back at the end
+        # (mixtures, steps, bands, size) -> (mixtures, bands, steps, size), and back
         vectors, after = self.along_steps(vectors.transpose(1, 2), before)
+        vectors = vectors.transpose(1, 2)
         if self.attention is not None:
             vectors = self.attention(vectors)
-        return vectors.transpose(1, 2), after  # (mixtures, steps, bands, size)
+        return vectors, after
 
 
 class _AddedLSTM(nn.Module):
@@ -230,11 +231,26 @@ class _AddedLSTM(nn.Module):
         self.project = nn.Linear(2 * size if bidirectional else size, size)
 
     def forward(self, vectors: Tensor, before: State) -> tuple[Tensor, State]:
+        is_plain = before is None and not (self.training and self.dropout.p)
+        if is_plain and LSTMCells.is_faster(self.lstm, len(vectors) * vectors.shape[1]):
+            return self._run_in_pieces(vectors), None
         # (mixtures, sequences, length, size) -> (mixtures * sequences, length, size)
         inputs = self.dropout(self.norm(vectors)).flatten(0, 1)
         outputs, after = self.lstm(inputs, before)
         # (mixtures * sequences, length, size) -> (mixtures, sequences, length, size)
         return vectors + self.project(outputs).unflatten(0, vectors.shape[:2]), after
+
+    def _run_in_pieces(self, vectors: Tensor) -> Tensor:
+        """Do the same in place, without gradients, piece by piece; each of them fits the cache."""
+        cells = LSTMCells(self.lstm)
+        project = (2 * self.project.weight).T  # the cells give half of the outputs
+        for piece in pieces(vectors):
+            # (n, m, length, size) -> (length, n, m, size)
+            steps = piece.permute(2, 0, 1, 3)
+            # -> (length, n * m, size) -> (length * n * m, 2 * size)
+            outputs = cells(self.norm(steps.contiguous()).flatten(1, 2)).flatten(0, 1)
+            steps += torch.addmm(self.project.bias, outputs, project).view(steps.shape)
+        return vectors
 
 
 class _AddedAttention(nn.Module):
@@ -249,14 +265,14 @@ class _AddedAttention(nn.Module):
         self.project = nn.Linear(size, size)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        n_bands = vectors.shape[1]
-        # (mixtures, bands, steps, 3 * size) -> (mixtures, bands, steps, 3, heads, size / heads)
+        n_bands = vectors.shape[2]
+        # (mixtures, steps, bands, 3 * size) -> (mixtures, steps, bands, 3, heads, size / heads)
         read = self.read(self.dropout(self.norm(vectors))).unflatten(-1, (3, self.n_heads, -1))
         # -> (3, mixtures, heads, steps, bands, size / heads) -> the last two as one
-        queries, keys, values = read.permute(3, 0, 4, 2, 1, 5).flatten(-2)
+        queries, keys, values = read.permute(3, 0, 4, 1, 2, 5).flatten(-2)
         taken = functional.scaled_dot_product_attention(queries, keys, values)
         # (mixtures, heads, steps, bands * size / heads) -> (mixtures, heads, steps, bands, ...)
-        # -> (mixtures, bands, steps, heads, size / heads) -> (mixtures, bands, steps, size)
-        taken = taken.unflatten(-1, (n_bands, -1)).permute(0, 3, 2, 1, 4).flatten(-2)
+        # -> (mixtures, steps, bands, heads, size / heads) -> (mixtures, steps, bands, size)
+        taken = taken.unflatten(-1, (n_bands, -1)).permute(0, 2, 3, 1, 4).flatten(-2)
         added: Tensor = vectors + self.project(taken)
         return added

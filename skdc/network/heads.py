@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from skdc.network.kernels.bands import linear_bands
 from skdc.network.kernels.projection import project_active
 
 __all__ = ["BinHead", "speech_share"]
@@ -53,17 +53,17 @@ class BinHead(nn.Module):
 
         Takes the states ``(n_mixtures, n_frames, n_bands, width)``.
         """
-        parts = [
-            functional.linear(
-                states[..., index, :],
-                self.weight[first * self.n_outputs : end * self.n_outputs],
-                self.bias[first * self.n_outputs : end * self.n_outputs],
-            )
-            for index, (first, end) in enumerate(self.bands)
-        ]
-        flat = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        flat = linear_bands(
+            [states[..., index, :] for index in range(len(self.bands))],
+            [self._of_band(self.weight, band) for band in self.bands],
+            [self._of_band(self.bias, band) for band in self.bands],
+        )
         # (mixtures, frames, bins * outputs) -> (mixtures, frames, bins, outputs)
         return flat.unflatten(-1, (-1, self.n_outputs))
+
+    def _of_band(self, values: Tensor, band: tuple[int, int]) -> Tensor:
+        first, end = band
+        return values[first * self.n_outputs : end * self.n_outputs]
 
     def active(self, states: Tensor, active: Tensor) -> tuple[Tensor, ...]:
         """Give some of the bins their numbers, on the CPU, and spend no time on the others.

@@ -114,6 +114,12 @@ class TrunkLSTM(nn.LSTM):
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return {name: value for name, value in state.items() if name != "_packed"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # cuDNN wants all weights in one piece of memory, and copies have one for each. On the CPU
+        # this does nothing.
+        self.flatten_parameters()
+
     def pack(self, dtype: torch.dtype) -> None:
         """Lay the weights out for many short calls, where that is possible in this precision."""
         if PackedLSTM.is_possible(self, dtype):
