@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from skdc.network import BLSTM, BandBLSTM, Trunk
+from skdc.network import BLSTM, BandBLSTM, Trunk, recurrent
 from skdc.network.kernels.cells import LSTMCells, pieces
 from skdc.network.kernels.lstm import train_lstm
 from skdc.network.kernels.packed import PackedLSTM
@@ -67,6 +67,10 @@ def half_precision_by_torch(trunk, inputs):
         return trunk(inputs)[0]
 
 
+@pytest.mark.skipif(
+    not recurrent._runs_in(torch.bfloat16),
+    reason="torch's LSTM does not run in bfloat16 on this processor",
+)
 @pytest.mark.parametrize("is_packed", [True, False])
 def test_half_precision_is_no_worse_than_torch(is_packed, monkeypatch):
     if not is_packed:

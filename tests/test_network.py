@@ -107,6 +107,19 @@ def test_bfloat16_arithmetic_is_close_to_float32():
     assert cosines.mean() > 0.999
 
 
+@pytest.mark.parametrize("is_training", [True, False])
+def test_processors_whose_lstm_has_no_bfloat16_compute_it_in_float32(is_training, monkeypatch):
+    # Without AVX-512 torch raises "could not create a primitive descriptor".
+    monkeypatch.setattr(recurrent, "_runs_in", lambda dtype: dtype == torch.float32)
+    network = small_network(hidden_size=32).train(is_training)
+    features = random_features(3, 40, 9)
+    with torch.set_grad_enabled(is_training):
+        expected = network.states(features)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(network.states(features), expected)
+            assert network.project(features).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("hidden_size", "precision", "is_training", "is_own"),
     [

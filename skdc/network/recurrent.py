@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -92,6 +93,11 @@ class TrunkLSTM(nn.LSTM):
         )
         if goes_on_a_little and state is not None:
             return self._step(inputs, state)
+        is_cast = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if is_cast and not _runs_in(torch.get_autocast_dtype("cpu")):
+            with torch.autocast("cpu", enabled=False):
+                outputs, after = super().forward(inputs.float(), state)
+            return outputs, after
         outputs, after = super().forward(inputs, state)
         return outputs, after
 
@@ -124,6 +130,22 @@ class TrunkLSTM(nn.LSTM):
         """Lay the weights out for many short calls, where that is possible in this precision."""
         if PackedLSTM.is_possible(self, dtype):
             self._packed = PackedLSTM(self, dtype)
+
+
+@cache
+def _runs_in(dtype: torch.dtype) -> bool:
+    """Whether torch's LSTM runs under autocast to some precision on the CPU.
+
+    On processors without AVX-512 oneDNN has none in bfloat16, and torch raises a RuntimeError.
+    """
+    frame = torch.zeros(1, 1, 1, device="cpu")
+    weights = [torch.zeros(*shape, device="cpu") for shape in ((4, 1), (4, 1), (4,), (4,))]
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        try:
+            torch.lstm(frame, (frame, frame), weights, True, 1, 0.0, False, False, True)
+        except RuntimeError:
+            return False
+    return True
 
 
 def packed_copy(module: Module, dtype: torch.dtype) -> Module:
