@@ -159,7 +159,8 @@ class DeepClusteringSeparator(
         Where to compute: ``"auto"`` is a CUDA GPU, if any, else the CPU. ``"mps"`` lacks float64.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the network's products. bfloat16 is faster where the processor has it,
-        which is where ``"auto"`` takes it, and has three digits where float32 has seven.
+        which is where ``"auto"`` takes it, and has three digits where float32 has seven. On CPUs
+        without AVX-512, LSTMs compute in float32 all the same.
     random_state : int, RandomState or None, default=None
         Seed of weights, training and clustering. An int makes results repeat.
     verbose : int, default=0
