@@ -134,7 +134,7 @@ class Trainer:
         self.with_spectrograms = "spectrograms" in config.objective.needs
         self._check_needs()
         self.device = next(network.parameters()).device
-        if self.device.type != "cpu":
+        if self.device.type == "cuda":
             self.data = BatchesAhead(data)
         distributed.check_agreement(config.batch_size, config.seed, self.device)
         # Validation and the result use an exponential moving average of the weights: it varies

@@ -28,8 +28,13 @@ def linear_bands(
     """
     layers = list(zip(inputs, weights, biases, strict=True))
     first = inputs[0]
-    is_cast = torch.is_autocast_enabled(first.device.type) or first.dtype != weights[0].dtype
-    if len(layers) == 1 or torch.is_grad_enabled() or first.device.type != "cpu" or is_cast:
+    is_plain = (
+        first.device.type == "cpu"
+        and first.dtype == weights[0].dtype
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+    if len(layers) == 1 or not is_plain:
         return torch.cat([functional.linear(*layer) for layer in layers], -1)
     # Without gradients, each layer writes where its outputs belong, and nothing is copied.
     joined = first.new_empty(*first.shape[:-1], sum(map(len, weights)))
