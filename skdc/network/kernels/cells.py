@@ -30,7 +30,7 @@ class LSTMCells:
         # tanh(x) = 2 sigmoid(2x) - 1: torch's sigmoid takes a third of the time of its tanh, and
         # one call does for all gates. The candidate is the third gate. Cells are kept twice, and
         # outputs half, as large as they are, which is made up for in the weights.
-        scale = lstm.weight_ih_l0.new_ones(4 * self._size, 1)
+        scale = lstm.all_weights[0][0].new_ones(4 * self._size, 1)
         scale[2 * self._size : 3 * self._size] = 2.0
         self._directions = [
             # One product for all: (input_size + size + 1, 4 * size)
