@@ -75,25 +75,23 @@ class TrunkLSTM(nn.LSTM):
         """
         if self._packed is not None and state is None and not torch.is_grad_enabled():
             return self._packed(inputs), None
+        is_cpu = inputs.device.type == "cpu"
+        is_cast = is_cpu and torch.is_autocast_enabled("cpu")
         trains_in_half_precision = (
-            inputs.device.type == "cpu"
-            and torch.is_grad_enabled()
-            and torch.is_autocast_enabled("cpu")
-            and self.hidden_size >= _WIDE
+            is_cast and torch.is_grad_enabled() and self.hidden_size >= _WIDE
         )
         if trains_in_half_precision and state is None:
             return train_lstm(self, inputs, torch.get_autocast_dtype("cpu")), None
         goes_on_a_little = (
-            inputs.device.type == "cpu"
+            is_cpu
+            and not is_cast
             and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled("cpu")
             and not self.training
             and not self.bidirectional
             and inputs.shape[1] <= _FEW
         )
         if goes_on_a_little and state is not None:
             return self._step(inputs, state)
-        is_cast = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if is_cast and not _runs_in(torch.get_autocast_dtype("cpu")):
             with torch.autocast("cpu", enabled=False):
                 outputs, after = super().forward(inputs.float(), state)
