@@ -1,11 +1,12 @@
-"""How the odds of `skdc.separation.evidence` were chosen: conversations assigned with other ones.
+"""How the odds of who is who were chosen: conversations assigned with other ones.
 
 Run: ``python examples/benchmarks/voice_odds.py SPEECH --pairs 3``
 
 Makes conversations of people of the split `valid` (see `conversations.py`), separates each once,
-and assigns its voices with one constant after the other halved, doubled and as it is. Prints how
-much of the energy is in the right output, and how much would be with the best assignment there is,
-as means over the recordings.
+and assigns its voices, stretch by stretch and moment by moment, with one constant of
+`skdc.separation.evidence` and `skdc.separation.activity` after the other changed. Prints how much
+of the energy is in the right output, and how much would be with the best assignment of each
+stretch that there is, as means over the recordings.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import argparse
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,21 +25,25 @@ from conversations import KINDS, SEXES, Corpus, Signal, make
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator, load_pretrained
-from skdc.separation import Separator, evidence
+from skdc.separation import Separator, activity, evidence
 from skdc.separation.activity import quieten
 from skdc.separation.evidence import Clue, Stretch
-from skdc.separation.voices import assign_voices
 
-CONSTANTS = ("_LIKENESS_A_SECOND", "_MOST_SECONDS", "_SHARED", "_COMMON_MARGIN")
 FACTORS = (0.5, 1.0, 2.0)
-SHIFTS = (-1.0, 1.0)
+# Constants that are scaled; of the tuples, the first is an offset, which is shifted.
+SCALED = (
+    (evidence, ("_LIKENESS_A_SECOND", "_MOST_SECONDS", "_SHARED", "_COMMON_MARGIN")),
+    (activity, ("_OF_MOMENT", "_OF_STRETCH", "_CHANGE")),
+)
+SHIFTS = (-2.0, -1.0, 1.0, 2.0)
+SHIFTED = ((evidence, "_ALIKE"), (activity, "_ONE_VOICE"))
 
 
 class Recording(NamedTuple):
-    """Clues of a recording, and energy of each cluster by speaker: (stretches, 2, 2)."""
+    """Clues of a recording, and of each stretch the energy: (2 clusters, 2 speakers, frames)."""
 
     clues: list[Clue]
-    owned: NDArray[np.float64]
+    owned: list[NDArray[np.float64]]
 
 
 def listen(separator: Separator, sources: Signal) -> Recording:
@@ -54,47 +61,58 @@ def listen(separator: Separator, sources: Signal) -> Recording:
         clues.append(evidence.take_clue(stretch, energy, before, head, None, moment))
         owned.append(energy_by_speaker(separator, stretch, masks, sources))
         before = stretch.masks
-    return Recording(clues, np.stack(owned))
+    return Recording(clues, owned)
 
 
 def energy_by_speaker(
     separator: Separator, stretch: Stretch, masks: torch.Tensor, sources: Signal
 ) -> NDArray[np.float64]:
-    """Give the energy of each cluster (first axis) that is each speaker's (second axis)."""
+    """Give the energy of each cluster that is each speaker's, (clusters, speakers, frames)."""
     hop = separator.framing.hop_length
     stop = stretch.start + len(stretch.spectrogram)
     part = torch.from_numpy(sources[:, stretch.start * hop : (stop - 1) * hop])
     powers = torch.stack([separator.framing.stft(one).abs().square() for one in part])
     powers = powers / powers.sum(0).clamp_min(1e-12)
     heard = masks * stretch.spectrogram.abs().square()
-    return torch.einsum("cfb,sfb->cs", heard, powers).double().numpy()
+    return torch.einsum("cfb,sfb->csf", heard, powers).double().numpy()
 
 
-def share_right(recording: Recording, frame_s: float, has_head: bool) -> float:
+def share_right(recording: Recording, separator: Separator) -> float:
     """Give the part of the energy that the assignment puts into the right output."""
-    found = evidence.weigh(recording.clues, frame_s, has_head=has_head)
-    voices, _ = assign_voices(found, 2)
-    chosen = np.eye(2)[voices]  # (stretches, clusters, outputs)
-    shared = np.einsum("kio,kis->os", chosen, recording.owned)
+    frame_s = separator.framing.hop_length / separator.sample_rate
+    voices = evidence.identify(
+        recording.clues,
+        2,
+        frame_s,
+        round(1 / frame_s),
+        has_head=separator.network.voice_head is not None,
+        seed=0,
+    )
+    shared = np.zeros((2, 2))  # (outputs, speakers)
+    for own, owned in zip(voices, recording.owned, strict=True):
+        shared += np.einsum("cfo,csf->os", np.eye(2)[own], owned)
     right = max(np.trace(shared), np.trace(shared[::-1]))
-    return float(right / recording.owned.sum())
+    return float(right / shared.sum())
 
 
 def best_share(recording: Recording) -> float:
     """Give the part of the energy that the best assignment of each stretch would put right."""
+    sums = np.stack(
+        [owned.sum(-1) for owned in recording.owned]
+    )  # (stretches, clusters, speakers)
     maps = product(range(2), repeat=2)
-    sums = np.stack([recording.owned[:, [0, 1], list(own)].sum(1) for own in maps])
-    return float(sums.max(0).sum() / recording.owned.sum())
+    right = np.stack([sums[:, [0, 1], list(own)].sum(1) for own in maps])
+    return float(right.max(0).sum() / sums.sum())
 
 
-def candidates() -> Iterator[tuple[str, Any]]:
+def candidates() -> Iterator[tuple[ModuleType, str, Any]]:
     """Give each constant with the values that are tried."""
-    for name in CONSTANTS:
-        for factor in FACTORS:
-            yield name, factor * getattr(evidence, name)
-    for shift in SHIFTS:
-        constant, *others = evidence._ALIKE
-        yield "_ALIKE", (constant + shift, *others)
+    for module, names in SCALED:
+        for name, factor in product(names, FACTORS):
+            yield module, name, factor * getattr(module, name)
+    for (module, name), shift in product(SHIFTED, SHIFTS):
+        constant, *others = getattr(module, name)
+        yield module, name, (constant + shift, *others)
 
 
 def main() -> None:
@@ -114,14 +132,10 @@ def main() -> None:
         speakers = corpus.draw_pair(np.random.default_rng(seed), sexes)
         sources = make(corpus, KINDS[kind], speakers, 60 * args.minutes, seed)
         recordings.append(listen(separator, sources))
-    frame_s = separator.framing.hop_length / separator.sample_rate
-    has_head = separator.network.voice_head is not None
     print(f"best assignment: {100 * np.mean([best_share(one) for one in recordings]):.2f} %")
-    for name, value in candidates():
-        now = getattr(evidence, name)
-        setattr(evidence, name, value)
-        shares = [share_right(one, frame_s, has_head) for one in recordings]
-        setattr(evidence, name, now)
+    for module, name, value in candidates():
+        with patch.object(module, name, value):
+            shares = [share_right(one, separator) for one in recordings]
         print(f"{name} = {value}: {100 * np.mean(shares):.2f} %", flush=True)
 
 

@@ -26,13 +26,14 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _SILENT_DB = -15.0
-# What follows are logarithms of odds, fitted to held-out conversations by logistic regression.
+# What follows are logarithms of odds, fitted to held-out conversations by logistic regression,
+# and then by what `examples/benchmarks/voice_odds.py` found with the models of bands.
 # For the cosine of a cluster with a voice, in a moment and over its whole stretch.
-_OF_MOMENT = 10.0
-_OF_STRETCH = 3.0
+_OF_MOMENT = 20.0
+_OF_STRETCH = 14.0
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
 # centroids and for the decimal logarithm of the weaker one's share of their energy.
-_ONE_VOICE = (-1.5, 4.0, -3.2)
+_ONE_VOICE = (-2.5, 4.0, -1.6)
 _LEAST_SHARE = 1e-3
 # What a change costs from one moment to the next, and an exchange of voices, which is forbidden.
 _CHANGE = -1.5

@@ -27,7 +27,7 @@ _LIKENESS_A_SECOND = 8.0
 _MOST_SECONDS = 5.0
 # Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
 # for that of their centroids.
-_ALIKE = (-3.5, 11.0, 5.0)
+_ALIKE = (-6.0, 11.0, 5.0)
 _ALIKE_WITHOUT_HEAD = (2.8, 0.0, 9.2)
 # The cosine of two voices is so much more than the 5th percentile of all cosines, and the more
 # they have in common, the more the rest counts.
@@ -36,7 +36,7 @@ _COMMON_MARGIN = 0.05
 _MOST_COMMON = 0.6
 _MOST_COMPARED = 500
 # For all of what two stretches share.
-_SHARED = 4.0
+_SHARED = 8.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
 # Two voices of the recording are one where their vectors are more alike, and none where they have
