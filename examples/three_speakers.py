@@ -19,8 +19,8 @@ print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better 
 
 # %%
 # With ``n_sources="auto"`` a small head of the network tells the number. With speakers that it
-# never heard it is right about nearly all single ones and pairs, and most mixtures
-# of three. So give the number where you know it:
+# never heard it is right about nearly all single ones and pairs, and most mixtures of three. So
+# give the number where you know it:
 
 counter = load_pretrained().set_params(n_sources="auto")
 print(f"talkers counted: {len(counter.predict(mixture))}")

@@ -22,7 +22,8 @@ def bank() -> SourceBank:
 
 def assert_same(one: Batch, other: Batch) -> None:
     for mine, theirs in zip(one, other, strict=True):
-        if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
+        if isinstance(mine, torch.Tensor):
+            assert isinstance(theirs, torch.Tensor)
             assert torch.equal(mine, theirs)
         else:
             assert mine == theirs

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from skdc.separation import activity
 from skdc.separation.activity import Heard, cut_moments, follow_voices
 from skdc.separation.pipeline import AssignedPieces
 from skdc.separation.voices import Evidence, assign_voices, best_maps, link_odds, map_odds
@@ -193,14 +192,12 @@ def follow_one_way(
             energy = stretch.energy[:, start : start + length].sum(1)
             gain = 0.0
             for c, voice in enumerate(own):
-                gain += activity._OF_MOMENT * stretch.moments[m, c] @ directions[voice]
-                gain += activity._OF_STRETCH * evidence.vectors[k, c] @ directions[voice]
+                gain += 20 * stretch.moments[m, c] @ directions[voice]
+                gain += 14 * evidence.vectors[k, c] @ directions[voice]
             for c, d in itertools.combinations(range(len(own)), 2):
                 if own[c] == own[d]:
                     share = min(energy[c], energy[d]) / (energy[c] + energy[d])
-                    constant, by_centroid, by_share = activity._ONE_VOICE
-                    gain += constant + by_centroid * stretch.nearness[c, d]
-                    gain += by_share * np.log10(share + 1e-3)
+                    gain += -2.5 + 4 * stretch.nearness[c, d] - 1.6 * np.log10(share + 1e-3)
             score += gain * energy.sum() / (energy.sum() + length * 0.5)
             if m and own != before:
                 score -= 1000 if sorted(own) == sorted(before) else 1.5

@@ -46,9 +46,14 @@ class Recording(NamedTuple):
     owned: list[NDArray[np.float64]]
 
 
+def frames_a_second(separator: Separator) -> int:
+    """Give the frames of a moment, which is a second."""
+    return round(separator.sample_rate / separator.framing.hop_length)
+
+
 def listen(separator: Separator, sources: Signal) -> Recording:
     """Separate the stretches of a recording of two people."""
-    moment = round(separator.sample_rate / separator.framing.hop_length)
+    moment = frames_a_second(separator)
     clues: list[Clue] = []
     owned: list[NDArray[np.float64]] = []
     before: torch.Tensor | None = None
@@ -79,12 +84,11 @@ def energy_by_speaker(
 
 def share_right(recording: Recording, separator: Separator) -> float:
     """Give the part of the energy that the assignment puts into the right output."""
-    frame_s = separator.framing.hop_length / separator.sample_rate
     voices = evidence.identify(
         recording.clues,
         2,
-        frame_s,
-        round(1 / frame_s),
+        separator.framing.hop_length / separator.sample_rate,
+        frames_a_second(separator),
         has_head=separator.network.voice_head is not None,
         seed=0,
     )
@@ -97,9 +101,8 @@ def share_right(recording: Recording, separator: Separator) -> float:
 
 def best_share(recording: Recording) -> float:
     """Give the part of the energy that the best assignment of each stretch would put right."""
-    sums = np.stack(
-        [owned.sum(-1) for owned in recording.owned]
-    )  # (stretches, clusters, speakers)
+    # One a stretch (clusters, speakers, frames) -> (stretches, clusters, speakers).
+    sums = np.stack([owned.sum(-1) for owned in recording.owned])
     maps = product(range(2), repeat=2)
     right = np.stack([sums[:, [0, 1], list(own)].sum(1) for own in maps])
     return float(right.max(0).sum() / sums.sum())
