@@ -101,7 +101,7 @@ def share_right(recording: Recording, separator: Separator) -> float:
 
 def best_share(recording: Recording) -> float:
     """Give the part of the energy that the best assignment of each stretch would put right."""
-    # One a stretch (clusters, speakers, frames) -> (stretches, clusters, speakers).
+    # The shape is (stretches, clusters, speakers).
     sums = np.stack([owned.sum(-1) for owned in recording.owned])
     maps = product(range(2), repeat=2)
     right = np.stack([sums[:, [0, 1], list(own)].sum(1) for own in maps])

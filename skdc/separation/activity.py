@@ -26,9 +26,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _SILENT_DB = -15.0
-# What follows are logarithms of odds, fitted to held-out conversations by logistic regression. Most
-# were then chosen again, with the models of bands, by how much energy is in the right output; see
-# examples/benchmarks/voice_odds.py.
+# What follows are logarithms of odds, fitted to held-out conversations by logistic regression.
+# Most were then chosen again, with the models of bands, by how much energy is in the right output;
+# see examples/benchmarks/voice_odds.py.
 # For the cosine of a cluster with a voice, in a moment and over its whole stretch.
 _OF_MOMENT = 20.0
 _OF_STRETCH = 14.0
