@@ -13,7 +13,7 @@ from other_device import Elsewhere, other_device
 
 from skdc import DeepClusteringSeparator, StreamingSeparator
 
-SOURCES = 0.1 * np.random.default_rng(0).standard_normal((4, 2, 4000)).astype(np.float32)
+SOURCES = 0.1 * np.random.default_rng(0).standard_normal((4, 2, 1600)).astype(np.float32)
 MIXTURES = SOURCES.sum(axis=1)
 
 
