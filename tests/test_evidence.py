@@ -42,7 +42,7 @@ def clues_of_two(cosine: float, several: float, n_stretches: int = 30) -> list[C
 
 
 def count(clues: list[Clue]) -> int:
-    voices = identify(clues, None, FRAME_S, N_MOMENT, has_head=True, seed=0)
+    voices = identify(clues, None, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
     return 1 + max(int(own.max()) for own in voices)
 
 
@@ -62,7 +62,7 @@ def test_that_several_are_heard_in_one_stretch_of_thirty_makes_no_second_voice()
 
 def test_the_louder_voice_is_the_first() -> None:
     clues = clues_of_two(0.1, 0.0)
-    voices = identify(clues, 2, FRAME_S, N_MOMENT, has_head=True, seed=0)
+    voices = identify(clues, 2, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
     for clue, own in zip(clues, voices, strict=True):
         assert own.dtype == np.uint8
         assert (own == (clue.energy < 1.5)).all()

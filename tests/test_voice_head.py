@@ -16,8 +16,10 @@ from sklearn.base import clone
 from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.cli import main
 from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
+from skdc.model_file import read_tensors, write_tensors
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
+from skdc.training.voices import _Examples as Examples
 
 
 def head(n_bins: int = 9, n_bands: int = 2) -> VoiceHead:
@@ -78,7 +80,7 @@ def test_the_network_stays_as_it_is(plain: DeepClusteringSeparator, model: Path)
         f"voice_head.{layer}.{part}"
         for layer in ("hidden", "attention", "out")
         for part in ("weight", "bias")
-    }
+    } | {"voice_head.odds"}
     assert all(torch.equal(after[name], before[name]) for name in before)
     mixture, _ = load_sample_mixture()
     assert_array_equal(loaded.predict(mixture), plain.predict(mixture))
@@ -98,6 +100,50 @@ def test_the_head_tells_speakers_that_it_was_taught(model: Path) -> None:
     same = [vectors[f"{who}-1"] @ vectors[f"{who}-2"] for who in ("allison", "carlo", "june")]
     other = [vectors["allison-1"] @ vectors["carlo-1"], vectors["june-1"] @ vectors["carlo-2"]]
     assert min(same) > max(other)
+
+
+def test_the_odds_are_those_of_the_examples(model: Path) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    own = separator.network_.voice_head
+    assert own is not None
+    clips = {clip.name: clip.waveform[:32000] for clip in load_sample_clips()}
+    alone = clips["allison-1"]
+    mixture = alone + clips["carlo-2"][:32000]
+    told = []
+    for waveform in (alone, mixture):
+        ((stretch,),) = (
+            list(s) for s in separator.pipeline().stretches([torch.from_numpy(waveform)], [2])
+        )
+        shares = stretch.masks * stretch.spectrogram.abs()
+        with torch.no_grad():
+            first, second = own(stretch.states.expand(2, -1, -1, -1), shares)
+        one, other = torch.nn.functional.normalize(stretch.centroids, dim=-1)
+        told.append(
+            float(own.odds @ torch.tensor([1.0, float(first @ second), float(one @ other)]))
+        )
+    assert told[0] > told[1]
+
+
+def test_the_odds_count_a_lost_voice_more() -> None:
+    # The same sounds as one voice and as two: what is said is that these are two.
+    own = head().requires_grad_(False)
+    states, shares = torch.randn(1, 20, 2, 5).half(), torch.rand(2, 20, 9).half()
+    examples = object.__new__(Examples)
+    examples._states, examples._shares = [states[0]] * 16, [shares] * 16
+    examples._labels = [[0, 0], [0, 1]] * 8
+    examples._nearness = [0.0] * 16
+    first, second = own(states, shares)
+    told = float(examples.odds(own) @ torch.tensor([1.0, float(first @ second), 0.0]))
+    assert told == pytest.approx(-np.log(10), abs=0.01)
+
+
+def test_a_file_of_before_has_the_odds_of_then(model: Path, tmp_path: Path) -> None:
+    tensors, header = read_tensors(model)
+    del tensors["voice_head.odds"]
+    write_tensors(tmp_path / "before.safetensors", tensors, header)
+    own = DeepClusteringSeparator.load(tmp_path / "before.safetensors").network_.voice_head
+    assert own is not None
+    assert own.odds.tolist() == [-6, 11, 5]
 
 
 def test_training_repeats(plain: DeepClusteringSeparator, model: Path, tmp_path: Path) -> None:

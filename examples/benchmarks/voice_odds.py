@@ -4,9 +4,9 @@ Run: ``python examples/benchmarks/voice_odds.py SPEECH --pairs 3``
 
 Makes conversations of people of the split `valid` (see `conversations.py`), separates each once,
 and assigns its voices, stretch by stretch and moment by moment, with one constant of
-`skdc.separation.evidence` and `skdc.separation.activity` after the other changed. Prints how much
-of the energy is in the right output, and how much would be with the best assignment of each
-stretch that there is, as means over the recordings.
+`skdc.separation.evidence`, of `skdc.separation.activity` and of the model's voice head after the
+other changed. Prints how much of the energy is in the right output, and how much would be with
+the best assignment of each stretch that there is, as means over the recordings.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from skdc.separation.activity import quieten
 from skdc.separation.evidence import Clue, Stretch
 
 FACTORS = (0.5, 1.0, 2.0)
-# Constants that are scaled; of the tuples, the first is an offset, which is shifted.
+# Constants that are scaled; of odds, the first is an offset, which is shifted.
 SCALED = (
     (evidence, ("_LIKENESS_A_SECOND", "_MOST_SECONDS", "_SHARED", "_COMMON_MARGIN")),
     (activity, ("_OF_MOMENT", "_OF_STRETCH", "_CHANGE")),
 )
 SHIFTS = (-2.0, -1.0, 1.0, 2.0)
-SHIFTED = ((evidence, "_ALIKE"), (activity, "_ONE_VOICE"))
+OWN = "odds of the voice head"
 
 
 class Recording(NamedTuple):
@@ -82,14 +82,22 @@ def energy_by_speaker(
     return torch.einsum("cfb,sfb->csf", heard, powers).double().numpy()
 
 
-def share_right(recording: Recording, separator: Separator) -> float:
+def odds_of(separator: Separator) -> tuple[float, ...]:
+    """Give the odds of the voice head, which the model must have."""
+    head = separator.network.voice_head
+    if head is None:
+        raise ValueError("the model has no voice head")
+    return tuple(head.odds.tolist())
+
+
+def share_right(recording: Recording, separator: Separator, odds: tuple[float, ...]) -> float:
     """Give the part of the energy that the assignment puts into the right output."""
     voices = evidence.identify(
         recording.clues,
         2,
         separator.framing.hop_length / separator.sample_rate,
         frames_a_second(separator),
-        has_head=separator.network.voice_head is not None,
+        odds=odds,
         seed=0,
     )
     shared = np.zeros((2, 2))  # (outputs, speakers)
@@ -109,13 +117,17 @@ def best_share(recording: Recording) -> float:
 
 
 def candidates() -> Iterator[tuple[ModuleType, str, Any]]:
-    """Give each constant with the values that are tried."""
+    """Give each constant of the modules with the values that are tried."""
     for module, names in SCALED:
         for name, factor in product(names, FACTORS):
             yield module, name, factor * getattr(module, name)
-    for (module, name), shift in product(SHIFTED, SHIFTS):
-        constant, *others = getattr(module, name)
-        yield module, name, (constant + shift, *others)
+    yield from ((activity, "_ONE_VOICE", value) for value in shifted(activity._ONE_VOICE))
+
+
+def shifted(odds: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Give odds with other constants."""
+    constant, *others = odds
+    return [(constant + shift, *others) for shift in SHIFTS]
 
 
 def main() -> None:
@@ -136,10 +148,14 @@ def main() -> None:
         sources = make(corpus, KINDS[kind], speakers, 60 * args.minutes, seed)
         recordings.append(listen(separator, sources))
     print(f"best assignment: {100 * np.mean([best_share(one) for one in recordings]):.2f} %")
+    odds = odds_of(separator)
     for module, name, value in candidates():
         with patch.object(module, name, value):
-            shares = [share_right(one, separator) for one in recordings]
+            shares = [share_right(one, separator, odds) for one in recordings]
         print(f"{name} = {value}: {100 * np.mean(shares):.2f} %", flush=True)
+    for other in shifted(odds):
+        shares = [share_right(one, separator, other) for one in recordings]
+        print(f"{OWN} = {other}: {100 * np.mean(shares):.2f} %", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +16,8 @@ __all__ = ["VoiceHead"]
 _HIDDEN = 128
 # What is weaker than this part of a source's level is as good as silent.
 _FLOOR = 1e-2
+# Heads that were saved before each had odds of its own.
+_EARLIER_ODDS = (-6.0, 11.0, 5.0)
 
 
 class VoiceHead(nn.Module):
@@ -22,7 +26,16 @@ class VoiceHead(nn.Module):
     Each frame's states, beside what the source has of the frame, go through a hidden layer;
     attention weighs the frames, those where the source is loud more; mean and spread over the
     frames (`attentive_statistics`) give the vector of length `dim`.
+
+    Attributes
+    ----------
+    odds : Tensor of shape (3,)
+        Logarithm of the odds that the two sources of a few seconds are one voice that was cut in
+        two: a constant, and so much for the cosine of their vectors and for that of their
+        centroids.
     """
+
+    odds: Tensor
 
     def __init__(self, bands: tuple[tuple[int, int], ...], width: int, dim: int) -> None:
         super().__init__()
@@ -31,6 +44,11 @@ class VoiceHead(nn.Module):
         self.hidden = nn.Linear(len(bands) * width + self.n_bins, _HIDDEN)
         self.attention = nn.Linear(_HIDDEN, 1)
         self.out = nn.Linear(2 * _HIDDEN, dim)
+        self.register_buffer("odds", torch.tensor(_EARLIER_ODDS))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}odds", torch.tensor(_EARLIER_ODDS))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, states: Tensor, shares: Tensor) -> Tensor:
         """Give the vectors of sources, float32 ``(n_sources, dim)`` of unit norm.

@@ -25,10 +25,8 @@ IntArray = NDArray[np.int64]
 # most.
 _LIKENESS_A_SECOND = 8.0
 _MOST_SECONDS = 5.0
-# Odds of two clusters to be one voice: a constant, and so much for the cosine of their vectors and
-# for that of their centroids.
-_ALIKE = (-6.0, 11.0, 5.0)
-_ALIKE_WITHOUT_HEAD = (2.8, 0.0, 9.2)
+# Without a voice head, the odds of two clusters to be one voice: see `VoiceHead.odds`.
+_ODDS_WITHOUT_HEAD = (2.8, 0.0, 9.2)
 # The cosine of two voices is so much more than the 5th percentile of all cosines, and the more
 # they have in common, the more the rest counts.
 _COMMON_PERCENTILE = 5
@@ -193,7 +191,7 @@ def identify(
     frame_s: float,
     n_moment: int,
     *,
-    has_head: bool,
+    odds: tuple[float, ...] | None,
     seed: int,
 ) -> list[NDArray[np.uint8]]:
     """Say who is who in a recording.
@@ -208,8 +206,9 @@ def identify(
         Seconds from frame to frame.
     n_moment : int
         Frames of a moment.
-    has_head : bool
-        Whether the vectors of the clues are those of a voice head.
+    odds : tuple of three floats or None
+        Those of the voice head that the vectors of the clues are from (`VoiceHead.odds`); None
+        where they are from none.
     seed : int
 
     Returns
@@ -218,7 +217,7 @@ def identify(
         The voice of each cluster in each frame of each stretch; 0 is the loudest over the whole
         recording.
     """
-    evidence = weigh(clues, frame_s, has_head=has_head)
+    evidence = weigh(clues, frame_s, odds=odds)
     if n_voices is None:
         heard = np.average(
             [clue.several > _SEVERAL for clue in clues], weights=evidence.weights.sum(1) + _TINY
@@ -237,7 +236,7 @@ def identify(
     return [rank[own] for own in followed]
 
 
-def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
+def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) -> Evidence:
     """Turn what was gathered of a recording into odds.
 
     Parameters
@@ -246,8 +245,8 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
         One a stretch.
     frame_s : float
         Seconds from frame to frame.
-    has_head : bool
-        Whether the vectors of the clues are those of a voice head.
+    odds : tuple of three floats or None
+        Those of the voice head that the vectors of the clues are from; None without one.
 
     Returns
     -------
@@ -261,15 +260,15 @@ def weigh(clues: list[Clue], frame_s: float, *, has_head: bool) -> Evidence:
     faint = _faint_level(clues, second)
     # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
     seconds = np.stack([(c.energy / (c.energy + faint)).sum(1) for c in clues]) * frame_s
-    if not has_head:
+    if odds is None:
         # What all envelopes have in common is no voice, but the microphone and speech as such.
         mass = seconds[..., None] + _TINY
         vectors = vectors - (mass * vectors).sum((0, 1)) / mass.sum((0, 1))
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
-    common = _common(vectors, seconds) if has_head else 0.0
+    common = 0.0 if odds is None else _common(vectors, seconds)
     # (stretches, clusters, dim) with itself -> (stretches, clusters, clusters)
     cosines = (vectors @ vectors.swapaxes(1, 2) - common) / (1 - common)
-    constant, by_voice, by_centroid = _ALIKE if has_head else _ALIKE_WITHOUT_HEAD
+    constant, by_voice, by_centroid = odds or _ODDS_WITHOUT_HEAD
     alike = constant + by_voice * cosines + by_centroid * nearness
     # Who is hardly there says nothing.
     spoken = np.minimum(seconds, 1)

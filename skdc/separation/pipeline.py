@@ -423,7 +423,7 @@ class Separator:
             n_sources,
             self.framing.hop_length / self.sample_rate,
             n_moment,
-            has_head=head is not None,
+            odds=None if head is None else tuple(head.odds.tolist()),
             seed=self.seed,
         )
         n_voices = n_sources or 1 + max(int(own.max()) for own in voices)

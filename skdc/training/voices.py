@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import trange
@@ -27,6 +28,10 @@ _PASSES = 40
 _MARGIN = 0.2
 _SCALE = 25.0
 _SMOOTHING = 0.05
+# Examples that the odds are fitted to; and two talkers count so much more there than one, because
+# a voice that is lost in another one is worse than one that is cut in two.
+_MOST_COMPARED = 1_000
+_TWO_COUNT = 10.0
 
 
 def train_voice_head(
@@ -43,7 +48,8 @@ def train_voice_head(
     Examples are single voices and mixtures of two, each separated into two sources, so that the
     head learns to hear who a source is through what leaks into it, and that both halves of a
     single voice are one. Each is filtered at random, so that it is the voice that is learnt, not
-    the microphone. With the trunk as it is, its states are computed once.
+    the microphone. With the trunk as it is, its states are computed once. In the end the odds that
+    two sources are one voice are fitted to the same examples, by logistic regression.
 
     Parameters
     ----------
@@ -94,7 +100,10 @@ def train_voice_head(
         )
 
     fit_head(parameters, loss, n_steps, name="voice head", progress=progress)
-    return head.eval().requires_grad_(False)
+    head.eval().requires_grad_(False)
+    if len(examples) > 1:
+        head.odds.copy_(examples.odds(head))
+    return head
 
 
 class _Examples:
@@ -106,6 +115,7 @@ class _Examples:
         self._states: list[Tensor] = []
         self._shares: list[Tensor] = []
         self._labels: list[list[int]] = []
+        self._nearness: list[float] = []
         drawn = (voices.draw(1 + i % 2) for i in range(n_examples))
         # As many at a time as keep the trunk busy.
         for _ in trange(0, n_examples, BATCH_SIZE, desc="examples", disable=not progress):
@@ -118,6 +128,11 @@ class _Examples:
                 self._states.append(stretch.states[0].half())
                 self._shares.append(shares.half())
                 self._labels.append(_owners(separator, stretch, references, numbers))
+                first, second = functional.normalize(stretch.centroids, dim=-1)
+                self._nearness.append(float(first @ second))
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Give states, shares and speakers of sources, all cut to the same random stretch."""
@@ -138,6 +153,23 @@ class _Examples:
             labels.append(own[cluster])
         found = torch.stack(states), torch.stack(shares), torch.tensor(labels, device="cpu")
         return found[0], found[1], found[2].to(found[0].device)
+
+    def odds(self, head: VoiceHead) -> Tensor:
+        """Fit the odds that both sources of an example are one voice; examples are of both kinds.
+
+        Gives what `VoiceHead.odds` is.
+        """
+        read, is_one = [], []
+        whole = zip(self._states, self._shares, self._labels, self._nearness, strict=True)
+        for states, shares, labels, nearness in islice(whole, _MOST_COMPARED):
+            with torch.no_grad():
+                first, second = head(states[None], shares)
+            read.append([float(first @ second), nearness])
+            is_one.append(labels[0] == labels[1])
+        # Nearly no penalty: of two numbers, there is nothing to learn by heart.
+        line = LogisticRegression(C=1e3, class_weight={False: _TWO_COUNT, True: 1.0})
+        line.fit(read, is_one)
+        return torch.tensor([*line.intercept_, *line.coef_[0]], dtype=torch.float32)
 
 
 def _owners(
