@@ -19,6 +19,7 @@ from skdc.datasets import load_sample_clips, load_sample_mixture, write_audio
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
+from skdc.training.heads import Voices
 from skdc.training.voices import _Examples as Examples
 
 
@@ -100,6 +101,22 @@ def test_the_head_tells_speakers_that_it_was_taught(model: Path) -> None:
     same = [vectors[f"{who}-1"] @ vectors[f"{who}-2"] for who in ("allison", "carlo", "june")]
     other = [vectors["allison-1"] @ vectors["carlo-1"], vectors["june-1"] @ vectors["carlo-2"]]
     assert min(same) > max(other)
+
+
+def test_a_speaker_at_another_speed_is_another_voice() -> None:
+    seconds = np.arange(8000) / 8000
+    tones = [np.sin(2 * np.pi * f * seconds).astype(np.float32) for f in (400, 900)]
+    voices = Voices(tones, ["ann", "bob"], 4000, 0, speeds=((1, 1), (10, 9), (9, 10)))
+    heard = {}
+    for _ in range(6):
+        (clip,), (number,) = voices.draw(1)
+        assert len(clip) == 4000
+        peak = np.abs(np.fft.rfft(clip.numpy() * np.hanning(4000))).argmax() * 2
+        heard[voices.names[number]] = peak
+    assert len(heard) == 6
+    for (speaker, (up, down)), frequency in heard.items():
+        expected = (400 if speaker == "ann" else 900) * up / down
+        assert frequency == pytest.approx(expected, abs=2)
 
 
 def test_the_odds_are_those_of_the_examples(model: Path) -> None:

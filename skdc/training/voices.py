@@ -23,6 +23,8 @@ from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 __all__ = ["train_voice_head"]
 
 _DIM = 64
+# As they are, and as other voices: a tenth faster and higher, and slower and lower.
+_SPEEDS = ((1, 1), (10, 9), (9, 10))
 _PASSES = 40
 # Margin and scale of the classes' cosines.
 _MARGIN = 0.2
@@ -48,8 +50,9 @@ def train_voice_head(
     Examples are single voices and mixtures of two, each separated into two sources, so that the
     head learns to hear who a source is through what leaks into it, and that both halves of a
     single voice are one. Each is filtered at random, so that it is the voice that is learnt, not
-    the microphone. With the trunk as it is, its states are computed once. In the end the odds that
-    two sources are one voice are fitted to the same examples, by logistic regression.
+    the microphone, and speakers who are played faster or slower are voices of their own [2]_.
+    With the trunk as it is, its states are computed once. In the end the odds that two sources are
+    one voice are fitted to the same examples, by logistic regression.
 
     Parameters
     ----------
@@ -75,9 +78,11 @@ def train_voice_head(
     ----------
     .. [1] Wang, Cheng, Liu, Liu, "Additive margin softmax for face verification", IEEE Signal
        Processing Letters 25(7), 2018, equation 6 (arXiv:1801.05599).
+    .. [2] Yamamoto, Lee, Okabe, Koshinaka, "Speaker augmentation and bandwidth extension for deep
+       speaker embedding", Interspeech 2019.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    voices = Voices(recordings, speakers, round(SECONDS * separator.sample_rate), seed)
+    voices = Voices(recordings, speakers, round(SECONDS * separator.sample_rate), seed, _SPEEDS)
     network = separator.network
     device = network.input_mean.device
     with torch.random.fork_rng(devices=[]):
