@@ -397,7 +397,8 @@ class DeepClusteringSeparator(
         speakers : sequence of hashables of shape (n_recordings,)
             Who speaks in each; two at least, better hundreds.
         n_examples : int, default=5000
-            Examples of 5 s, 0.35 MB each; more take more time and hear finer differences.
+            Examples of 5 s, 0.9 MB each with the bundled models; more take more time and hear
+            finer differences.
 
         Returns
         -------

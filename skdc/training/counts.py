@@ -45,7 +45,7 @@ def train_count_head(
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
     apart. In a fifth of them each speaks for a part of the time only, as in conversations; 15 %
     are in rooms, and 40 % have noise, as `skdc.training.acoustics` makes both. There are as many
-    of each number, each of 5 s, which takes 0.2 MB with the network of the bundled model.
+    of each number, each of 5 s, which takes 0.7 MB with the network of the bundled model.
 
     The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
     that of examples and weights.

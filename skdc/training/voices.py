@@ -65,7 +65,7 @@ def train_voice_head(
     seed : int
         Seed of examples and weights.
     n_examples : int
-        Examples of 5 s, half of them mixtures; each is used 40 times. Each takes 0.35 MB with the
+        Examples of 5 s, half of them mixtures; each is used 40 times. Each takes 0.9 MB with the
         network of the bundled model.
     progress : bool, default=False
         Whether to show progress bars.
