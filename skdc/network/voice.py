@@ -44,10 +44,11 @@ class VoiceHead(nn.Module):
         self.hidden = nn.Linear(len(bands) * width + self.n_bins, _HIDDEN)
         self.attention = nn.Linear(_HIDDEN, 1)
         self.out = nn.Linear(2 * _HIDDEN, dim)
-        self.register_buffer("odds", torch.tensor(_EARLIER_ODDS))
+        self.register_buffer("odds", self.out.bias.new_tensor(_EARLIER_ODDS))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.setdefault(f"{prefix}odds", torch.tensor(_EARLIER_ODDS))
+        earlier = torch.tensor(_EARLIER_ODDS, device="cpu")
+        state_dict.setdefault(f"{prefix}odds", earlier)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, states: Tensor, shares: Tensor) -> Tensor:

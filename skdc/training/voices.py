@@ -174,7 +174,8 @@ class _Examples:
         # Nearly no penalty: of two numbers, there is nothing to learn by heart.
         line = LogisticRegression(C=1e3, class_weight={False: _TWO_COUNT, True: 1.0})
         line.fit(read, is_one)
-        return torch.tensor([*line.intercept_, *line.coef_[0]], dtype=torch.float32)
+        numbers = [*line.intercept_, *line.coef_[0]]
+        return torch.tensor(numbers, dtype=torch.float32, device="cpu")
 
 
 def _owners(
