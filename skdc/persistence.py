@@ -49,9 +49,9 @@ _STORED_AS: dict[str, Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]] = 
     "int8": to_int8,
 }
 _LARGEST_SEED = 2**32 - 1
-# The errors of reading a file whose statements are wrong.
 # Voice heads that were saved before each had odds of its own have none.
 _ODDS = "voice_head.odds"
+# The errors of reading a file whose statements are wrong.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 # Parameters that the weights of a network are valid for; changing them needs another fit.
 _FIXED_PARAMETERS = ("sample_rate", "win_length", "hop_length")

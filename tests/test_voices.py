@@ -78,11 +78,20 @@ def test_hardly_any_assignment_of_a_few_stretches_is_better(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=30)
 @example(91)
-def test_no_assignment_of_a_few_stretches_is_better_where_there_are_voices(seed: int) -> None:
+def test_no_assignment_of_a_few_stretches_is_much_better_where_there_are_voices(seed: int) -> None:
     evidence, _ = conversation(4, 2, noise=1.0, alone=0.3, seed=seed)
     _, score = assign_voices(evidence, 2, seed=seed)
-    # It is the best of all for 499 of the seeds 0 to 499, and 0.1 % less for 91.
     assert_allclose(score, best_of_all(evidence, 2), rtol=0.01)
+
+
+def test_hardly_ever_is_another_assignment_better_at_all() -> None:
+    better = []
+    for seed in range(100):
+        evidence, _ = conversation(4, 2, noise=1.0, alone=0.3, seed=seed)
+        _, score = assign_voices(evidence, 2, seed=seed)
+        if score < (1 - 1e-6) * best_of_all(evidence, 2):
+            better.append(seed)
+    assert len(better) <= 1  # seed 91
 
 
 @pytest.mark.parametrize(("n_clusters", "n_voices"), [(1, 2), (2, 2), (2, 3), (3, 2)])

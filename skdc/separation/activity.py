@@ -30,11 +30,11 @@ _SILENT_DB = -15.0
 # Most were then chosen again, with the models of bands, by how much energy is in the right output;
 # see examples/benchmarks/voice_odds.py.
 # For the cosine of a cluster with a voice, in a moment and over its whole stretch.
-_OF_MOMENT = 14.0
-_OF_STRETCH = 20.0
+_OF_MOMENT = 20.0
+_OF_STRETCH = 14.0
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
 # centroids and for the decimal logarithm of the weaker one's share of their energy.
-_ONE_VOICE = (-8.0, 12.0, -1.6)
+_ONE_VOICE = (-2.5, 4.0, -1.6)
 _LEAST_SHARE = 1e-3
 # What a change costs from one moment to the next, and an exchange of voices, which is forbidden.
 _CHANGE = -1.5
