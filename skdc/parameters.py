@@ -33,6 +33,7 @@ from skdc.objectives import objective_spec, resolve_objective
 from skdc.paths import check_outputs
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
+from skdc.separation.pairs import PAIR_SWEEPS
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
 
@@ -259,6 +260,7 @@ def call_parameters(
     *,
     noise: bool = False,
     phase_iterations: int = 0,
+    pair_sweeps: int = PAIR_SWEEPS,
     caller: str = "predict",
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
@@ -266,11 +268,17 @@ def call_parameters(
     These are the number of sources, None where it is to be estimated, and the rate that comes in.
     A ValueError that names the caller says that a keyword is not what it may be.
     """
-    keywords = {"input_rate": input_rate, "noise": noise, "phase_iterations": phase_iterations}
+    keywords = {
+        "input_rate": input_rate,
+        "noise": noise,
+        "phase_iterations": phase_iterations,
+        "pair_sweeps": pair_sweeps,
+    }
     allowed = {
         "input_rate": [_RATE, None],
         "noise": ["boolean"],
         "phase_iterations": [Interval(Integral, 0, None, closed="left")],
+        "pair_sweeps": [Interval(Integral, 0, None, closed="left")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
     rate: int | None = estimator.input_rate if input_rate is None else input_rate

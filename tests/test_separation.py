@@ -64,8 +64,12 @@ def test_stretches_of_a_recording_share_a_pass(separator, passes):
     assert shape[0] > 1
     passes.clear()
     # Counting looks at some stretches before.
-    list(separator.masks(noise(12_000), [None]))
+    list(replace(separator, pair_sweeps=0).masks(noise(12_000), [None]))
     assert len(passes) == 2
+    passes.clear()
+    # So do the pairs of three sources, three in each sweep.
+    list(separator.masks(noise(12_000), [3]))
+    assert passes == [shape] * (1 + 2 * 3)
 
 
 @pytest.mark.parametrize("count", [2, None])
@@ -135,7 +139,8 @@ def test_masks_of_a_head_are_linked_between_stretches():
 
 
 def test_other_numbers_than_a_head_has_masks_are_clustered():
-    separator, mixture = headed_separator(), torch.randn(4000)
+    # The pairs of three are for the head, which has two masks.
+    separator, mixture = replace(headed_separator(), pair_sweeps=0), torch.randn(4000)
     soft = replace(separator, mask="soft")
     for n_sources in (1, 3):
         (masks,), (expected,) = (x.masks([mixture], [n_sources]) for x in (separator, soft))

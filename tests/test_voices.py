@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from skdc.separation.activity import Heard, cut_moments, follow_voices
-from skdc.separation.pipeline import AssignedPieces
+from skdc.separation.pieces import AssignedPieces
 from skdc.separation.voices import Evidence, assign_voices, best_maps, link_odds, map_odds
 
 FloatArray = NDArray[np.float64]

@@ -128,9 +128,10 @@ for talkers in mixtures(args.subset):
     for n_microphones, chosen in ARRAYS.items():
         for method in ("masks", "wiener", "mvdr") if n_microphones > 1 else ("masks",):
             if method == "masks":
-                found = mask(recording[chosen], models[0].n_sources)
+                found = mask(recording[chosen], len(talkers))
             else:
-                found = separate_array(models, recording[chosen], method=method)
+                options = {"n_sources": len(talkers), "method": method}
+                found = separate_array(models, recording[chosen], **options)
             gain = si_sdr_improvement(images[:, 0], found, recording[0]).mean()
             scores.setdefault((n_microphones, method), []).append(gain)
 

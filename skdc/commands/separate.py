@@ -115,6 +115,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources a little cleaner (default: %(default)s)",
     )
     parser.add_argument(
+        "--pair-sweeps",
+        type=int,
+        default=2,
+        metavar="N",
+        help="times that each two of three or more sources are separated again from their sum; 0 "
+        "is faster (default: %(default)s)",
+    )
+    parser.add_argument(
         "--page",
         action="store_true",
         help="write NAME.html too, a page to listen with that works without a network",
@@ -445,6 +453,7 @@ def _from_file_to_files(
         subtype=args.subtype,
         noise=args.noise,
         phase_iterations=args.phase_iterations,
+        pair_sweeps=args.pair_sweeps,
     )
     outputs = [*result.paths, *(result.save_rttm(path) for path in job.beside(args))]
     return {
@@ -465,6 +474,7 @@ def _in_memory(
 
     options = {"model": model, "band": args.band, "channels": args.channels}
     options |= {"noise": args.noise, "phase_iterations": args.phase_iterations}
+    options["pair_sweeps"] = args.pair_sweeps
     result = replace(
         separate(job.source, n_sources=args.n_sources, **options), name=job.target.name
     )

@@ -21,6 +21,7 @@ from skdc.inputs import (
 )
 from skdc.parameters import is_full_band
 from skdc.separation import Separability
+from skdc.separation.pairs import PAIR_SWEEPS
 
 if TYPE_CHECKING:
     from skdc.display.page import ListeningPage
@@ -47,13 +48,14 @@ class ListeningMixin:
         band: str = "full",
         noise: bool = False,
         phase_iterations: int = 0,
+        pair_sweeps: int = PAIR_SWEEPS,
     ) -> tuple[NDArray[np.float32], Separability]:
         """Separate one recording, and tell how clearly its sources were told apart.
 
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-        n_sources, input_rate, band, noise, phase_iterations : optional
+        n_sources, input_rate, band, noise, phase_iterations, pair_sweeps : optional
             As for `predict`.
 
         Returns
@@ -66,7 +68,7 @@ class ListeningMixin:
         is_full = is_full_band(band)
         work = full_band_sources if is_full else network_band_sources
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"noise": noise, "phase_iterations": phase_iterations}
+        call |= {"noise": noise, "phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
         return self._separate_one(recording, work, keep_recordings=is_full, **call)
 
     def separate_in_blocks(
@@ -77,6 +79,7 @@ class ListeningMixin:
         input_rate: int | None = None,
         noise: bool = False,
         phase_iterations: int = 0,
+        pair_sweeps: int = PAIR_SWEEPS,
     ) -> tuple[RestoredBlocks, Separability]:
         """Do what `separate` does with the full band, in memory that does not grow.
 
@@ -84,7 +87,7 @@ class ListeningMixin:
         ----------
         recording : LongRecording or array of shape (n_samples,) or (n_channels, n_samples)
             Such as a `skdc.audio.AudioRecording`, which reads a file part by part.
-        n_sources, input_rate, noise, phase_iterations : optional
+        n_sources, input_rate, noise, phase_iterations, pair_sweeps : optional
             As for `predict`.
 
         Returns
@@ -96,7 +99,7 @@ class ListeningMixin:
             As for `separate`.
         """
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"noise": noise, "phase_iterations": phase_iterations}
+        call |= {"noise": noise, "phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
         return self._separate_one(recording, full_band_blocks, keep_recordings=True, **call)
 
     def _separate_one(

@@ -24,6 +24,7 @@ from skdc.exceptions import AudioWarning, name_some
 from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
+from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.signal import Framing, bin_weights
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
@@ -260,6 +261,7 @@ def separate_array(
     n_sources: int | Literal["auto"] | None = None,
     reference: int = 0,
     method: Literal["wiener", "mvdr"] = "wiener",
+    pair_sweeps: int = PAIR_SWEEPS,
 ) -> NDArray[np.float32]:
     """Separate a recording of several microphones.
 
@@ -288,6 +290,8 @@ def separate_array(
         rooms that reverberate for long, and sources that sum to the microphone. ``"mvdr"`` is
         `mvdr_weights`, a filter that stays the same throughout: nothing flickers, which speech
         recognisers prefer, and most dB in rooms that reverberate little.
+    pair_sweeps : int, default=2
+        As for `DeepClusteringSeparator.predict`.
 
     Returns
     -------
@@ -326,7 +330,10 @@ def separate_array(
     """
     if method not in ("wiener", "mvdr"):
         raise ValueError(f"method={method!r}; give 'wiener' or 'mvdr'")
+    if not isinstance(pair_sweeps, Integral) or isinstance(pair_sweeps, bool) or pair_sweeps < 0:
+        raise ValueError(f"pair_sweeps={pair_sweeps!r}; give an integer of 0 or more")
     pipelines, count = read_separators(separator, n_sources)
+    pipelines = [replace(pipeline, pair_sweeps=int(pair_sweeps)) for pipeline in pipelines]
     channels = _as_channels(recording, pipelines[0].framing.win_length)
     is_index = isinstance(reference, Integral) and not isinstance(reference, bool)
     if not is_index or not 0 <= reference < len(channels):
@@ -445,13 +452,27 @@ def joined_masks(
 
     The spectrograms ``(n_channels, n_frames, n_bins)`` give masks ``(n_sources, n_frames,
     n_bins)`` that sum to 1, the loudest source first. Where their number is to be estimated, it is
-    what a count head hears in all microphones together, or follows from the clusters.
+    what a count head hears in all microphones together, or follows from the clusters. Of three or
+    more, each two are separated again, as `skdc.separation.pairs` does.
 
     References
     ----------
     .. [1] Wang, Le Roux, Hershey, "Multi-channel deep clustering: discriminative spectral and
        spatial embeddings for speaker-independent speech separation", ICASSP 2018.
     """
+
+    def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
+        return (_masks(pipelines, kept * spectrograms, 2) for _, kept in sums)
+
+    first = _masks(pipelines, spectrograms, n_sources)
+    power = spectrograms.abs().square().mean(0)
+    (masks,) = separate_pairs([first], [power], split, pipelines[0].own_pair_sweeps)
+    loudness = (masks * power.sqrt()).sum((1, 2))
+    return masks[loudness.argsort(descending=True, stable=True)]
+
+
+def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int | None) -> Tensor:
+    """Separate all sources at once."""
     first = pipelines[0]
     magnitudes = spectrograms.abs().square().mean(0).sqrt()
     if n_sources is None:
@@ -460,8 +481,7 @@ def joined_masks(
     heard = [_hear(pipeline, spectrograms, magnitudes) for pipeline in pipelines]
     _, masks = heard[0]
     if masks is not None and n_sources in (None, len(masks)):
-        loudness = (masks * magnitudes).sum((1, 2))
-        return masks[loudness.argsort(descending=True, stable=True)]
+        return masks
     # (frames, bins, dim) of each network -> (frames, bins, sum of dim)
     vectors = torch.cat([own for own, _ in heard], dim=-1) if len(heard) > 1 else heard[0][0]
     centroids = find_centroids(

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
@@ -25,10 +23,12 @@ from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
+from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
+from skdc.separation.pieces import AssignedPieces, giving_back_memory
 from skdc.separation.quality import Separability
 from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
-from skdc.signal.storage import Spool, give_back_memory
+from skdc.signal.storage import Spool
 
 __all__ = ["Separator"]
 
@@ -43,9 +43,6 @@ _OVERLAP_S = 1.5
 _SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 4_096
-# Memory that was freed is given back after so many parts of a long recording, some two minutes.
-_PARTS_A_RETURN = 24
-_Part = TypeVar("_Part")
 
 
 class Projection(NamedTuple):
@@ -66,46 +63,6 @@ class Waveform(Protocol):
 
 
 @dataclass(frozen=True)
-class AssignedPieces:
-    """What was made of each stretch, put where its voices belong each time it is gone through.
-
-    Parameters
-    ----------
-    places : sequence of (int, int)
-        First frame of each stretch, and frames that the one before it covers too.
-    made : iterable of arrays of shape (n_clusters, length, ...)
-        What was made of each, every time it is gone through. The second axis is time, in frames or
-        in samples. What comes after the clusters, which is noise, comes after the voices.
-    voices : sequence of uint8 arrays of shape (n_clusters, n_frames)
-        The voice of each cluster in each frame.
-    n_voices : int
-    device : torch.device
-    """
-
-    places: Sequence[tuple[int, int]]
-    made: Iterable[NDArray[np.float32]]
-    voices: Sequence[NDArray[np.uint8]]
-    n_voices: int
-    device: torch.device
-
-    def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
-        given = zip(self.places, self.made, self.voices, strict=True)
-        for place, array, own in _giving_back_memory(given):
-            values = torch.from_numpy(array).to(self.device)
-            of_voice = np.arange(self.n_voices)[:, None, None] == own
-            parts = torch.from_numpy(of_voice).to(values)  # (voices, clusters, frames)
-            # From voice to voice by a fade of one frame: (voices, clusters, length)
-            parts = functional.interpolate(
-                parts, values.shape[1], mode="linear", align_corners=True
-            )
-            n_clusters = len(own)
-            spoken = torch.einsum("vct,ct...->vt...", parts, values[:n_clusters])
-            if len(values) > n_clusters:
-                spoken = torch.cat([spoken, values[n_clusters:]])
-            yield *place, spoken
-
-
-@dataclass(frozen=True)
 class Separator:
     """A trained network and how its embeddings become sources.
 
@@ -120,9 +77,12 @@ class Separator:
     mask : {"soft", "binary", "head"}, default="soft"
         Each bin shared by how near each cluster is, or given to its nearest cluster alone, or
         shared as the network's mask head says, where there are as many sources as that has masks;
-        any other number is separated as with ``"soft"``.
+        any other number is separated as with ``"soft"``, but its pairs by the head of two masks.
     seed : int, default=0
         Seed of the clustering, the same for every mixture.
+    pair_sweeps : int, default=2
+        Times that each two of three or more sources are separated again from their sum; see
+        `skdc.separation.pairs`. A clusterer of the caller's own does without.
     clusterer : scikit-learn clusterer, optional
         What groups the embeddings instead of k-means; cloned for each mixture. Where it has a
         `random_state` of None, `seed` takes its place.
@@ -158,6 +118,7 @@ class Separator:
     precision: str = "float32"
     mask: str = "soft"
     seed: int = 0
+    pair_sweeps: int = PAIR_SWEEPS
     clusterer: Any = None
     sample_rate: int = 8000
     spread_of_one: float = SPREAD_OF_ONE
@@ -196,7 +157,7 @@ class Separator:
         energy : Tensor of shape (1, n_frames)
             Energy of each frame of the mixture.
         """
-        for spectrogram, states in self._states(mixtures):
+        for spectrogram, states in self._states(self._spectrograms(mixtures)):
             yield states, frame_energy(spectrogram)
 
     def labels(
@@ -410,7 +371,7 @@ class Separator:
         made = Spool()
         before: Tensor | None = None
         n_moment = self._frames(_SILENCE_S)
-        for stretch in _giving_back_memory(chain([first, second], parts)):
+        for stretch in giving_back_memory(chain([first, second], parts)):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:
                 before = before[:, before.shape[1] - stretch.overlap :]
@@ -438,10 +399,42 @@ class Separator:
         projections: Iterator[Projection],
     ) -> Iterator[Stretch]:
         # The cuts come first in zip, so that no projection of the next mixture is taken.
-        for (start, stop, overlap), part in zip(cuts, projections, strict=False):
-            masks, centroids = self._masks(part, n_clusters)
-            yield Stretch(start, overlap, part.spectrogram, part.states, masks, centroids)
-            self._report(stop - start - overlap)
+        parts = zip(cuts, projections, strict=False)
+        is_of_pairs = self.own_pair_sweeps and (n_clusters is None or n_clusters > 2)
+        for cut, part in parts:
+            # Pairs of neighbours go through the network together.
+            n_more = self._together(cut[1] - cut[0]) - 1 if is_of_pairs else 0
+            group = [(cut, part), *islice(parts, n_more)]
+            found = self._pairs_again(
+                [(part, *self._masks(part, n_clusters)) for _, part in group]
+            )
+            for ((start, stop, overlap), part), own in zip(group, found, strict=True):
+                yield Stretch(start, overlap, part.spectrogram, part.states, *own)
+                self._report(stop - start - overlap)
+
+    def _pairs_again(
+        self, found: Sequence[tuple[Projection, Tensor, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give better masks of three and more sources, and their vectors; those of fewer as are.
+
+        Takes some stretches, with masks and a vector for each source of each.
+        """
+        n_sweeps = self.own_pair_sweeps
+        if not n_sweeps or all(len(masks) < 3 for _, masks, _ in found):
+            return ((masks, centroids) for _, masks, centroids in found)
+
+        def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
+            for part in self._heard(kept * found[index][0].spectrogram for index, kept in sums):
+                yield self._masks(part, 2)[0]
+
+        powers = [part.spectrogram.abs().square() for part, _, _ in found]
+        all_masks = separate_pairs([masks for _, masks, _ in found], powers, split, n_sweeps)
+        return (
+            (masks, centroids)
+            if len(masks) < 3
+            else _loudest_first(part.spectrogram, part.vectors, masks)
+            for (part, _, centroids), masks in zip(found, all_masks, strict=True)
+        )
 
     def _report(self, n_frames: int) -> None:
         if self.report is not None:
@@ -458,6 +451,11 @@ class Separator:
         if heard is not None and len(centroids) == len(heard):
             return _loudest_first(part.spectrogram, part.vectors, heard)
         return self.cluster_masks(part.vectors, centroids), centroids
+
+    @property
+    def own_pair_sweeps(self) -> int:
+        """Times that pairs are separated again; never by a clusterer that has its own number."""
+        return self.pair_sweeps if self.clusterer is None else 0
 
     def _own_count_head(self) -> CountHead | None:
         """Give the count head; None where a clusterer of the caller's own says how many talk."""
@@ -504,58 +502,69 @@ class Separator:
             clusterer=self.new_clusterer(),
         )
 
-    @torch.no_grad()
     def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
-        """Give the spectrogram of each segment, and what the network gives for it.
+        """Give the spectrogram of each segment, and what the network gives for it."""
+        return self._heard(self._spectrograms(segments))
+
+    def _spectrograms(self, segments: Iterable[Tensor]) -> Iterator[Tensor]:
+        device = self.network.input_mean.device
+        return (self.framing.stft(segment.to(device)) for segment in segments)
+
+    @torch.no_grad()
+    def _heard(self, spectrograms: Iterable[Tensor]) -> Iterator[Projection]:
+        """Give what the network gives for spectrograms.
 
         Masks are None where those of the mask head are not asked for.
         """
-        for spectrogram, states in self._states(segments):
+        for spectrogram, states in self._states(spectrograms):
             with self.autocast():
                 vectors = self.network.embed(states).squeeze(0)
                 masks = self._head_masks(states) if self.mask == "head" else None
             yield Projection(spectrogram, states, vectors, masks)
 
     @torch.no_grad()
-    def _states(self, segments: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the spectrogram of each segment, and the states of the trunk.
+    def _states(self, spectrograms: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give each spectrogram, and the states of the trunk.
 
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
         each gets what it would get alone. The layer after it would round differently for all of
         them together, so each has states of its own, laid out as if alone.
         """
-        for n_frames, group in groupby(segments, lambda x: self.framing.frame_count(len(x))):
-            yield from self._states_of_group(group, max(1, _FRAMES_TOGETHER // n_frames))
+        for n_frames, group in groupby(spectrograms, len):
+            yield from self._states_of_group(group, self._together(n_frames))
+
+    @staticmethod
+    def _together(n_frames: int) -> int:
+        """Give the number of spectrograms of so many frames in one pass of the LSTM."""
+        return max(1, _FRAMES_TOGETHER // n_frames)
 
     def _states_of_group(
-        self, segments: Iterator[Tensor], n_together: int
+        self, spectrograms: Iterator[Tensor], n_together: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Do this for segments of one length, so many at once, fewer where memory is short."""
-        device = self.network.input_mean.device
-        waiting = list(islice(segments, n_together))
+        """Do this for spectrograms of one length, so many at once, fewer where memory is short."""
+        waiting = list(islice(spectrograms, n_together))
         while waiting:
             batch = waiting[:n_together]
             try:
-                spectrograms = [self.framing.stft(segment.to(device)) for segment in batch]
                 with self.autocast():
-                    states = self.network.states(self.framing.features(torch.stack(spectrograms)))
+                    states = self.network.states(self.framing.features(torch.stack(batch)))
             except torch.cuda.OutOfMemoryError:  # of any device but the CPU
                 if len(batch) == 1:
                     raise
                 n_together = len(batch) // 2
                 warnings.warn(
-                    f"the device {str(device)!r} has too little memory for {len(batch)} stretches "
-                    f"of a recording at once: going on with {n_together}, which takes longer and "
-                    "gives the same sources",
+                    f"the device {str(batch[0].device)!r} has too little memory for "
+                    f"{len(batch)} stretches of a recording at once: going on with {n_together}, "
+                    "which takes longer and gives the same sources",
                     AudioWarning,
                     stacklevel=2,
                 )
                 continue
-            for spectrogram, own_states in zip(spectrograms, states.split(1), strict=True):
+            for spectrogram, own_states in zip(batch, states.split(1), strict=True):
                 yield spectrogram, own_states.contiguous()
             waiting = waiting[len(batch) :]
-            del batch, spectrograms, states  # before memory is needed for the next ones
-            waiting = waiting or list(islice(segments, n_together))
+            del batch, states  # before memory is needed for the next ones
+            waiting = waiting or list(islice(spectrograms, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
@@ -626,14 +635,6 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
-
-
-def _giving_back_memory(parts: Iterable[_Part]) -> Iterator[_Part]:
-    """Give parts of a recording on, and what they needed back to the system from time to time."""
-    for index, part in enumerate(parts):
-        if index % _PARTS_A_RETURN == _PARTS_A_RETURN - 1:
-            give_back_memory()
-        yield part
 
 
 def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -24,6 +25,10 @@ _SMOOTHING = 0.05
 _SHORTEST_S = 1.5
 # Share of the mixtures in which each speaks for a part of the time only.
 _PARTIAL_SHARE = 0.2
+# Share of those in which they take turns, of so many seconds where there are two, and the shorter
+# the more there are.
+_TURNS_SHARE = 0.15
+_TURN_S = (0.6, 1.6)
 # Recordings have noise and reverberation, neither of which is one more talker.
 _NOISY_SHARE = 0.4
 _ROOM_SHARE = 0.15
@@ -43,9 +48,10 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations; 15 %
-    are in rooms, and 40 % have noise, as `skdc.training.acoustics` makes both. There are as many
-    of each number, each of 5 s, which takes 0.7 MB with the network of the bundled model.
+    apart. In a fifth of them each speaks for a part of the time only, as in conversations, and in
+    15 % they take turns; 15 % are in rooms, and 40 % have noise, as `skdc.training.acoustics`
+    makes both. There are as many of each number, each of 5 s, which takes 0.7 MB with the network
+    of the bundled model.
 
     The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
     that of examples and weights.
@@ -103,11 +109,19 @@ def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> T
     """Add sources, of shape (n_sources, n_samples), now and then each for a part of the time."""
     n_sources, n_samples = sources.shape
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
-    if torch.rand((), **of_cpu) >= _PARTIAL_SHARE:
-        return sources.sum(0)
-    shortest = round(_SHORTEST_S * separator.sample_rate)
-    lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
-    starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
     places = torch.arange(n_samples, device="cpu")
-    speaks = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
+    kind = float(torch.rand((), **of_cpu))
+    if kind < _PARTIAL_SHARE:
+        shortest = round(_SHORTEST_S * separator.sample_rate)
+        lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
+        starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
+        speaks = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
+    elif kind < _PARTIAL_SHARE + _TURNS_SHARE:
+        least, most = (s * separator.sample_rate * 2 / n_sources for s in _TURN_S)
+        # As many turns as there are where all are the shortest: (n_turns,)
+        lengths = least + (most - least) * torch.rand(math.ceil(n_samples / least), **of_cpu)
+        turn = torch.bucketize(places, lengths.cumsum(0))  # (n_samples,), the turn of each
+        speaks = turn % n_sources == torch.arange(n_sources, device="cpu")[:, None]
+    else:
+        return sources.sum(0)
     return (sources * speaks).sum(0)
