@@ -21,6 +21,7 @@ from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
 from skdc.training.heads import Voices
 from skdc.training.voices import _Examples as Examples
+from skdc.training.voices import train_voice_head, within_speaker_whitening
 
 
 def head(n_bins: int = 9, n_bands: int = 2) -> VoiceHead:
@@ -119,26 +120,33 @@ def test_a_speaker_at_another_speed_is_another_voice() -> None:
         assert frequency == pytest.approx(expected, abs=2)
 
 
-def test_the_odds_are_those_of_the_examples(model: Path) -> None:
-    separator = DeepClusteringSeparator.load(model)
-    own = separator.network_.voice_head
-    assert own is not None
-    clips = {clip.name: clip.waveform[:32000] for clip in load_sample_clips()}
-    alone = clips["allison-1"]
-    mixture = alone + clips["carlo-2"][:32000]
-    told = []
-    for waveform in (alone, mixture):
-        ((stretch,),) = (
-            list(s) for s in separator.pipeline().stretches([torch.from_numpy(waveform)], [2])
-        )
-        shares = stretch.masks * stretch.spectrogram.abs()
-        with torch.no_grad():
-            first, second = own(stretch.states.expand(2, -1, -1, -1), shares)
-        one, other = torch.nn.functional.normalize(stretch.centroids, dim=-1)
-        told.append(
-            float(own.odds @ torch.tensor([1.0, float(first @ second), float(one @ other)]))
-        )
-    assert told[0] > told[1]
+def test_the_odds_are_those_of_the_examples() -> None:
+    own = head().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    examples = object.__new__(Examples)
+    examples._states = list(torch.randn(60, 20, 2, 5, generator=generator).half())
+    examples._shares = list(torch.rand(60, 2, 20, 9, generator=generator).half())
+    examples._labels = [[0, 0], [0, 1]] * 30
+    # One voice that is cut in two has clusters that are near to each other, now and then.
+    noise = 0.3 * torch.randn(60, generator=generator)
+    examples._nearness = [0.9 + float(x) if i % 2 == 0 else float(x) for i, x in enumerate(noise)]
+    read = []
+    for states, shares, nearness in zip(
+        examples._states, examples._shares, examples._nearness, strict=True
+    ):
+        first, second = (own(states[None], share[None])[0] for share in shares)
+        read.append([1.0, float(first @ second), nearness])
+    x = np.array(read)
+    told = x @ examples.odds(own).numpy()
+    # By Newton's method, where those of two voices weigh ten times as much, with a little penalty.
+    is_one, weights, line = np.array([1, 0] * 30), np.array([1, 10] * 30), np.zeros(3)
+    penalty = np.diag([0, 1e-3, 1e-3])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ line))
+        slope = x.T @ (weights * (is_one - p)) - penalty @ line
+        line += np.linalg.solve((x.T * (weights * p * (1 - p))) @ x + penalty, slope)
+    np.testing.assert_allclose(told, x @ line, atol=0.05)
+    assert np.median(told[::2]) > 0 > np.median(told[1::2])
 
 
 def test_the_odds_count_a_lost_voice_more() -> None:
@@ -152,6 +160,51 @@ def test_the_odds_count_a_lost_voice_more() -> None:
     first, second = own(states, shares)
     told = float(examples.odds(own) @ torch.tensor([1.0, float(first @ second), 0.0]))
     assert told == pytest.approx(-np.log(10), abs=0.01)
+
+
+def test_whitening_is_by_how_vectors_of_one_speaker_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([3.0, 1.0, 0.5, 0.1])
+    labels = torch.tensor([0, 4, 4, 1, 1, 1, 2, 4, 1, 2] * 20 + [3])
+    centres = 5 * torch.randn(5, 4, generator=generator)
+    vectors = centres[labels] + spread * torch.randn(len(labels), 4, generator=generator)
+    sums = torch.zeros(4, 4)
+    for speaker in range(5):
+        own = vectors[labels == speaker]
+        for vector in own:
+            sums += torch.outer(vector - own.mean(0), vector - own.mean(0))
+    covariance = 0.7 * sums / sums.diagonal().mean() + 0.3 * torch.eye(4)
+    found = within_speaker_whitening(vectors, labels)
+    torch.testing.assert_close(found @ covariance @ found.T, torch.eye(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found, found.T)
+
+
+def test_whitening_and_odds_are_of_speakers_who_were_not_trained_on(
+    plain: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[set[Any]] = []
+    drawn = Examples.__init__
+
+    def draw(self: Any, separator: Any, voices: Voices, *rest: Any) -> None:
+        heard.append({name[0] if isinstance(name, tuple) else name for name in voices.names})
+        drawn(self, separator, voices, *rest)
+
+    monkeypatch.setattr(Examples, "__init__", draw)
+    clip = load_sample_clips()[0].waveform
+    recordings = [clip[1000 * i : 1000 * i + 8000] for i in range(40)]
+    for n_speakers in (19, 20):
+        speakers = [i % n_speakers for i in range(40)]
+        train_voice_head(plain.pipeline(), recordings, speakers, seed=0, n_examples=8)
+    few, most, rest = heard
+    assert len(few) == 19
+    assert len(most) == 18
+    assert len(rest) == 2
+    assert not most & rest
+
+
+def test_there_is_no_whitening_where_nobody_is_heard_twice() -> None:
+    vectors = torch.randn(3, 4)
+    assert torch.equal(within_speaker_whitening(vectors, torch.arange(3)), torch.eye(4))
 
 
 def test_a_file_of_before_has_the_odds_of_then(model: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ IntArray = NDArray[np.int64]
 # What follows was chosen on held-out conversations, see examples/benchmarks/voice_odds.py: the
 # likeness of two vectors counts so much for each second of speech, and for so many seconds at
 # most.
-_LIKENESS_A_SECOND = 8.0
+_LIKENESS_A_SECOND = 4.0
 _MOST_SECONDS = 5.0
 # Without a voice head, the odds of two clusters to be one voice: see `VoiceHead.odds`.
 _ODDS_WITHOUT_HEAD = (2.8, 0.0, 9.2)

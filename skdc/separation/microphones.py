@@ -452,8 +452,8 @@ def joined_masks(
 
     The spectrograms ``(n_channels, n_frames, n_bins)`` give masks ``(n_sources, n_frames,
     n_bins)`` that sum to 1, the loudest source first. Where their number is to be estimated, it is
-    what a count head hears in all microphones together, or follows from the clusters. Of three or
-    more, each two are separated again, as `skdc.separation.pairs` does.
+    what a count head hears in all microphones together, or follows from the clusters. Each two of
+    three or more are separated again, as `skdc.separation.pairs` does.
 
     References
     ----------
