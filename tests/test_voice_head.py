@@ -137,7 +137,7 @@ def test_the_odds_are_those_of_the_examples() -> None:
         first, second = (own(states[None], share[None])[0] for share in shares)
         read.append([1.0, float(first @ second), nearness])
     x = np.array(read)
-    told = x @ examples.odds(own).numpy()
+    told = x @ examples.odds(*examples.vectors(own)).numpy()
     # By Newton's method, where those of two voices weigh ten times as much, with a little penalty.
     is_one, weights, line = np.array([1, 0] * 30), np.array([1, 10] * 30), np.zeros(3)
     penalty = np.diag([0, 1e-3, 1e-3])
@@ -158,7 +158,8 @@ def test_the_odds_count_a_lost_voice_more() -> None:
     examples._labels = [[0, 0], [0, 1]] * 8
     examples._nearness = [0.0] * 16
     first, second = own(states, shares)
-    told = float(examples.odds(own) @ torch.tensor([1.0, float(first @ second), 0.0]))
+    odds = examples.odds(*examples.vectors(own))
+    told = float(odds @ torch.tensor([1.0, float(first @ second), 0.0]))
     assert told == pytest.approx(-np.log(10), abs=0.01)
 
 

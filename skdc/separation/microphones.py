@@ -21,10 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skdc.exceptions import AudioWarning, name_some
-from skdc.metrics import best_permutation
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
-from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
+from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
 from skdc.signal import Framing, bin_weights
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
@@ -465,9 +464,9 @@ def joined_masks(
         return (_masks(pipelines, kept * spectrograms, 2) for _, kept in sums)
 
     first = _masks(pipelines, spectrograms, n_sources)
-    power = spectrograms.abs().square().mean(0)
-    (masks,) = separate_pairs([first], [power], split, pipelines[0].own_pair_sweeps)
-    loudness = (masks * power.sqrt()).sum((1, 2))
+    magnitude = spectrograms.abs().square().mean(0).sqrt()
+    (masks,) = separate_pairs([first], [magnitude], split, pipelines[0].own_pair_sweeps)
+    loudness = (masks * magnitude).sum((1, 2))
     return masks[loudness.argsort(descending=True, stable=True)]
 
 
@@ -516,7 +515,7 @@ def _hear(
         else:
             units.append(own)
         if heard is not None:
-            shared = heard if shared is None else shared + _in_order(shared, heard, magnitudes)
+            shared = heard if shared is None else shared + in_order(shared, heard, magnitudes)
     # (frames, bins, embedding_dim), or that times the number of pairs
     total = units[0] / n_heard if len(units) == 1 else torch.cat(units, -1) / len(units) ** 0.5
     return total, None if shared is None else shared / n_heard
@@ -531,14 +530,6 @@ def _features(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:
             continue
         for other in others:
             yield framing.features(spectrogram, other)
-
-
-def _in_order(masks: Tensor, others: Tensor, magnitudes: Tensor) -> Tensor:
-    """Put the masks of another microphone into the order of some, by the energy they share."""
-    power = (magnitudes / magnitudes.max().clamp_min(torch.finfo(magnitudes.dtype).tiny)).square()
-    shared = torch.einsum("ifb,jfb,fb->ij", masks, others, power)
-    order = torch.from_numpy(best_permutation(shared.cpu().numpy()))
-    return others[order.to(others.device)]
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> NDArray[np.floating]:

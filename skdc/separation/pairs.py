@@ -8,7 +8,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-__all__ = ["PAIR_SWEEPS", "separate_pairs"]
+from skdc.metrics import best_permutation
+
+__all__ = ["PAIR_SWEEPS", "in_order", "separate_pairs"]
 
 # Chosen on held-out mixtures: of 1, 2 and 3 sweeps, 1 gains most of it, 3 hardly more than 2.
 PAIR_SWEEPS = 2
@@ -19,7 +21,7 @@ Split = Callable[[Sequence[tuple[int, Tensor]]], Iterable[Tensor]]
 
 
 def separate_pairs(
-    masks: Sequence[Tensor], powers: Sequence[Tensor], split: Split, n_sweeps: int
+    masks: Sequence[Tensor], magnitudes: Sequence[Tensor], split: Split, n_sweeps: int
 ) -> list[Tensor]:
     """Separate each two sources of mixtures again from their sum, one pair after the other.
 
@@ -31,8 +33,8 @@ def separate_pairs(
     ----------
     masks : sequence of float Tensors of shape (n_sources_i, n_frames_i, n_bins)
         Those of each mixture, which sum to 1. Mixtures of one or two sources stay as they are.
-    powers : sequence of float Tensors of shape (n_frames_i, n_bins)
-        Power of each mixture.
+    magnitudes : sequence of float Tensors of shape (n_frames_i, n_bins)
+        That of each mixture.
     split : callable
         Separates. It takes, for some of the mixtures, the index and the sum of two masks, and
         gives two masks of each sum; any other number of masks leaves that pair as it was.
@@ -68,12 +70,33 @@ def separate_pairs(
             for (index, kept), parts in zip(sums, split(sums), strict=True):
                 if len(parts) == 2:
                     own = found[index][list(pair)]
-                    found[index][list(pair)] = kept * _in_order(own, parts, kept * powers[index])
+                    found[index][list(pair)] = kept * in_order(own, parts, magnitudes[index])
     return found
 
 
-def _in_order(before: Tensor, parts: Tensor, power: Tensor) -> Tensor:
-    """Put two masks into the order of two others, by the power that they share."""
-    shared = torch.einsum("ifb,jfb,fb->ij", before, parts, power)
-    is_turned = shared[0, 1] + shared[1, 0] > shared[0, 0] + shared[1, 1]
-    return torch.where(is_turned, parts.flip(0), parts)
+def in_order(masks: Tensor, others: Tensor, magnitude: Tensor) -> Tensor:
+    """Put masks into the order of some, by the energy that they share.
+
+    Parameters
+    ----------
+    masks, others : float Tensors of shape (n_sources, n_frames, n_bins)
+    magnitude : float Tensor of shape (n_frames, n_bins)
+        That of the mixture, of any scale.
+
+    Returns
+    -------
+    float Tensor of shape (n_sources, n_frames, n_bins)
+        The others.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.separation.pairs import in_order
+    >>> masks = torch.eye(3)[:, None]
+    >>> torch.equal(in_order(masks, masks.roll(1, 0), torch.ones(1, 3)), masks)
+    True
+    """
+    # To its peak first: squares of very quiet or loud recordings would leave float32.
+    power = (magnitude / magnitude.max().clamp_min(torch.finfo(magnitude.dtype).tiny)).square()
+    shared = torch.einsum("ifb,jfb,fb->ij", masks, others, power)
+    return others[torch.from_numpy(best_permutation(shared.cpu().numpy())).to(others.device)]

@@ -427,8 +427,8 @@ class Separator:
             for part in self._heard(kept * found[index][0].spectrogram for index, kept in sums):
                 yield self._masks(part, 2)[0]
 
-        powers = [part.spectrogram.abs().square() for part, _, _ in found]
-        all_masks = separate_pairs([masks for _, masks, _ in found], powers, split, n_sweeps)
+        magnitudes = [part.spectrogram.abs() for part, _, _ in found]
+        all_masks = separate_pairs([masks for _, masks, _ in found], magnitudes, split, n_sweeps)
         return (
             (masks, centroids)
             if len(masks) < 3

@@ -130,10 +130,13 @@ def train_voice_head(
         n_compared = min(_MOST_COMPARED, max(2, n_examples // 4))
         examples = _Examples(separator, others, n_compared, progress)
     if len(examples) > 1:
-        whitening = within_speaker_whitening(*examples.vectors(head))
+        vectors, labels = examples.vectors(head)
+        whitening = within_speaker_whitening(vectors, labels)
         head.out.weight.copy_(whitening @ head.out.weight)
         head.out.bias.copy_(whitening @ head.out.bias)
-        head.odds.copy_(examples.odds(head))
+        # What the head gives from now on
+        vectors = functional.normalize(vectors @ whitening.T, dim=-1)
+        head.odds.copy_(examples.odds(vectors, labels))
     return head
 
 
@@ -241,12 +244,11 @@ class _Examples:
         labels = torch.tensor(self._labels[: len(found)], device=found[0].device)
         return torch.cat(found), labels.flatten()
 
-    def odds(self, head: VoiceHead) -> Tensor:
+    def odds(self, vectors: Tensor, labels: Tensor) -> Tensor:
         """Fit the odds that both sources of an example are one voice; examples are of both kinds.
 
-        Gives what `VoiceHead.odds` is.
+        Takes what `vectors` gives, and gives what `VoiceHead.odds` is.
         """
-        vectors, labels = self.vectors(head)
         pairs = vectors.unflatten(0, (-1, 2)).double()  # (n_examples, 2, dim)
         cosines = (pairs[:, 0] * pairs[:, 1]).sum(-1).cpu().numpy()
         read = np.stack([cosines, self._nearness[: len(cosines)]], axis=1)
