@@ -74,6 +74,8 @@ def test_stretches_of_a_recording_share_a_pass(separator, passes):
 
 @pytest.mark.parametrize("count", [2, None])
 def test_alone_and_together_are_the_same(separator, count):
+    # Pairs take long where many sources are found in noise.
+    separator = replace(separator, pair_sweeps=0 if count is None else 2)
     mixtures = noise(4000, 4000, 4000, 6000)
     together = [separator.embed(mixtures), separator.separate(mixtures, [count] * 4)]
     for index, (vectors, sources) in enumerate(zip(*together, strict=True)):

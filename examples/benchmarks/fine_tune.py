@@ -23,6 +23,7 @@ parser.add_argument("--model", default="speech-8k", help="name or file of a mode
 parser.add_argument("--limit", type=int, default=60, help="mixtures of each list")
 parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-4])
 parser.add_argument("--epochs", type=int, nargs="+", default=[40])
+parser.add_argument("--batch-size", type=int, default=16, help="mixtures of a step")
 parser.add_argument("--shares", type=float, nargs="+", default=[0.5], help="of the new weights")
 parser.add_argument("--with-clips", action="store_true", help="add the clips of the package")
 args = parser.parse_args()
@@ -67,6 +68,7 @@ for rate in args.learning_rates:
         separator = load_pretrained(args.model).set_params(
             warm_start=True, learning_rate=rate, max_epochs=epochs, random_state=0
         )
+        separator.set_params(batch_size=args.batch_size)
         separator.fit_recordings(recordings, speakers)
         trained = {k: v.clone() for k, v in separator.network_.state_dict().items()}
         before = load_pretrained(args.model).network_.state_dict()

@@ -22,7 +22,7 @@ from torch import Tensor
 from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.datasets import load_mixture_list
 from skdc.metrics import si_sdr_improvement
-from skdc.signal import Framing
+from skdc.signal import Framing, resynthesise, share_rest
 
 
 def misi(masks: Tensor, mixture: Tensor, framing: Framing, n_iterations: int) -> Tensor:
@@ -43,20 +43,21 @@ def estimates(
     """Separate a mixture by each way."""
     framing = Framing(separator.win_length, separator.hop_length)
     found = {}
-    for mask in ("binary", "soft", "head"):
+    waveform = torch.from_numpy(mixture)
+    spectrogram = framing.stft(waveform)
+    for mask in ("binary", "head", "soft"):
         if mask == "head" and separator.network_.mask_head is None:
             continue
         separator.set_params(mask=mask)
-        found[f"{mask} masks"] = separator.predict(mixture, n_sources=n_sources)
-    separator.set_params(mask="soft")
-    masks = torch.from_numpy(separator.predict_masks(mixture, n_sources=n_sources))
-    waveform = torch.from_numpy(mixture)
+        masks = torch.from_numpy(separator.predict_masks(mixture, n_sources=n_sources))
+        found[f"{mask} masks"] = framing.istft(masks * spectrogram, len(mixture)).numpy()
     for n in (1, 5):
         found[f"soft, MISI, {n} iterations"] = misi(masks, waveform, framing, n).numpy()
     for n in (1, 2, 5, 20):
-        found[f"soft, phase_iterations={n}"] = separator.predict(
-            mixture, n_sources=n_sources, phase_iterations=n
-        )
+        # As `predict(..., phase_iterations=n)` does with the same masks
+        sources = resynthesise(masks, spectrogram, len(mixture), framing, n)
+        share_rest(sources, waveform)
+        found[f"soft, phase_iterations={n}"] = sources.numpy()
     return found
 
 

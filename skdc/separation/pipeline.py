@@ -20,7 +20,7 @@ from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
 from skdc.network.heads import speech_share
 from skdc.separation.activity import quieten
-from skdc.separation.clustering import SPREAD_OF_ONE, assign, find_centroids, soft_assign
+from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assign
 from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
@@ -408,8 +408,9 @@ class Separator:
             found = self._pairs_again(
                 [(part, *self._masks(part, n_clusters)) for _, part in group]
             )
-            for ((start, stop, overlap), part), own in zip(group, found, strict=True):
-                yield Stretch(start, overlap, part.spectrogram, part.states, *own)
+            for ((start, stop, overlap), part), (masks, own) in zip(group, found, strict=True):
+                settled = self._settled(masks)
+                yield Stretch(start, overlap, part.spectrogram, part.states, settled, own)
                 self._report(stop - start - overlap)
 
     def _pairs_again(
@@ -450,7 +451,14 @@ class Separator:
         centroids = self._centroids(part, n_sources)
         if heard is not None and len(centroids) == len(heard):
             return _loudest_first(part.spectrogram, part.vectors, heard)
-        return self.cluster_masks(part.vectors, centroids), centroids
+        # Pairs are separated from soft ones, whatever `mask` says.
+        return soft_assign(part.vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
+
+    def _settled(self, masks: Tensor) -> Tensor:
+        """Give each bin to the source that has most of it, where `mask` asks for that."""
+        if self.mask != "binary":
+            return masks
+        return signal.binary_masks(masks.argmax(0), len(masks))
 
     @property
     def own_pair_sweeps(self) -> int:
@@ -613,9 +621,7 @@ class Separator:
         -------
         float32 Tensor of shape (n_sources, n_frames, n_bins)
         """
-        if self.mask == "binary":
-            return signal.binary_masks(assign(vectors, centroids), len(centroids))
-        return soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS)
+        return self._settled(soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS))
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes in its precision."""
