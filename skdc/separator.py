@@ -93,8 +93,8 @@ class DeepClusteringSeparator(
         the other; more cost memory and time in the last layer and in clustering.
     hidden_size : int, default=600
         LSTM units in each layer and direction. More separate better where there is audio enough
-        to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to 64
-        are enough.
+        to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to
+        128 are enough.
     n_layers : int, default=2
         LSTM layers, one after the other. More can separate better; time grows with their number.
     bidirectional : bool, default=True
@@ -109,7 +109,8 @@ class DeepClusteringSeparator(
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
         object. The default is the paper's, in which a source of few bins counts as much as one of
-        many; ``"whitened_kmeans + attractor_masks"``, of the bundled models, trains masks, too.
+        many; ``"balanced_affinity + attractor_masks"`` trains masks, too, as the bundled models
+        do, some with a third term.
     sample_rate : int, default=8000
         Rate at which the network works, Hz: it hears what lies below half of it. 16000 takes about
         twice the time.
