@@ -360,7 +360,10 @@ def test_channels_that_cancel_each_other(
 ) -> None:
     mixture, _ = load_sample_mixture()
     message = "the channels cancel each other in their mean, which is what the model hears"
-    for signal in (np.stack([mixture, -mixture]), np.stack([mixture, -mixture, 0.01 * mixture])):
+    inverted = np.stack([mixture, -mixture])
+    unsigned = (100 * inverted / np.abs(mixture).max() + 128).astype(np.uint8)
+    three = np.stack([mixture, -mixture, 0.01 * mixture])
+    for signal in (inverted, inverted + 0.3, unsigned, three):
         with pytest.warns(AudioWarning, match=message):
             assert message in skdc.separate(signal, rate=8000, model=separator).notes[0]
     write_audio(tmp_path / "talk.wav", signal, 8000)

@@ -53,6 +53,46 @@ def test_turns_and_overlap(level: float) -> None:
     assert find_turns(stereo, RATE) == find_turns(sources, RATE)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale", "silence"),
+    [
+        ("int8", 100, 0),
+        ("uint8", 100, 128),
+        ("int16", 8000, 0),  # whose powers beyond int16 wrapped round
+        ("int16", 20000, 0),
+        ("int32", 2e9, 0),
+        ("float16", 1, 0),
+        ("float16", 6e4, 0),
+        ("float32", 1e-38, 0),
+        ("float32", 1e38, 0),
+        ("float64", 1e-38, 0),
+        ("float64", 1, 0.5),  # a constant offset is not heard
+        ("float64", 1, -30),
+    ],
+)
+def test_types_levels_and_offsets(dtype: str, scale: float, silence: float) -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE)
+    sources = np.stack([np.r_[tone, 0.02 * tone, 0 * tone], np.r_[0.02 * tone, tone, 0 * tone]])
+    expected = [Turn(0, 0.0, 1.02), Turn(1, 0.98, 2.02)]
+    assert find_turns(sources, RATE) == expected
+    shifted = (scale * sources + silence).astype(dtype)
+    assert find_turns(shifted, RATE) == expected
+    finder = TurnFinder(2, RATE)
+    for start in range(0, shifted.shape[1], 777):
+        finder.add(shifted[:, start : start + 777])
+    assert finder.turns() == expected
+    assert find_turns(np.full_like(shifted, shifted[0, 0]), RATE) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [(np.nan, "NaN"), (np.inf, "infinity"), (1e39, "beyond what float32 holds")],
+)
+def test_turns_of_what_is_no_sound(bad: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^sources (contains|has samples as).*{message}"):
+        find_turns(np.array([[0.0, bad]]), RATE)
+
+
 def test_pauses_clicks_and_leaks() -> None:
     quiet = bursts((1, 2), level=0.1)
     # A pause of 0.2 s is closed, one of 0.5 s is not; a click is left out.
@@ -126,6 +166,29 @@ def test_power_of_the_mean_of_channels() -> None:
     for unusable in (channels[0], channels[:, :0]):
         with pytest.raises(ValueError, match=r"give \(n_channels, n_samples\), not empty"):
             mean_power_ratio(unusable)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda channels: channels + 0.3,
+        lambda channels: channels - np.array([[0.3], [-5]]),
+        lambda channels: (100 * channels).astype(np.int8),
+        lambda channels: (100 * channels + 128).astype(np.uint8),
+        lambda channels: (1e-30 * channels).astype(np.float32),
+        lambda channels: (1e30 * channels).astype(np.float32),
+        lambda channels: channels.astype(np.float16),
+    ],
+)
+def test_channels_of_any_type_level_and_offset(changed: Any) -> None:
+    first, second = 0.2 * np.random.default_rng(0).standard_normal((2, RATE)).clip(-4, 4)
+    cancelling, unlike = changed(np.stack([first, -first])), changed(np.stack([first, second]))
+    assert mean_power_ratio(cancelling) < 1e-3
+    assert mean_power_ratio(unlike) == pytest.approx(1 / 2, abs=0.02)
+    assert channel_similarity(cancelling, RATE) > 0.95
+    assert channel_similarity(unlike, RATE) < 0.1
+    constant = changed(np.array([[0.1], [-0.1]]).repeat(50, axis=1))
+    assert (mean_power_ratio(constant), channel_similarity(constant, RATE)) == (1, 1)
 
 
 def test_similarity_of_channels() -> None:

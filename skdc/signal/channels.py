@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from skdc.signal.demands import as_array
@@ -51,8 +53,7 @@ def channel_similarity(channels: ArrayLike, rate: int) -> float:
     samples = as_array(channels, "channels")
     if samples.ndim != 2 or len(samples) != 2 or not samples.size:
         raise ValueError(f"channels have shape {samples.shape}; give (2, n_samples), not empty")
-    samples = samples[:, : int(_LONGEST_S * rate)].astype(np.float32)
-    samples -= samples.mean(axis=1, keepdims=True)
+    samples = _without_offset(samples[:, : int(_LONGEST_S * rate)]).astype(np.float32)
     levels = np.sqrt(np.square(samples).mean(axis=1, dtype=np.float64))
     if levels.min() <= _WEAK * levels.max():
         return 1.0
@@ -76,7 +77,7 @@ def mean_power_ratio(channels: ArrayLike) -> float:
     -------
     float
         1 where all channels are alike, ``1 / n_channels`` where they have nothing in common, and 0
-        where they cancel each other. 1 of silence.
+        where they cancel each other. 1 of silence. Constant offsets do not count.
 
     Raises
     ------
@@ -91,10 +92,20 @@ def mean_power_ratio(channels: ArrayLike) -> float:
     >>> mean_power_ratio([tone, -tone])
     0.0
     """
-    samples = as_array(channels, "channels").astype(np.float64)
+    samples = as_array(channels, "channels")
     if samples.ndim != 2 or not samples.size:
         raise ValueError(
             f"channels have shape {samples.shape}; give (n_channels, n_samples), not empty"
         )
+    samples = _without_offset(samples)
     power = float(np.square(samples).mean())
     return float(np.square(samples.mean(axis=0)).mean()) / power if power else 1.0
+
+
+def _without_offset(channels: NDArray[Any]) -> NDArray[np.float64]:
+    """Take the mean off each channel, and bring the largest sample of all to 1."""
+    # Relative to the first sample, so that nothing is left of what is constant.
+    samples = channels.astype(np.float64)
+    samples -= samples[:, :1]
+    samples -= samples.mean(axis=1, keepdims=True)
+    return samples / (np.abs(samples).max() or 1.0)

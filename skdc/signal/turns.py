@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_closing, binary_opening
 
-from skdc.signal.demands import as_array
+from skdc.signal.demands import as_array, check_finite
 
 __all__ = ["Turn", "TurnFinder", "find_turns", "to_rttm"]
 
@@ -25,6 +25,9 @@ _BELOW_OTHERS_DB = 9.0
 # Pauses within words and sentences are closed, and clicks left out.
 _SHORTEST_PAUSE_S = 0.3
 _SHORTEST_TURN_S = 0.1
+# What is left of a frame without its offset, as a part of its power, and is no more than this is
+# rounding.
+_ROUNDING = 1e-12
 
 
 class Turn(NamedTuple):
@@ -48,12 +51,13 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     """Find when each of the sources of a recording is heard.
 
     A source is heard in frames that are less than 25 dB below its own active level, and less than
-    9 dB below the loudest source at that time. Pauses of up to 0.3 s are closed, and stretches of
-    less than 0.1 s left out.
+    9 dB below the loudest source at that time; a constant offset is not heard. Pauses of up to
+    0.3 s are closed, and stretches of less than 0.1 s left out.
 
     Parameters
     ----------
     sources : array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
+        Floating or integer PCM, at any level.
     rate : int
         Hz.
 
@@ -65,7 +69,7 @@ def find_turns(sources: ArrayLike, rate: int) -> list[Turn]:
     Raises
     ------
     ValueError
-        If the sources are of another shape.
+        If the sources are of another shape, or hold NaN, infinity or more than float32 does.
 
     Examples
     --------
@@ -107,34 +111,37 @@ class TurnFinder:
         self._n_sources, self._rate = n_sources, rate
         self._hop = max(1, round(_HOP_S * rate))
         self._n_samples = 0
-        # Power of each frame, (n_sources, n_frames_i) a block, and what begins the next frame.
-        self._powers: list[NDArray[np.float64]] = [np.zeros((n_sources, 0))]
-        self._rest: NDArray[np.floating] | None = None
+        # Sums of each frame, as `_frame_sums` gives them of a block, and what begins the next one.
+        self._sums: list[NDArray[np.float64]] = []
+        self._rest: NDArray[Any] | None = None
 
-    def add(self, sources: NDArray[np.floating]) -> None:
+    def add(self, sources: NDArray[Any]) -> None:
         """Add what follows.
 
         Parameters
         ----------
         sources : array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
+            Floating or integer PCM, in every block the same.
 
         Raises
         ------
         ValueError
-            If they are of another shape or number.
+            If they are of another shape or number, or hold NaN, infinity or more than float32
+            does.
         """
         if sources.ndim not in (2, 3) or len(sources) != self._n_sources:
             raise ValueError(
                 f"sources have shape {sources.shape}; give (n_sources, n_samples) or "
                 "(n_sources, n_channels, n_samples), of as many sources in every block"
             )
+        check_finite(sources, "sources")
         # (n_sources, n_samples) -> (n_sources, n_channels, n_samples)
         block = sources[:, None] if sources.ndim == 2 else sources
         self._n_samples += block.shape[-1]
         if self._rest is not None:
             block = np.concatenate([self._rest, block], axis=-1)
         n_used = block.shape[-1] // self._hop * self._hop
-        self._powers.append(_powers(block[..., :n_used], self._hop))
+        self._sums.append(_frame_sums(block[..., :n_used], self._hop))
         self._rest = block[..., n_used:].copy()
 
     def turns(self) -> list[Turn]:
@@ -145,12 +152,13 @@ class TurnFinder:
         list of Turn
             As `find_turns` gives them.
         """
-        parts = list(self._powers)
-        if self._rest is not None and self._rest.shape[-1]:
-            parts.append(_powers(self._rest, self._rest.shape[-1]))
-        whole = np.concatenate(parts, axis=1)
-        if not whole.shape[1]:
+        parts, lengths = list(self._sums), [self._hop] * (self._n_samples // self._hop)
+        if self._rest is not None and (n_rest := self._rest.shape[-1]):
+            parts.append(_frame_sums(self._rest, n_rest))
+            lengths.append(n_rest)
+        if not lengths:
             return []
+        whole = _powers(np.concatenate(parts, axis=-1), np.array(lengths))
         width = min(_N_SMOOTHED, whole.shape[1])
         weights = np.full(width, 1 / width)
         powers = np.stack([np.convolve(row, weights, mode="same") for row in whole])
@@ -195,14 +203,22 @@ def to_rttm(turns: Sequence[Turn], name: str) -> str:
     )
 
 
-def _powers(sources: NDArray[np.floating], hop: int) -> NDArray[np.float64]:
-    """Give the power of whole frames ``(n_sources, n_frames)`` of all channels together."""
+def _frame_sums(sources: NDArray[Any], hop: int) -> NDArray[np.float64]:
+    """Give sums and sums of squares of whole frames, (2, n_sources, n_channels, n_frames)."""
     # (n_sources, n_channels, n_samples) -> (n_sources, n_channels, n_frames, hop)
     frames = sources.reshape(*sources.shape[:2], -1, hop)
-    powers = np.zeros((len(frames), frames.shape[2]))
-    for channel in range(frames.shape[1]):
-        powers += np.einsum("sfh,sfh->sf", frames[:, channel], frames[:, channel])
-    return powers
+    # In float64, which holds the squares of whatever the samples are.
+    exact: dict[str, Any] = {"dtype": np.float64, "casting": "same_kind"}
+    squares = np.einsum("scfh,scfh->scf", frames, frames, **exact)
+    return np.stack([np.einsum("scfh->scf", frames, **exact), squares])
+
+
+def _powers(frame_sums: NDArray[np.float64], lengths: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Give the power of each frame, (n_sources, n_frames), of all channels without their means."""
+    sums, squares = frame_sums
+    mean = sums.sum(axis=-1, keepdims=True) / lengths.sum()
+    powers = squares - mean * (2 * sums - lengths * mean)
+    return np.where(powers > _ROUNDING * squares, powers, 0).sum(axis=1)
 
 
 def _active_power(power: NDArray[np.float64]) -> float:
