@@ -486,6 +486,8 @@ def _check_signals(
             f"{name} has shape {raw.shape}; expected {expected[ndim]}, no axis of length 0"
         )
     array = raw.astype(np.float64)
+    if raw.dtype == np.uint8:  # 8-bit PCM is unsigned
+        array -= 128
     _refuse(~np.isfinite(array).all(axis=-1), name, "contains NaN or infinity; clean it first")
     if not may_be_silent:
         silent = array.max(axis=-1) == array.min(axis=-1)

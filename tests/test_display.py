@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from matplotlib import pyplot as plt
 from skdc import DeepClusteringSeparator
 from skdc.datasets import resample
 from skdc.display import SeparationDisplay, import_pyplot, match_estimates
+from skdc.display.inputs import at_network_rate
 from skdc.metrics import si_sdr
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -156,6 +158,47 @@ def test_from_estimator_at_another_rate(separator: DeepClusteringSeparator) -> N
     assert display.sample_rate == 8000
     assert display.mixture.shape == (8000,)
     assert display.estimates.shape == (2, 8000)
+
+
+def changed(signals: Array, how: float | str) -> Array:
+    """Signals with an offset, or as PCM of a type."""
+    if isinstance(how, float):
+        return signals + how
+    scaled = signals / 8 * -float(np.iinfo(how).min or -128)
+    return (scaled + 128 * (how == "uint8")).round().astype(how)
+
+
+@pytest.mark.parametrize("how", [0.5, -20.0, "int16", "uint8"])
+def test_mixtures_with_an_offset_and_of_integers(
+    separator: DeepClusteringSeparator, how: float | str
+) -> None:
+    mixture, references = changed(MIXTURE, how), changed(REFERENCES, how)
+    display = SeparationDisplay.from_estimator(separator, mixture, references)
+    found = separator.predict(mixture)
+    found = found[match_estimates(references, found)]
+    np.testing.assert_allclose(display.estimates, found, atol=1e-5)
+    plain = SeparationDisplay.from_estimator(separator, MIXTURE, REFERENCES)
+    for panel, expected in zip(display.axes_, plain.axes_, strict=True):
+        # to the steps of 8 bits
+        assert np.abs(panel.images[0].get_array() - expected.images[0].get_array()).mean() < 0.5
+
+
+def test_an_offset_at_another_rate_does_not_jump(separator: DeepClusteringSeparator) -> None:
+    fast = copy.copy(separator).set_params(input_rate=16000)
+    plain: Any = at_network_rate(fast, MIXTURE, REFERENCES)[1:]
+    for offset in (0.5, -20.0):
+        found: Any = at_network_rate(fast, MIXTURE + offset, REFERENCES + offset)[1:]
+        for signals, expected in zip(found, plain, strict=True):
+            # The noise has a mean of its own.
+            np.testing.assert_allclose(signals, expected + offset, atol=0.01)
+
+
+def test_predictions_of_integers() -> None:
+    mixture, estimates = changed(MIXTURE, "uint8"), changed(ESTIMATES, "int16")
+    display = SeparationDisplay.from_predictions(mixture, estimates)
+    plain = SeparationDisplay.from_predictions(MIXTURE, ESTIMATES)
+    for panel, expected in zip(display.axes_, plain.axes_, strict=True):
+        assert np.abs(panel.images[0].get_array() - expected.images[0].get_array()).mean() < 0.5
 
 
 def test_match_keeps_estimates_that_are_left_over() -> None:

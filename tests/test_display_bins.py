@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgb
 from skdc import DeepClusteringSeparator
 from skdc.datasets import resample
 from skdc.display import AffinityDisplay, EmbeddingDisplay
+from skdc.display.inputs import embed_and_label
 from skdc.signal import activity, dominant_source, stft
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -162,6 +163,22 @@ def test_embedding_at_another_rate(separator: DeepClusteringSeparator) -> None:
     display = EmbeddingDisplay.from_estimator(separator, fast, resample(REFERENCES, 8000, 16000))
     separator.set_params(input_rate=None)
     assert display.projected.shape == (2000, 2)
+
+
+@pytest.mark.parametrize("references", [None, REFERENCES])
+def test_an_offset_makes_no_bin_active(
+    separator: DeepClusteringSeparator, references: Array | None
+) -> None:
+    _, expected = embed_and_label(separator, MIXTURE, references)
+    pcm = (4000 * MIXTURE).round().astype(np.int16)
+    unsigned = (20 * MIXTURE + 128).round().astype(np.uint8)
+    with_offsets = None if references is None else references + np.array([[0.7], [-0.2]])
+    for mixture in (MIXTURE + 0.5, MIXTURE - 20, pcm, unsigned):
+        embeddings, labels = embed_and_label(separator, mixture, with_offsets)
+        assert_array_equal(embeddings, separator.transform(mixture))
+        assert ((labels >= 0) == (expected >= 0)).mean() > 0.97
+        if references is not None:
+            assert (labels == expected).mean() > 0.95
 
 
 def test_references_of_another_length(separator: DeepClusteringSeparator) -> None:

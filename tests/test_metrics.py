@@ -412,6 +412,12 @@ class TestSignals:
         assert score == pytest.approx(expected, abs=1e-9)
         assert metric(reference.tolist(), estimate.tolist()) == pytest.approx(expected, abs=1e-9)
 
+    def test_unsigned_pcm_has_its_silence_in_the_middle(self, metric: Any) -> None:
+        reference, error = noise(0, 500).clip(-1, 1), noise(1, 500).clip(-1, 1)
+        given, scored = (100 * reference).round(), (50 * reference + 10 * error).round()
+        unsigned = [(signal + 128).astype(np.uint8) for signal in (given, scored)]
+        assert metric(*unsigned) == pytest.approx(metric(given, scored), abs=1e-9)
+
     def test_extreme_levels(self, metric: Any) -> None:
         reference, error = noise(0, 2, 300)
         estimate = reference + 0.3 * error

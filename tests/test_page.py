@@ -118,6 +118,31 @@ def test_silence() -> None:
     assert image(data["tracks"][0]["picture"]).max() == 0
 
 
+@pytest.mark.parametrize("how", ["offset", "int16", "uint8"])
+def test_offsets_and_integers(how: str) -> None:
+    def changed(signals: Any) -> Any:
+        if how == "offset":
+            return signals + 0.5
+        silence, scale = {"int16": (0, 32768), "uint8": (128, 128)}[how]
+        return (scale * signals + silence).round().astype(how)
+
+    sources = 0.1 * np.random.default_rng(0).standard_normal((2, 4000))
+    signals = (sources.sum(axis=0), sources, sources[::-1])
+    pages = [
+        ListeningPage(mixture, parts, 8000, references=references)
+        for mixture, parts, references in (signals, map(changed, signals))
+    ]
+    for track, expected in zip(*(data_of(page)["tracks"] for page in pages), strict=True):
+        shown, drawn = image(track["picture"]), image(expected["picture"])
+        assert np.abs(shown.astype(float) - drawn).mean() < 2  # of 255
+        heard, played = (
+            soundfile.read(io.BytesIO(base64.b64decode(t["blocks"][0])))[0]
+            for t in (track, expected)
+        )
+        assert heard.std() == pytest.approx(played.std(), rel=0.05)
+        assert track["figures"] == expected["figures"]
+
+
 def test_references_have_tracks_and_figures() -> None:
     sources = np.random.default_rng(0).standard_normal((2, 8000))
     page = ListeningPage(

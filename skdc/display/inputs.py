@@ -10,8 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from skdc.inputs import read_samples
 from skdc.signal import Framing, apply_masks, dominant_source, resample
-from skdc.signal.demands import as_array
+from skdc.signal.extents import find_extent
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -25,6 +26,7 @@ __all__ = [
     "embed_and_label",
     "import_pyplot",
     "separate_once",
+    "without_offset",
 ]
 
 FloatArray = NDArray[np.floating]
@@ -80,9 +82,10 @@ def as_axes(ax: Any, panels: list[str]) -> NDArray[np.object_]:
 def as_waveforms(value: Any, name: str, n_dims: int) -> FloatArray:
     """Give a waveform, ``n_dims=1``, or several of one length, ``n_dims=2``, as float64.
 
-    Raises a ValueError that names it if it has another shape, or is empty.
+    Integer PCM is scaled to +-1. Raises a ValueError that names it if it has another shape, or is
+    empty, and the errors of `read_samples`.
     """
-    array = as_array(value, name, np.float64).copy()
+    array = read_samples(value, name).astype(np.float64)
     if array.ndim != n_dims or not array.size:
         expected = "(n_samples,)" if n_dims == 1 else "(n_sources, n_samples)"
         raise ValueError(f"{name} has shape {array.shape}; expected {expected}")
@@ -111,10 +114,25 @@ def at_network_rate(
     rates = (estimator.input_rate or separator.sample_rate), separator.sample_rate
     signal = as_waveforms(mixture, "mixture", 1)
     if references is None:
-        return separator, resample(signal, *rates), None
+        return separator, _resampled(signal, *rates), None
     sources = as_waveforms(references, "references", 2)
     check_length(sources, signal, "references")
-    return separator, resample(signal, *rates), resample(sources, *rates)
+    return separator, _resampled(signal, *rates), _resampled(sources, *rates)
+
+
+def _resampled(signals: FloatArray, rate: int, new_rate: int) -> FloatArray:
+    # An offset would begin and end with a jump.
+    varying, offset = without_offset(signals)
+    return resample(varying, rate, new_rate) + offset
+
+
+def without_offset(signals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give signals ``(..., n_samples)`` as networks hear them, and what was taken off.
+
+    A constant offset is no sound, and would be the loudest bin of a spectrogram.
+    """
+    offset = find_extent(signals).offset[..., None]
+    return (signals - offset).astype(signals.dtype, copy=False), offset
 
 
 def separate_once(
@@ -137,9 +155,11 @@ def separate_once(
     """
     masks = separator.predict_masks(mixture)
     framing = Framing(separator.win_length, separator.hop_length)
-    spectrogram = framing.stft(torch.from_numpy(mixture))
-    masked = apply_masks(torch.from_numpy(masks), spectrogram)
-    return framing.istft(masked, len(mixture)).numpy(), masks
+    varying, offset = without_offset(mixture)
+    masked = apply_masks(torch.from_numpy(masks), framing.stft(torch.from_numpy(varying)))
+    # They share the offset, as those of `predict` do.
+    estimates = framing.istft(masked, len(mixture)).numpy() + offset / len(masks)
+    return estimates.astype(mixture.dtype, copy=False), masks
 
 
 def embed_and_label(
@@ -156,8 +176,10 @@ def embed_and_label(
     if sources is None:
         labels = separator.set_params(output="labels").predict(signal)
     else:
-        labels = dominant_source(framing.stft(torch.from_numpy(sources))).numpy()
-    active = framing.activity(framing.stft(torch.from_numpy(signal))).numpy()
+        varying, _ = without_offset(sources)
+        labels = dominant_source(framing.stft(torch.from_numpy(varying))).numpy()
+    varying, _ = without_offset(signal)
+    active = framing.activity(framing.stft(torch.from_numpy(varying))).numpy()
     return separator.transform(signal), np.where(active, labels, -1)
 
 

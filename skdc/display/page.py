@@ -25,10 +25,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from skdc.audio import check_rate
+from skdc.display.inputs import without_offset
+from skdc.inputs import read_samples
 from skdc.metrics import si_sdr_improvement
 from skdc.paths import atomic_path
 from skdc.signal import resample, stft
-from skdc.signal.demands import as_array, check_finite
 
 __all__ = ["ListeningPage", "encode_png", "picture_rows"]
 
@@ -62,12 +63,12 @@ class ListeningPage:
 
     All tracks play at once and in step; what is heard is switched while they play. Each has a
     spectrogram with a cursor, solo, mute and a level, and each source its mask: the share that it
-    has of the recording.
+    has of the recording. Constant offsets are left out.
 
     Parameters
     ----------
     mixture : array of shape (n_samples,) or (n_channels, n_samples)
-        More than two channels are mixed down.
+        Floating or integer PCM. More than two channels are mixed down.
     sources : array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
         What it was separated into.
     rate : int
@@ -113,8 +114,8 @@ class ListeningPage:
         names: Sequence[str] | None = None,
         notes: str | Sequence[str] = (),
     ) -> None:
-        signal = as_array(mixture, "mixture", np.float32)
-        parts = as_array(sources, "sources", np.float32)
+        signal = read_samples(mixture, "mixture").astype(np.float32)
+        parts = read_samples(sources, "sources").astype(np.float32)
         if parts.ndim != signal.ndim + 1 or parts.shape[1:] != signal.shape or not signal.size:
             raise ValueError(
                 f"sources have shape {parts.shape} and the mixture {signal.shape}; expected "
@@ -122,15 +123,14 @@ class ListeningPage:
             )
         if names is not None and len(names) != len(parts):
             raise ValueError(f"got {len(names)} names for {len(parts)} sources: one each")
-        truth = None if references is None else as_array(references, "references", np.float32)
+        truth = None
+        if references is not None:
+            truth = read_samples(references, "references").astype(np.float32)
         if truth is not None and truth.shape[1:] != signal.shape:
             raise ValueError(
                 f"references have shape {truth.shape}; expected (n_references, {signal.shape[-1]})"
             )
         check_rate(rate, "rate")
-        for name, samples in (("mixture", signal), ("sources", parts), ("references", truth)):
-            if samples is not None:
-                check_finite(samples, name)
         self.title = title
         data = _data(signal, parts, int(rate), truth, title, list(names or _names(parts)))
         self.html = _render(
@@ -186,9 +186,11 @@ def _data(
 ) -> dict[str, Any]:
     """Give what the script of the page reads."""
     seconds = mixture.shape[-1] / rate
+    (mixture, _), (sources, _) = without_offset(mixture), without_offset(sources)
     signals = [("Recording", "", mixture)]
     figures = [""] * len(sources)
     if references is not None:
+        references, _ = without_offset(references)
         # (sources, channels, samples) -> (sources, channels * samples), where there are channels
         flat = [part.reshape(len(part), -1) for part in (references, sources)]
         count = min(len(flat[0]), len(flat[1]))

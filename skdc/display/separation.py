@@ -15,6 +15,7 @@ from skdc.display.inputs import (
     check_length,
     import_pyplot,
     separate_once,
+    without_offset,
 )
 from skdc.metrics import best_permutation, si_sdr
 from skdc.signal import stft
@@ -71,7 +72,8 @@ class SeparationDisplay:
     """Spectrograms of a mixture, its estimates and references, and the masks between them.
 
     Make one with `from_estimator` or `from_predictions`, which draw at once. All spectrograms
-    share one colour scale, in dB relative to the loudest bin of the mixture.
+    share one colour scale, in dB relative to the loudest bin of the mixture; constant offsets are
+    not drawn.
 
     Parameters
     ----------
@@ -347,8 +349,10 @@ class SeparationDisplay:
     def _magnitude(self, waveform: FloatArray) -> FloatArray:
         # Windows of about 32 ms, an even number of samples, a quarter of one from frame to frame.
         win_length = 4 * max(1, round(_WINDOW_S * self.sample_rate / 4))
-        samples = torch.from_numpy(np.array(waveform, dtype=np.float64))
-        spectrogram = stft(samples, win_length=win_length, hop_length=win_length // 4)
+        samples, _ = without_offset(np.array(waveform, dtype=np.float64))
+        spectrogram = stft(
+            torch.from_numpy(samples), win_length=win_length, hop_length=win_length // 4
+        )
         magnitude: FloatArray = spectrogram.abs().numpy()
         return magnitude
 
