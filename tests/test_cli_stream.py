@@ -87,6 +87,86 @@ def test_files_are_told_from_raw_samples(run: Run) -> None:
     assert "error: the standard input is an audio file; give a WAV file or raw" in messages
 
 
+def encoded(file_format: str, subtype: str | None = None, seconds: float = 1.0) -> bytes:
+    """A file of noise, without the tag that some begin with."""
+    samples = 0.1 * np.random.default_rng(0).standard_normal(round(8000 * seconds))
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format=file_format, subtype=subtype)
+    return file.getvalue()
+
+
+def aac(n_bytes: int, n_frames: int = 3) -> bytes:
+    """Frames of AAC as they lie in no container, at 8 kHz."""
+    header = bytes(
+        [0xFF, 0xF1, 11 << 2, 0x40 | n_bytes >> 11, n_bytes >> 3 & 255, n_bytes << 5 & 224]
+    )
+    return (header + b"\xfc" + bytes(n_bytes - 7)) * n_frames
+
+
+OTHER_FILES = {
+    **{kind: encoded(kind) for kind in ("FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64")},
+    "SPHERE": encoded("NIST"),
+    "MP3 with a tag": b"ID3\3\0\0\0\0\0\0" + encoded("MP3"),
+    "AAC": aac(371),
+    "M4A": b"\0\0\0\x1cftypM4A " + bytes(100),
+    "MP4": b"\0\0\0\x20ftypisom" + bytes(100),
+    "WebM": b"\x1a\x45\xdf\xa3" + bytes(100),
+    "AMR": b"#!AMR\n" + bytes(100),
+    "WMA": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+@pytest.mark.parametrize("n_bytes", [1, 7, 10_000])
+def test_files_of_every_kind_are_no_samples(kind: str, n_bytes: int) -> None:
+    def push_all() -> None:
+        for start in range(0, len(OTHER_FILES[kind]), n_bytes):
+            assert not len(decoder.push(OTHER_FILES[kind][start : start + n_bytes]))
+
+    decoder = SampleDecoder(8000)
+    with pytest.raises(ValueError, match="the standard input is an audio file; give a WAV file"):
+        push_all()
+
+
+@pytest.mark.parametrize("kind", ["MP3", "AAC"])
+def test_a_file_that_ends_within_its_first_frame_is_one(run: Run, kind: str) -> None:
+    code, output, messages = run([OTHER_FILES[kind][:100]], *TIMES)
+    assert (code, output) == (2, b"")
+    assert "error: the standard input is an audio file" in messages
+
+
+# What the samples of silence, of faint noise and of one loud value may begin with: as files do,
+# but no second frame follows where the first one says.
+LOOKALIKES = [
+    *(b"", b"\0\0\0", b"\0\0\0\x1c", b"\xff\xff", b"\xff\xf3", b"\xff\xfb", b"\xff\xf1"),
+    *(b"RIF", b"fLa", b"ri", b"riff\2\0", b"N", b"#!", b"\x1a\x45"),
+    *(OTHER_FILES[kind][:8] for kind in ("MP3", "AAC")),
+]
+# Longer than any frame.
+FILLINGS = [(part * 9000)[:9000] for part in (b"\0", b"\xff", b"\xff\xfb", b"\1\0\xff\xff")]
+
+
+@pytest.mark.parametrize("first", LOOKALIKES)
+@pytest.mark.parametrize("n_bytes", [3, 500, 10_000])
+def test_samples_are_no_file(first: bytes, n_bytes: int) -> None:
+    whole = [first + rest for rest in FILLINGS]
+    # A header alone, at the end of all that comes, is taken for one.
+    short = [first] * (len(first) < 7) + [bytes(size) for size in (1, 2, 4, 7, 8, 9)]
+    for data in (*whole, *short):
+        samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2") / 32768
+        decoder = SampleDecoder(8000)
+        parts = [decoder.push(data[i : i + n_bytes]) for i in range(0, len(data), n_bytes)]
+        found = np.concatenate([*parts, decoder.finish()])
+        np.testing.assert_array_equal(found, samples.astype(np.float32))
+
+
+@pytest.mark.parametrize("n_bytes", [4, 11, 12, 20, 36, 43])
+def test_a_wav_file_that_ends_within_its_header_is_said(run: Run, n_bytes: int) -> None:
+    code, output, messages = run([encoded("WAV")[:n_bytes]], *TIMES)
+    assert (code, output) == (2, b"")
+    assert "error: the standard input is a WAV file that ends within its header" in messages
+
+
 def test_a_wav_file_is_separated_as_its_samples_are(run: Run) -> None:
     samples = (3000 * np.random.default_rng(1).standard_normal(4000)).astype("<i2")
     file = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -9,10 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio.headers import states_no_size
+from skdc.audio.streams import mpeg_frame
 
 __all__ = ["SampleDecoder"]
 
-_OTHER_FILES = (b"fLaC", b"OggS", b"ID3", b"RF64", b"FORM", b"caff")
+_WAV = b"RIFF"
+# What files of other kinds begin with: FLAC, Ogg, MP3 with a tag, long and big-endian WAV, AIFF,
+# CAF, AU, NIST SPHERE, W64, WebM and Matroska, AMR, WMA, and MP4 with its likes after a number.
+_OTHER_FILES = (
+    *(b"fLaC", b"OggS", b"ID3", b"RF64", b"RIFX", b"FORM", b"caff", b".snd", b"NIST"),
+    *(b"riff\x2e\x91\xcf\x11", b"\x1a\x45\xdf\xa3", b"#!AMR", b"\x30\x26\xb2\x75"),
+)
+_MP4 = re.compile(rb"\0\0\0.ftyp", re.DOTALL)
+# Bytes before a frame of AAC that lies in no container, and how many sample rates it may state.
+_AAC_HEADER = 7
+_AAC_RATES = 13
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 # A header that goes on for longer is none.
 _LONGEST_HEADER = 1 << 16
@@ -81,9 +93,30 @@ class SampleDecoder:
             If they are a file of another kind, or a WAV file at another rate or of a coding that
             is not known.
         """
+        return self._take(came)
+
+    def finish(self) -> NDArray[np.float32]:
+        """Give the samples that were kept back until it was clear what they are.
+
+        Returns
+        -------
+        float32 array of shape (n_samples,)
+            Few of them, if any.
+
+        Raises
+        ------
+        ValueError
+            If what came ends within the header of a WAV file, or is a file of another kind.
+        """
+        samples = self._take(b"", is_end=True)
+        if self._layout is None and self._rest:
+            raise ValueError("the standard input is a WAV file that ends within its header")
+        return samples
+
+    def _take(self, came: bytes, *, is_end: bool = False) -> NDArray[np.float32]:
         data = self._rest + came
         if self._layout is None:
-            data = self._begin(data)
+            data = self._begin(data, is_end=is_end)
         if self._layout is None:
             self._rest = data
             return np.zeros(0, np.float32)
@@ -96,17 +129,18 @@ class SampleDecoder:
         self._rest = b"" if self._n_left is not None and self._n_left < size else data[n_bytes:]
         return _decode(data[:n_bytes], self._layout)
 
-    def _begin(self, data: bytes) -> bytes:
+    def _begin(self, data: bytes, *, is_end: bool) -> bytes:
         """Find out what comes, if enough has come, and give what follows the header."""
-        if data.startswith(_OTHER_FILES):
+        is_other = _is_other_file(data, is_end=is_end)
+        if is_other:
             raise ValueError(
                 "the standard input is an audio file; give a WAV file or raw samples, for "
                 f"instance of ffmpeg -i FILE -f s16le -ac 1 -ar {self.sample_rate} -, or use skdc "
                 "separate"
             )
-        if len(data) < 4 and b"RIFF".startswith(data):
+        if is_other is None:
             return data
-        if not data.startswith(b"RIFF"):
+        if not data.startswith(_WAV):
             self._layout = _Layout(1, 2, is_float=False)
             return data
         position, layout = 12, None
@@ -147,6 +181,33 @@ class SampleDecoder:
                 f"{n_bits} bits; give PCM of 8, 16, 24 or 32 bits, or floats"
             )
         return _Layout(n_channels, n_bits // 8, coding == _FLOAT)
+
+
+def _is_other_file(data: bytes, *, is_end: bool) -> bool | None:
+    """Whether bytes are the first of a file that is no WAV file; None where more must come."""
+    if data.startswith(_OTHER_FILES) or _MP4.match(data):
+        return True
+    if size := _frame_size(data):
+        # Two samples may look like the header of a frame: one counts that the next one follows.
+        if len(data) >= size + _AAC_HEADER:
+            return _frame_size(data[size:]) > 0
+        return True if is_end else None
+    names = (_WAV, *_OTHER_FILES, b"\0\0\0" + (data[3:4] or b"\0") + b"ftyp")
+    is_open = any(len(data) < len(name) and name.startswith(data) for name in names)
+    is_open |= len(data) < _AAC_HEADER and data.startswith(b"\xff")
+    return None if is_open and not is_end else False
+
+
+def _frame_size(data: bytes) -> int:
+    """Give the bytes of a frame of MP3 or AAC, if its header comes first; 0 where none does."""
+    if frame := mpeg_frame(data, 0):
+        return frame.size
+    if len(data) < _AAC_HEADER or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        return 0
+    if data[2] >> 2 & 0xF >= _AAC_RATES:
+        return 0
+    size = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+    return size if size > _AAC_HEADER else 0
 
 
 def _decode(data: bytes, layout: _Layout) -> NDArray[np.float32]:

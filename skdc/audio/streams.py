@@ -17,7 +17,7 @@ import soundfile
 
 from skdc.audio.headers import sound_bytes
 
-__all__ = ["Stream", "open_streams"]
+__all__ = ["Stream", "mpeg_frame", "open_streams"]
 
 # kbit/s of layer III by the index in the header of a frame: MPEG 1, and MPEG 2 and 2.5.
 _BITRATES = (
@@ -37,7 +37,7 @@ _OGG_HEADER = 27
 _OGG_BEGINS = 2
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     start: int
     size: int
     n_samples: int
@@ -145,11 +145,11 @@ def _stated_frames(head: bytes) -> int:
     return int.from_bytes(head[place + 14 : place + 18], "big") if place >= 0 else 0
 
 
-def _mpeg_frames(data: bytes) -> Iterator[_Frame]:
+def _mpeg_frames(data: bytes) -> Iterator[Frame]:
     """Find the frames of audio of an MP3 file."""
     place = 0
     while (place := data.find(b"\xff", place)) >= 0:
-        frame = _mpeg_frame(data, place)
+        frame = mpeg_frame(data, place)
         # Bytes between frames, such as pictures in tags, may look like the header of a frame: one
         # counts that the next one follows, or the end.
         if frame is None or not _goes_on(data, place + frame.size):
@@ -164,10 +164,10 @@ def _goes_on(data: bytes, place: int) -> bool:
     if place + 4 > len(data):
         return place <= len(data)
     is_tag = data.startswith((b"TAG", b"ID3", b"APETAGEX"), place)
-    return is_tag or _mpeg_frame(data, place) is not None
+    return is_tag or mpeg_frame(data, place) is not None
 
 
-def _mpeg_frame(data: bytes, place: int) -> _Frame | None:
+def mpeg_frame(data: bytes, place: int) -> Frame | None:
     """Read the header of a frame of layer III, if there is one at this place."""
     if place + 4 > len(data) or data[place] != 0xFF or data[place + 1] & 0xE6 != 0xE2:
         return None
@@ -179,16 +179,16 @@ def _mpeg_frame(data: bytes, place: int) -> _Frame | None:
     kbits = _BITRATES[not is_first][bitrate]
     padding = data[place + 2] >> 1 & 1
     size = n_samples // 8 * 1000 * kbits // _RATES[version][rate & 3] + padding
-    return _Frame(place, size, n_samples)
+    return Frame(place, size, n_samples)
 
 
-def _with_length(data: bytes, frames: list[_Frame]) -> BinaryIO:
+def _with_length(data: bytes, frames: list[Frame]) -> BinaryIO:
     """Give frames with one before them that tells how many they are."""
     audio = b"".join(data[frame.start : frame.start + frame.size] for frame in frames)
     head = bytearray(data[frames[0].start :][:4])
     head[1] |= 1  # no checksum
     head[2] = head[2] & 0x0C | 0xA0  # a bit rate at which the tag fits, no padding
-    size = _mpeg_frame(bytes(head), 0)
+    size = mpeg_frame(bytes(head), 0)
     is_first, is_mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
     # The tag comes after the side information, whose length depends on version and channels.
     side = (17 if is_mono else 32) if is_first else (9 if is_mono else 17)

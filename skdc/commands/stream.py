@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     # What has come, without waiting for more
     while came := os.read(sys.stdin.fileno(), _READ_BYTES):
         _write(stream.push(decoder.push(came)))
+    _write(stream.push(decoder.finish()))
     _write(stream.flush())
     if decoder.missing_s > MISCOUNTED_S:
         warnings.warn(
