@@ -6,6 +6,7 @@ or the disk fills half-way.
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ try:
 except ImportError:  # Windows, where leftovers of killed programs are not told from other files
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_path", "check_file", "check_outputs"]
+__all__ = ["atomic_path", "check_file", "check_outputs", "reading_text"]
 
 PathLike = str | os.PathLike[str]
 
@@ -30,6 +31,23 @@ def check_file(path: PathLike, what: str) -> None:
     _check_name(path)
     if not os.path.isfile(path):  # unlike `Path.is_file`, also for names that are too long
         raise FileNotFoundError(f"no {what} at {os.fspath(path)!r}")
+
+
+@contextmanager
+def reading_text(path: PathLike, what: str) -> Iterator[None]:
+    """Name a file of text, and what it should be, where a block finds that it is something else.
+
+    A ValueError says so where it is not in UTF-8, or no table that `csv` reads.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is no {what}: it is not text in UTF-8; save it as such, or "
+            "give another file"
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{os.fspath(path)!r} is no {what}: {error}") from error
 
 
 def _check_name(path: PathLike) -> None:

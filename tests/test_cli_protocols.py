@@ -17,6 +17,7 @@ from skdc.cli import main
 from skdc.commands.train import read_config
 from skdc.datasets import write_audio
 from skdc.datasets.mixture_lists import load_mixtures
+from skdc.evaluation.run import IDENTITY_COLUMNS
 from skdc.protocols import PROTOCOLS, open_protocol_recordings, open_protocol_validation
 
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
@@ -302,6 +303,10 @@ def test_evaluate_draws(
         (["--list", "empty.csv"], "lists no mixtures"),
         (["--list", "silent.csv", "--root", "."], "1 of 1 mixtures have a silent source"),
         (["--list", "speech/mixtures/2spk-open.csv", "--csv", "empty.csv"], "is not a table of"),
+        (
+            ["--list", "speech/mixtures/2spk-open.csv", "--csv", "latin.csv"],
+            "'latin.csv' is no table of an evaluation: it is not text in UTF-8; save it as such",
+        ),
     ],
 )
 def test_evaluate_errors(
@@ -313,6 +318,7 @@ def test_evaluate_errors(
 ) -> None:
     header = "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\n"
     Path("empty.csv").write_text(header)
+    Path("latin.csv").write_text(f"{','.join(IDENTITY_COLUMNS)}\nJosé\n", encoding="latin-1")
     loud = "speech/test/101.wav"
     Path("silent.csv").write_text(f"{header}odd,2000,{loud},1,{loud},0\n")
     arguments = ["evaluate", "--model", model, *arguments]

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import error_of, make_separator
 from numpy.testing import assert_array_equal
 
 from skdc import (
@@ -28,7 +28,7 @@ from skdc import (
 )
 from skdc.audio import AudioFiles, read_audio, read_header, write_audio
 from skdc.cli import main
-from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.datasets import find_recordings, load_sample_clips, load_sample_mixture
 from skdc.display import ListeningPage
 from skdc.exceptions import AudioWarning
 from skdc.preprocessing import HighPass
@@ -332,6 +332,45 @@ def test_real_ffmpeg(tmp_path: Path, suffix: str) -> None:
     assert (rate, len(samples)) == (48000, 2)
     assert samples.shape[1] == pytest.approx(48000, abs=4000)
     assert 0.3 < np.abs(samples[0, 20000:30000]).max() < 0.7
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "latin.csv"])
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["report", "{}"], "csv file"),
+        (["evaluate", "--list", "{}"], "csv file"),
+        (["card", "tiny.safetensors", "{}"], "csv file"),
+        (["card", "tiny.safetensors", "-o", "{}"], "card"),
+        (["train", "--data", "voices", "--valid", "{}"], "csv file"),
+        (["train", "--data", "voices", "--config", "{}"], "configuration file"),
+        (["train", "--data", "voices.csv"], "csv file"),
+        (["voices", "--data", "voices.csv", "-o", "taught.safetensors"], "csv file"),
+        (["make", "wsj0-2mix", "--root", "voices", "--lists", "lists", "-o", "o"], "list of mix"),
+    ],
+)
+def test_what_is_no_text(
+    model: str, command: list[str], what: str, name: str, capsys: Capture
+) -> None:
+    for speaker in ("ann", "bob"):
+        write_audio(f"voices/{speaker}/1.wav", noise(8000), 8000)
+    write(noise(800))
+    Path("latin.csv").write_text("speaker,path\nJosé,ann/1.wav\n", encoding="latin-1")
+    Path("lists").mkdir()
+    for subset in ("tr", "cv", "tt"):
+        shutil.copy(name, f"lists/mix_2_spk_{subset}.txt")
+    shutil.copy(name, "voices.csv")
+    if command[0] in ("evaluate", "voices"):
+        command = [*command, "--model", model]
+    said = error_of([word.format(name) for word in command], capsys)
+    assert re.search(rf"'[^']*\.(wav|csv|txt)' is no {what}.*: it is not text in UTF-8", said)
+
+
+def test_what_is_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "voices.csv"
+    path.write_text(f"speaker,path\n{'x' * 200_000},ann/1.wav\n")
+    with pytest.raises(ValueError, match=r"voices\.csv' is no csv file: field larger than"):
+        find_recordings(path)
 
 
 @pytest.mark.parametrize("item", ["talk.wav", Path("talk.wav"), b"talk.wav", None, {"a": 1}])

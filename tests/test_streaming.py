@@ -369,6 +369,15 @@ def test_what_is_no_block_is_refused() -> None:
     assert stream.flush().shape == (2, 0)
 
 
+@pytest.mark.parametrize("gain", [1, 1e4])
+def test_blocks_of_any_precision(gain: float) -> None:
+    mixture = (gain * low_and_high(8000).sum(axis=0)).astype(np.float16)
+    stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2)
+    expected = push_all(stream, mixture.astype(np.float32), [])
+    for dtype in (np.float16, np.float64, np.longdouble):
+        np.testing.assert_array_equal(push_all(stream, mixture.astype(dtype), [3000]), expected)
+
+
 def test_what_is_refused_leaves_the_stream_as_it_was() -> None:
     mixture = low_and_high(12_000).sum(axis=0)
     stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from skdc.evaluation.report import figures_tables
     from skdc.evaluation.run import model_fingerprint
     from skdc.evaluation.tables import read_rows
-    from skdc.paths import atomic_path, check_outputs
+    from skdc.paths import atomic_path, check_outputs, reading_text
     from skdc.separator import DeepClusteringSeparator
 
     path = args.output or args.model.with_suffix(".md")
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         check_model(evaluations, model_fingerprint(separator))
         tables["figures"] = figures_tables(evaluations)
     tables["curve"] = curve_table(separator.history_)
-    old = path.read_text("utf-8") if path.is_file() else ""
+    with reading_text(path, "card"):
+        old = path.read_text("utf-8") if path.is_file() else ""
     card = refresh_card(old, tables) if old else f"# {path.stem}\n\n{refresh_card('', tables)}"
     if args.plot is not None:
         from skdc.display import TrainingDisplay

@@ -22,7 +22,7 @@ from skdc.commands.options import (
     positive_int,
 )
 from skdc.exceptions import InterruptedWarning
-from skdc.paths import check_outputs
+from skdc.paths import check_outputs, reading_text
 
 if TYPE_CHECKING:
     from skdc.audio import AudioFiles
@@ -222,7 +222,8 @@ def read_config(config: str) -> dict[str, Any]:
     }
     path = Path(config)
     if path.is_file():
-        text = path.read_text("utf-8")
+        with reading_text(path, "configuration file"):
+            text = path.read_text("utf-8-sig")
     elif config in shipped:
         text = shipped[config].read_text("utf-8")
     else:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from skdc.paths import check_file
+from skdc.paths import check_file, reading_text
 
 __all__ = ["check_columns", "read_number", "read_table"]
 
@@ -18,10 +18,10 @@ def read_table(
     """Read the columns and, with their line numbers, the rows of a csv file.
 
     The columns that are needed must be there, with no empty cell; a ValueError names the line.
-    Raises a FileNotFoundError if there is no such file.
+    Raises a FileNotFoundError if there is no such file, and a ValueError if it is no table.
     """
     check_file(path, "csv file")
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with reading_text(path, "csv file"), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         columns = list(reader.fieldnames or ())
         check_columns(path, columns, needed)

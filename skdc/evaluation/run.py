@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from skdc import signal
 from skdc.exceptions import AudioWarning, name_some
 from skdc.metrics import evaluate_separation
+from skdc.paths import reading_text
 from skdc.persistence import SEPARATION_PARAMETERS
 from skdc.protocols import ProtocolMixture
 
@@ -389,11 +390,12 @@ def _read_done(path: Path, identity: Row) -> dict[str, Row]:
     if not (content.startswith(header) or header.startswith(content)):
         raise ValueError(f"{str(path)!r} is not a table of an evaluation; give another --csv file")
     whole, newline, _ = content.rpartition(b"\n")
-    reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
     rows = {}
-    for row in reader:
-        _check_same(path, reader.line_num, row, identity)
-        rows[row["mixture_id"]] = row
+    with reading_text(path, "table of an evaluation"):
+        reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+        for row in reader:
+            _check_same(path, reader.line_num, row, identity)
+            rows[row["mixture_id"]] = row
     # Without rows, the header is removed too: it may be for another number of sources.
     size = len(whole) + len(newline) if rows else 0
     if size < len(content):

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
-from skdc.paths import check_file
+from skdc.paths import check_file, reading_text
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,
@@ -150,7 +150,9 @@ def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
     check_file(path, "list of mixtures")
     found: dict[str, Path] = {}
     recipes = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    with reading_text(path, "list of mixtures"):
+        lines = path.read_text("utf-8-sig").splitlines()
+    for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields:
             continue

@@ -464,9 +464,9 @@ def _as_block(samples: ArrayLike) -> NDArray[np.floating]:
             f"samples have shape {block.shape}; give one channel, (n_samples,), such as the mean "
             "of all"
         )
-    if (np.abs(block) > _LARGEST).any():
+    # A number of Python's: NumPy would bring the limit to float16.
+    if (largest := float(np.abs(block).max(initial=0))) > _LARGEST:
         raise ValueError(
-            f"samples are as large as {np.abs(block).max():.3g}; scale them down, at best to "
-            "within +-1"
+            f"samples are as large as {largest:.3g}; scale them down, at best to within +-1"
         )
     return block
