@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows, where leftovers of killed programs are not told from other files
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_path", "check_file", "check_outputs", "reading_text"]
+__all__ = ["atomic_path", "check_file", "check_outputs", "file_identity", "reading_text"]
 
 PathLike = str | os.PathLike[str]
 
@@ -87,7 +87,7 @@ def check_outputs(
     PermissionError
         If an output is not there yet, and nothing can be written to the folder.
     """
-    read = {key: path for path in inputs if (key := _identity(path))}
+    read = {key: path for path in inputs if (key := file_identity(path))}
     folders: dict[Path, Path] = {}
     for path in map(Path, outputs):
         if path.parent not in folders:
@@ -99,7 +99,7 @@ def check_outputs(
             raise PermissionError(
                 f"the folder {str(there)!r} cannot be written to; give another one"
             )
-        if (key := _identity(path)) in read:
+        if (key := file_identity(path)) in read:
             raise FileExistsError(
                 f"{str(path)!r} would replace {os.fspath(read[key])!r}, which is an input; "
                 f"{advice}"
@@ -108,7 +108,7 @@ def check_outputs(
             raise ValueError(f"{str(path)!r} is a folder; {advice}")
 
 
-def _identity(path: PathLike) -> tuple[int, int] | None:
+def file_identity(path: PathLike) -> tuple[int, int] | None:
     """Tell which file a path leads to; links, and other cases of letters, lead to the same one."""
     try:
         found = os.stat(path)

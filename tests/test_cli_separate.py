@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,46 @@ def test_overwrites_only_by_force(n_sources: str, model: str, capsys: Capture) -
     assert "exists already (and 1 more)" in error_of(command, capsys)
     assert main([*command, "--force", "--n-sources", "2"]) == 0
     assert soundfile.info("out/talk-2.wav").frames == 8000
+
+
+def test_force_leaves_nothing_of_an_earlier_run(model: str) -> None:
+    noise("in/talk.wav")
+    noise("in/a.wav")
+    command = ["separate", "in", "-o", "out", "--model", model]
+    assert main([*command, "--n-sources", "3", "--page", "--rttm"]) == 0
+    for name in ("a", "talk"):  # the model has no noise head
+        shutil.copy(f"out/{name}-3.wav", f"out/{name}-noise.wav")
+    ends = ("-1.wav", "-2.wav", "-3.wav", "-noise.wav", ".html", ".rttm")
+    assert tree("out") == sorted(f"{name}{end}" for name in ("a", "talk") for end in ends)
+    # What others have made stays: another length, another kind.
+    noise("out/talk-5.wav", n_samples=8001)
+    noise("out/talk-6.wav", rate=16000)
+    others = ["a.txt", "a-3-1.wav", "talk-7.wav", "talk-03.wav", "talk-21.wav"]
+    touch(*(f"out/{name}" for name in others))
+    others += ["talk-5.wav", "talk-6.wav"]
+    results = [f"{name}-{number}.wav" for name in ("a", "talk") for number in (1, 2)]
+    assert main([*command, "--n-sources", "2", "--force"]) == 0
+    assert tree("out") == sorted([*others, *results])
+    # Results of a recording that was cut meanwhile, and of one that cannot be separated
+    noise("in/talk.wav", n_samples=7000)
+    Path("in/a.wav").write_bytes(b"no audio")
+    assert main([*command, "--n-sources", "1", "--force", "--rttm"]) == 1
+    results = ["a-1.wav", "a-2.wav", "talk-1.wav", "talk.rttm"]
+    assert tree("out") == sorted([*others, *results])
+
+
+def test_force_deletes_no_input(model: str) -> None:
+    names = ["talk.wav", "talk-3.wav", "talk-noise.wav", "talk-4.wav"]
+    for seed, name in enumerate(names):
+        noise(name, seed=seed)
+    Path("talk-4.wav").rename("other.wav")
+    Path("talk-4.wav").symlink_to("other.wav")
+    Path("talk.html").write_text("<html>of mine</html>")
+    before = {name: Path(name).read_bytes() for name in [*names, "talk.html"]}
+    inputs = ["talk.wav", "talk-3.wav", "talk-noise.wav", "other.wav"]
+    command = ["separate", *inputs, "-o", ".", "--model", model, "--force"]
+    assert main([*command, "--n-sources", "2"]) == 0
+    assert {name: Path(name).read_bytes() for name in before} == before
 
 
 def test_never_overwrites_its_input(model: str, capsys: Capture) -> None:

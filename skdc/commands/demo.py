@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
     # An earlier demo may have had more speakers.
-    for stale in args.output.glob("source-*.wav"):
+    for stale in args.output.glob("source-[1-9].wav"):
         stale.unlink()
     paths = [args.output / "mixture.wav"]
     write_audio(paths[0], mixture, rate)

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import replace
 from glob import glob
@@ -24,7 +24,7 @@ from skdc.commands.options import (
     warn_of_count,
 )
 from skdc.exceptions import name_some
-from skdc.paths import check_outputs
+from skdc.paths import check_outputs, file_identity
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -33,18 +33,22 @@ if TYPE_CHECKING:
 _SUBTYPES = ("pcm16", "pcm24", "float")
 _STANDARD_INPUT = "-"
 _WILDCARDS = "*?["
+# What the page of `ListeningPage` holds.
+_PAGE_DATA = b'<script id="data" type="application/json">'
 _ADVICE = "give the recording a shorter name, or -o another folder"
 
 
 class Job(NamedTuple):
     """A file to separate, and where results go: `target` with ``-1``, ``-2``, ... and suffixes.
 
-    `label` is what messages call the file, where that is not its path.
+    `label` is what messages call the file, where that is not its path, and `earlier` are files
+    that an earlier run wrote of it.
     """
 
     source: Path
     target: Path
     label: str = ""
+    earlier: tuple[Path, ...] = ()
 
     @property
     def named(self) -> str | Path:
@@ -139,7 +143,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take each channel as a source, as it is, where each person had a microphone",
     )
     there = parser.add_mutually_exclusive_group()
-    there.add_argument("--force", action="store_true", help="overwrite files that are there")
+    there.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite files that are there, and delete what else an earlier run wrote of the "
+        "same file",
+    )
     there.add_argument(
         "--skip-existing",
         action="store_true",
@@ -215,6 +224,9 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
         if not jobs:
             return 0
+    if args.force:
+        read = {file_identity(path) for path in (args.model, *(job.source for job in jobs))}
+        jobs = [job._replace(earlier=_find_earlier(job, read)) for job in jobs]
 
     from joblib import Parallel, delayed
     from tqdm import tqdm
@@ -383,6 +395,41 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         )
 
 
+def _find_earlier(job: Job, inputs: Container[tuple[int, int] | None]) -> tuple[Path, ...]:
+    """Find what earlier runs have written of a file, with whatever options.
+
+    Sources are as long as the file or as the first one, and at its rate. Inputs are none.
+    """
+    from skdc.audio.io import read_header
+    from skdc.separation.counts import MOST_SOURCES
+
+    def length(path: Path) -> tuple[int, int] | None:
+        try:
+            return read_header(path)[1:]
+        except (OSError, ValueError):
+            return None
+
+    everything = argparse.Namespace(noise=True, page=True, rttm=True)
+    there = [
+        path
+        for path in filter(os.path.isfile, job.outputs(MOST_SOURCES, everything))
+        if file_identity(path) not in inputs
+    ]
+    lengths = {length(path) for path in (job.source, job.output(1))} - {None} if there else set()
+
+    def is_result(path: Path) -> bool:
+        if path.suffix == ".wav":
+            return length(path) in lengths
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return False
+        # RTTM in which nobody speaks is empty.
+        return _PAGE_DATA in content or content.startswith(b"SPEAKER ") or not content
+
+    return tuple(filter(is_result, there))
+
+
 def _expected_count(model: DeepClusteringSeparator, args: argparse.Namespace) -> int | None:
     """Give the number of sources of each file; None where it is known after the work only."""
     from skdc.separation.counts import asked_count
@@ -431,6 +478,8 @@ def _separate(
             # A page, and what is not the full band, takes the whole recording in memory.
             is_whole = args.page or args.channels or args.band != "full"
             done |= (_in_memory if is_whole else _from_file_to_files)(model, job, args)
+            for path in {*job.earlier} - {*map(Path, done["outputs"])}:
+                path.unlink(missing_ok=True)
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
