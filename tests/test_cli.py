@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -111,6 +112,45 @@ def test_usage_errors(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+EMPTY_NAMES = {
+    "separate": ["", "-o", "--model", "--device", "--dask"],
+    "demo": ["-o", "--model"],
+    "stream": ["--model"],
+    "make": ["", "--root", "--lists", "-o", "--subset"],
+    "train": [
+        "--data",
+        "--root",
+        "--subset",
+        "--valid",
+        "--from",
+        "--config",
+        "--checkpoint",
+        "-o",
+    ],
+    "voices": ["--data", "--model", "--subset", "-o"],
+    "evaluate": ["--list", "--protocol", "--root", "--subset", "--csv", "--plot", "--model"],
+    "report": ["", "-o"],
+    "card": ["", "-o", "--plot"],
+    "info": [""],
+}
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(command, option) for command, options in EMPTY_NAMES.items() for option in options],
+)
+def test_empty_names_are_refused(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As those of variables that are not set; a path of no letters is that of the current folder.
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *filter(None, [option]), ""])
+    said = capsys.readouterr().err
+    assert re.search(rf"error: argument \S*{option}\S*: got an empty name, such as that of", said)
+    assert list(Path.cwd().iterdir()) == []
 
 
 def raising(error: BaseException) -> Callable[[Any], int]:

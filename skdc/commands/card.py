@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from skdc.commands.options import given_path
 from skdc.commands.pictures import check_picture, save_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    parser.add_argument("model", type=given_path, metavar="MODEL", help="model file")
     parser.add_argument(
         "tables",
         nargs="*",
-        type=Path,
+        type=given_path,
         metavar="SCORES.csv",
         help="what 'skdc evaluate --csv' wrote for this model, in the order of the card",
     )
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         metavar="CARD.md",
         help="card to write; what is there outside of the tables is kept (default: beside the "
         "model, by its name)",
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=given_path,
         metavar="CURVE.png",
         help="draw the training curve against hours of mixtures (needs matplotlib)",
     )

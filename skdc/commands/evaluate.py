@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdc.commands.options import add_jobs_argument, add_model_argument, positive_int
+from skdc.commands.options import (
+    add_jobs_argument,
+    add_model_argument,
+    given_name,
+    given_path,
+    positive_int,
+)
 from skdc.commands.pictures import check_picture, save_picture
 from skdc.paths import check_outputs
 
@@ -20,25 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--protocol",
+        type=given_name,
         metavar="NAME",
         help="published protocol: wsj0-2mix, wsj0-3mix, libri2mix, libri3mix, lrs3-2mix, "
         "voxceleb2-2mix or speech",
     )
     what.add_argument(
         "--list",
-        type=Path,
+        type=given_path,
         metavar="LIST.csv",
         help="mixtures (columns mixture_id, n_samples, source_1, gain_1, source_2, gain_2, ...)",
     )
     parser.add_argument(
         "--root",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="folder of the protocol, or the one that the list's paths are relative to (default "
         "for a list: the one above its folder)",
     )
     parser.add_argument(
         "--subset",
+        type=given_name,
         metavar="NAME",
         help="which mixtures of the protocol (default: its test subset; speech has a list of each "
         "name)",
@@ -54,14 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--csv",
-        type=Path,
+        type=given_path,
         metavar="OUT.csv",
         help="write the scores of every mixture here as they come, and go on from those that are "
         "there",
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=given_path,
         metavar="OUT.png",
         help="draw how the improvements are distributed (needs matplotlib)",
     )

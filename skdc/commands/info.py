@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+from skdc.commands.options import given_name
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="model file, or name of a bundled model"
+        "model",
+        nargs="?",
+        type=given_name,
+        metavar="MODEL",
+        help="model file, or name of a bundled model",
     )
 
 

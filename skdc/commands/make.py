@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from skdc.commands.options import add_jobs_argument, add_output_argument, positive_int
+from skdc.commands.options import (
+    add_jobs_argument,
+    add_output_argument,
+    given_name,
+    given_path,
+    positive_int,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
         "protocol",
+        type=given_name,
         metavar="PROTOCOL",
         help="wsj0-2mix, wsj0-3mix, libri2mix, libri3mix, lrs3-2mix or voxceleb2-2mix",
     )
     parser.add_argument(
         "--root",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="DIR",
         help="folder of the corpus: wsj0, LibriSpeech, or the one that holds the speakers",
     )
     parser.add_argument(
         "--lists",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="folder of the lists (mix_2_spk_tr.txt, libri2mix_dev-clean.csv, tr.csv, ...; "
         "default: that of the corpus)",
@@ -35,11 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subset",
         nargs="+",
+        type=given_name,
         metavar="NAME",
         help="which of them to make (default: all that there is a list of)",
     )
     parser.add_argument(
         "--mode",
+        type=given_name,
         default="min",
         help="min: cut to the shortest source; max: pad to the longest (default: %(default)s)",
     )

@@ -22,6 +22,8 @@ __all__ = [
     "add_model_argument",
     "add_output_argument",
     "check_output",
+    "given_name",
+    "given_path",
     "positive_int",
     "source_count",
     "warn_of_count",
@@ -39,6 +41,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model`` and ``--device``."""
     parser.add_argument(
         "--model",
+        type=given_name,
         default=DEFAULT_MODEL,
         metavar="MODEL",
         help="model file, or name of a bundled model (default: %(default)s)",
@@ -50,6 +53,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--device``."""
     parser.add_argument(
         "--device",
+        type=given_name,
         default="auto",
         help="where to compute: cpu, cuda, ... (default: the GPU if there is one)",
     )
@@ -62,7 +66,7 @@ def add_output_argument(
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         default=None if default is None else Path(default),
         required=default is None,
         metavar=metavar,
@@ -94,6 +98,22 @@ def add_jobs_argument(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="processes to share the work (default: %(default)s)",
     )
+
+
+def given_name(text: str) -> str:
+    """Parse a name of a file or of something else, which is not empty."""
+    if not text:
+        # As a path it would be that of the current folder.
+        raise argparse.ArgumentTypeError(
+            "got an empty name, such as that of a variable that is not set; give a name, or . for "
+            "the current folder"
+        )
+    return text
+
+
+def given_path(text: str) -> Path:
+    """Parse the path of a file or folder."""
+    return Path(given_name(text))
 
 
 def positive_int(text: str) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from skdc.commands.options import add_output_argument
+from skdc.commands.options import add_output_argument, given_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tables",
         nargs="+",
-        type=Path,
+        type=given_path,
         metavar="SCORES.csv",
         help="what 'skdc evaluate --csv' wrote, in the order of the page",
     )

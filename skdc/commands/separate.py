@@ -20,6 +20,7 @@ from skdc.commands.options import (
     add_jobs_argument,
     add_model_argument,
     add_output_argument,
+    given_name,
     source_count,
     warn_of_count,
 )
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
         nargs="+",
+        type=given_name,
         metavar="FILE",
         help="audio of any rate and number of channels; a folder stands for all audio below it, "
         "a pattern in quotes, such as '**/*.flac', for what matches it, and - for the standard "
@@ -162,6 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs_argument(shared)
     shared.add_argument(
         "--dask",
+        type=given_name,
         metavar="ADDRESS",
         help="share the files among the workers of a Dask cluster instead, such as "
         "tcp://host:8786; the same paths must lead to the same files there",

@@ -19,6 +19,8 @@ from skdc.commands.options import (
     add_device_argument,
     add_output_argument,
     check_output,
+    given_name,
+    given_path,
     positive_int,
 )
 from skdc.exceptions import InterruptedWarning
@@ -41,21 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--protocol",
+        type=given_name,
         metavar="NAME",
         help="published protocol: its training mixtures give recordings, its validation mixtures "
         "choose the best epoch",
     )
-    what.add_argument("--data", metavar="WHERE", help=DATA_HELP)
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the protocol")
+    what.add_argument("--data", type=given_name, metavar="WHERE", help=DATA_HELP)
+    parser.add_argument("--root", type=given_path, metavar="DIR", help="folder of the protocol")
     parser.add_argument(
         "--subset",
+        type=given_name,
         metavar="NAME",
         help="what to train on: a subset of the protocol, or a split of the corpus (default: the "
         "protocol's own, or train)",
     )
     parser.add_argument(
         "--valid",
-        type=Path,
+        type=given_path,
         metavar="LIST.csv",
         help="mixtures to choose the best epoch with; their paths are relative to the folder "
         "above the one that holds the list (default: the protocol's own, or none)",
@@ -71,12 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="start",
+        type=given_name,
         metavar="MODEL",
         help="train on from a model file, or a bundled model, instead of from nothing, so gently "
         "that it keeps what it knows",
     )
     parser.add_argument(
         "--config",
+        type=given_name,
         metavar="FILE.toml",
         help="parameters of the separator, or the name of a configuration that comes with the "
         "package (default: best; with --from fine-tune, and what is not in it is the model's own)",
@@ -91,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="keep the state of training here, and resume from it where it is there already",
     )

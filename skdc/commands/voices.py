@@ -10,6 +10,7 @@ from skdc.commands.options import (
     add_model_argument,
     add_output_argument,
     check_output,
+    given_name,
 )
 from skdc.paths import check_outputs
 
@@ -17,9 +18,10 @@ from skdc.paths import check_outputs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_model_argument(parser)
-    parser.add_argument("--data", required=True, metavar="WHERE", help=DATA_HELP)
+    parser.add_argument("--data", required=True, type=given_name, metavar="WHERE", help=DATA_HELP)
     parser.add_argument(
         "--subset",
+        type=given_name,
         metavar="NAME",
         help="which split of the table to train on (default: train of utterances.csv, all of "
         "other tables)",
