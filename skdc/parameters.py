@@ -281,6 +281,9 @@ def call_parameters(
         "pair_sweeps": [Interval(Integral, 0, None, closed="left")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
+    for name in ("phase_iterations", "pair_sweeps"):
+        if isinstance(keywords[name], bool):
+            raise ValueError(f"{name}={keywords[name]}; give an integer of 0 or more")
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
     return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 

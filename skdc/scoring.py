@@ -32,7 +32,8 @@ def score_pairs(
     `n_sources` tells from the references of a mixture how many sources to look for. Raises a
     ValueError if a mixture has more references than sources were found, or a silent one.
     """
-    mixtures = [torch.from_numpy(waveform) for waveform in pairs.mixtures.waveforms]
+    # Whole, also of what is read from a file
+    mixtures = [waveform[:] for waveform in pairs.mixtures.tensors()]
     counts = list(map(n_sources, pairs.references))
     if pairs.references[0].dtype.kind == "i":
         framing = separator.framing

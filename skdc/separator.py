@@ -24,6 +24,7 @@ from skdc.inputs import (
     AudioFormat,
     CheckedPairs,
     Mixtures,
+    NamedItems,
     Waveforms,
     check_mixture_headers,
     check_mixtures,
@@ -523,8 +524,9 @@ class DeepClusteringSeparator(
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
             Mixtures. The same one gives the same sources alone and among others. With the full
-            band, recordings in a list may have channels, ``(n_channels, n_samples_i)``: their mean
-            is what the network hears, and each is divided by the same masks.
+            band and ``output="sources"``, recordings in a list may have channels,
+            ``(n_channels, n_samples_i)``: the network hears their mean, and each is divided by
+            the same masks.
         n_sources : int or "auto", optional
             Sources to find in each; ``"auto"`` estimates how many. By default the parameter's.
         input_rate : int, optional
@@ -549,7 +551,8 @@ class DeepClusteringSeparator(
         -------
         array of shape (n_mixtures, n_sources, n_samples), or list, or one
             By `output`: ``"sources"``, float32 waveforms with the mixture's length and scale,
-            which sum to it, the loudest over its whole length first, and with its channels,
+            which sum to it, the one with the largest sum of magnitudes over all bins first (from
+            30 s on, the one with most energy), and with its channels,
             ``(n_sources, n_channels, n_samples)``, where it has that axis; ``"masks"``, float32
             ``(n_sources, n_frames, n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``. The
             container is that of `X`, but a list where the numbers of sources that were found
@@ -633,7 +636,6 @@ class DeepClusteringSeparator(
         noise: bool = False,
         phase_iterations: int = 0,
         pair_sweeps: int = PAIR_SWEEPS,
-        name: str = "X",
         **checks: Any,
     ) -> Any:
         self._check_fitted()
@@ -642,11 +644,13 @@ class DeepClusteringSeparator(
         count, rate = call_parameters(self, n_sources, input_rate, **how)
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
-            check_mixture_headers(X, audio)
+            has_channels = checks.get("keep_recordings", False)
+            check_mixture_headers(X, audio, has_channels=has_channels)
             options = {"n_sources": n_sources, "input_rate": input_rate, **how, **checks}
             order = self._progress(range(len(X)), len(X))
-            return [self._map(X[i], work, name=f"X[{i}]", **options) for i in order]
-        mixtures = check_mixtures(X, audio, name=name, **checks)
+            items = (NamedItems([X[i]], [f"X[{i}]"]) for i in order)
+            return [self._map(item, work, **options)[0] for item in items]
+        mixtures = check_mixtures(X, audio, **checks)
         # Seconds of audio, so that the bar moves within a long recording, too.
         total, style = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
         with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **style) as bar:

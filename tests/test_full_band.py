@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conftest import make_separator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.cluster import KMeans
 from torch import Tensor
 
 import skdc
@@ -306,6 +308,21 @@ def test_what_one_call_refuses(separator: DeepClusteringSeparator, tmp_path: Pat
     result = skdc.separate(noise(4000), rate=8000, model=separator)
     with pytest.raises(ValueError, match="subtype='mp3'; give one of 'pcm16'"):
         result.save(tmp_path, subtype="mp3")  # type: ignore[arg-type]
+    call: Any = {"channels": True, "n_sources": 3, "phase_iterations": -3, "band": "network"}
+    unfit = "leave n_sources=3, phase_iterations=-3, band='network' out"
+    with pytest.raises(ValueError, match=unfit):
+        skdc.separate(noise(2, 4000), rate=8000, model=separator, **call)
+    for call in ({"phase_iterations": True}, {"pair_sweeps": True}):
+        with pytest.raises(ValueError, match="=True; give an integer of 0 or more"):
+            skdc.separate(noise(4000), rate=8000, model=separator, **call)
+
+
+@pytest.mark.parametrize("model", [None, DeepClusteringSeparator, KMeans(2)])
+def test_what_is_no_model_is_refused(model: Any, tmp_path: Path) -> None:
+    write_audio(tmp_path / "talk.wav", noise(4000), 8000)
+    for call in (skdc.separate, partial(skdc.separate_file, folder=tmp_path)):
+        with pytest.raises(TypeError, match=r"^model: got .*, expected the name or file of a mod"):
+            call(tmp_path / "talk.wav", model=model)
 
 
 def test_loud_sources_are_scaled_alike(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from skdc import (
     separate_array,
     separate_file,
 )
-from skdc.audio import AudioFiles, read_audio, read_header, write_audio
+from skdc.audio import AudioFiles, AudioRecording, read_audio, read_header, write_audio
 from skdc.cli import main
 from skdc.datasets import find_recordings, load_sample_clips, load_sample_mixture
 from skdc.display import ListeningPage
@@ -135,6 +135,40 @@ def test_tensors_with_gradients(separator: DeepClusteringSeparator, dtype: torch
         make_separator().fit(X.detach().numpy(), y.detach().numpy()).score(X, y)
     )
     make_separator().fit_recordings(list(y.flatten(0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_channels_that_are_tensors(separator: DeepClusteringSeparator, dtype: torch.dtype) -> None:
+    channels = [torch.tensor(noise(4000), dtype=dtype, requires_grad=True) for _ in range(2)]
+    expected = separator.separate(np.stack([x.detach().float().numpy() for x in channels]))[0]
+    assert_array_equal(separator.separate(channels)[0], expected)
+    assert_array_equal(separate(channels, rate=8000, model=separator).sources, expected)
+
+
+def test_no_channels(separator: DeepClusteringSeparator) -> None:
+    message = r"has shape \(0, 4000\), and so no channel; give one at least"
+    with pytest.raises(ValueError, match=rf"^X\[0\] {message}"):
+        separator.predict([np.zeros((0, 4000))])
+    with pytest.raises(ValueError, match=f"^recording {message}"):
+        separate(np.zeros((0, 4000)), rate=8000, model=separator)
+
+
+def test_recordings_of_files_in_the_place_of_arrays(
+    separator: DeepClusteringSeparator, tmp_path: Path
+) -> None:
+    y = np.round(noise(2, 4000) * 2**12) / 2**15
+    for samples, name in ((y.sum(axis=0), "mono.wav"), (np.stack([y[0], y[1]]), "stereo.wav")):
+        write_audio(tmp_path / name, samples, 8000)
+        files = AudioFiles([tmp_path / name], mono=False)
+        expected = separator.predict([np.atleast_2d(samples)])[0]
+        assert_array_equal(separator.predict(files)[0], expected)
+        with AudioRecording(tmp_path / name) as recording:
+            found = separate(recording, rate=8000, model=separator).sources
+            assert_array_equal(found, separator.separate(samples)[0])
+    with AudioRecording(tmp_path / "mono.wav") as recording:
+        mono = y.sum(axis=0)
+        assert_array_equal(separator.transform([recording])[0], separator.transform([mono])[0])
+        assert separator.score([recording], [y]) == pytest.approx(separator.score([mono], [y]))
 
 
 @pytest.mark.parametrize("rate", [44100, 48000])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
@@ -102,3 +107,22 @@ def test_the_number_of_sources_is_the_same_in_all_windows() -> None:
     mixture = torch.randn(20_000, generator=generator)
     separator = Separator(TwoBands().eval(), Framing())
     assert next(separator.separate([mixture], [None])).shape == (2, 20_000)
+
+
+class ByTurns(ClusterMixin, BaseEstimator):
+    """Finds one cluster, then two, then four, and so on."""
+
+    found: ClassVar[Iterator[int]] = cycle([1, 2, 4])
+
+    def fit_predict(self, X: Any, y: Any = None) -> Any:
+        return np.arange(len(X)) % next(self.found)
+
+
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize(("clusterer", "most"), [(KMeans(1, n_init=1), 1), (ByTurns(), 4)])
+def test_a_clusterer_may_find_another_number_in_each_stretch(clusterer: Any, most: int) -> None:
+    mixture = torch.randn(20_000, generator=torch.Generator().manual_seed(2))
+    separator = Separator(TwoBands().eval(), Framing(), clusterer=clusterer)
+    sources = next(separator.separate([mixture], [None]))
+    assert 1 <= len(sources) <= most
+    torch.testing.assert_close(sources.sum(0), mixture, rtol=0, atol=1e-4)

@@ -22,6 +22,7 @@ from skdc.inputs import (
 from skdc.parameters import is_full_band
 from skdc.separation import Separability
 from skdc.separation.pairs import PAIR_SWEEPS
+from skdc.signal.demands import as_array
 
 if TYPE_CHECKING:
     from skdc.display.page import ListeningPage
@@ -106,6 +107,8 @@ class ListeningMixin:
         self, recording: Any, work: Callable[..., Any], **options: Any
     ) -> tuple[Any, Separability]:
         found = Separability()
+        if isinstance(recording, list | tuple):  # of channels or samples, not of mixtures
+            recording = as_array(recording, "the recording")
         recordings = NamedItems([recording], ["the recording"])
         return self._map(recordings, partial(work, found=[found]), **options)[0], found
 

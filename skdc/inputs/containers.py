@@ -135,7 +135,7 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
 
 def _have_one_size(rows: Sequence[Any]) -> bool:
     try:
-        return len({np.size(row) for row in rows}) == 1
+        return len({as_array(row, "row").size for row in rows}) == 1
     except ValueError:  # one of them is ragged; who reads it says so
         return False
 

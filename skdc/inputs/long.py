@@ -7,7 +7,7 @@ from types import EllipsisType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["LongRecording"]
 
@@ -36,6 +36,12 @@ class LongRecording(ABC):
         _, part = key
         start, stop, _ = part.indices(self.shape[-1])
         return self.read(start, stop)
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.floating]:
+        """Read it all, for what takes arrays only."""
+        return np.asarray(self[..., :], dtype)
 
     @abstractmethod
     def read(self, start: int, stop: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from skdc.exceptions import AudioWarning
@@ -112,10 +112,9 @@ def as_channels(item: Any, name: str) -> NDArray[Any]:
 
     Raises the same errors, and a ValueError if it seems to be transposed.
     """
-    try:
-        has_channels = np.ndim(item) == 2
-    except ValueError:  # ragged; `as_samples` says so
-        has_channels = False
+    if isinstance(item, list | tuple):
+        item = as_array(item, name)
+    has_channels = getattr(item, "ndim", 0) == 2
     samples = as_samples(item, name, is_mono=not has_channels)
     if has_channels:
         check_channels(samples, name)
@@ -188,6 +187,12 @@ class HeardWaveform:
         part_heard = self._recording[..., taken]
         scaled = scale_samples(part_heard, self._peak, self._audio, self._offset)[..., kept]
         return torch.from_numpy(scaled if scaled.ndim == 1 else scaled.mean(axis=0))
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.floating]:
+        """Read it all, for what takes arrays only."""
+        return np.asarray(self[:].numpy(), dtype)
 
 
 class Mixtures(NamedTuple):

@@ -17,6 +17,7 @@ from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_so
 from skdc.audio.io import read_audio_with_notes
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
+from skdc.parameters import is_full_band
 from skdc.paths import atomic_path, check_outputs
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
@@ -333,9 +334,15 @@ def separate(
         if rate is None:
             raise ValueError("rate is missing; give the sample rate of the array in Hz")
         check_rate(rate, "rate")
+    is_full_band(band)
     if channels:
-        if noise:
-            raise ValueError("channels are taken as they are; leave --noise (noise=True) out")
+        asked: dict[str, Any] = {"n_sources": n_sources, "noise": noise or None}
+        asked |= {"phase_iterations": phase_iterations or None}
+        asked |= {"band": band if band != "full" else None}
+        if unfit := [f"{name}={value!r}" for name, value in asked.items() if value is not None]:
+            raise ValueError(
+                f"channels=True (--channels) takes them as they are; leave {', '.join(unfit)} out"
+            )
         if signal.ndim == 1:
             raise ValueError(
                 f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
@@ -344,13 +351,10 @@ def separate(
         _warn(notes)
         heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
         return Separation(parts.sum(axis=0), parts, rate, name, **heard)
-    if not isinstance(model, DeepClusteringSeparator):
-        model = load_pretrained(model, device=device)
+    model = _given_model(model, device)
     notes += _notes_of_channels(model, signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
-    if model.output != "sources":
-        raise ValueError(f"the model has output={model.output!r}; set it to 'sources'")
     call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
     call["pair_sweeps"] = pair_sweeps
     sources, found = model.separate(signal, input_rate=rate, band=band, noise=noise, **call)
@@ -437,8 +441,7 @@ def separate_file(
     [PosixPath('parts/meeting-1.wav'), PosixPath('parts/meeting-2.wav')]
     """
     _check_subtype(subtype)
-    if not isinstance(model, DeepClusteringSeparator):
-        model = load_pretrained(model, device=device)
+    model = _given_model(model, device)
     name = Path(path).stem if name is None else name
     asked = asked_count(model.n_sources if n_sources is None else n_sources)
     # Where the number is known after the work only, files of as many as there may be are checked.
@@ -480,6 +483,20 @@ def _warn(notes: Iterable[str]) -> None:
         warnings.warn(note, AudioWarning, stacklevel=3)
 
 
+def _given_model(
+    model: str | os.PathLike[str] | DeepClusteringSeparator, device: str
+) -> DeepClusteringSeparator:
+    if isinstance(model, str | os.PathLike):
+        return load_pretrained(model, device=device)
+    if not isinstance(model, DeepClusteringSeparator):
+        what = model if isinstance(model, type) else type(model)
+        raise TypeError(
+            f"model: got {what!r}, expected the name or file of a model, or a fitted "
+            "DeepClusteringSeparator"
+        )
+    return model
+
+
 def _check_subtype(subtype: str) -> None:
     if subtype not in SUBTYPES:
         raise ValueError(f"subtype={subtype!r}; give one of {', '.join(map(repr, SUBTYPES))}")
@@ -488,7 +505,7 @@ def _check_subtype(subtype: str) -> None:
 def _paths(
     folder: str | os.PathLike[str], name: str, n_sources: int, *, noise: bool
 ) -> list[Path]:
-    ends = [*range(1, n_sources + 1), *["noise"] * noise]
+    ends = [*range(1, n_sources + 1), *(["noise"] if noise else [])]
     return [Path(folder) / f"{name}-{end}.wav" for end in ends]
 
 

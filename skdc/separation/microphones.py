@@ -385,6 +385,8 @@ def separate_channels(
         own, others = (spatial_covariances(wide, m) for m in (masks.double(), 1 - masks.double()))
         weights = mvdr_weights(own, others, reference)
         found = torch.einsum("sbc,cfb->sfb", weights.conj(), wide).to(spectrograms.dtype)
+    # As the reference hears them: (sources, frames, bins)
+    found = found[found.abs().sum((1, 2)).argsort(descending=True, stable=True)]
     return level * framing.istft(found, heard.shape[1])
 
 

@@ -328,9 +328,12 @@ class Separator:
             for start, stop, _ in cuts
         )
         for mixture, cuts, count in zip(mixtures, cut, n_clusters, strict=False):
+            n_kept = None
             if len(cuts) > 1 and count is None:
-                count = self._most_clusters(mixture, cuts)
-            yield self._clustered(cuts, count, projections)
+                n_kept = self._most_clusters(mixture, cuts)
+            if self.clusterer is None:
+                count = count or n_kept
+            yield self._clustered(cuts, count, n_kept, projections)
 
     def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
         if n_frames <= self._frames(_LONGEST_WHOLE_S):
@@ -396,8 +399,10 @@ class Separator:
         self,
         cuts: Iterable[tuple[int, int, int]],
         n_clusters: int | None,
+        n_kept: int | None,
         projections: Iterator[Projection],
     ) -> Iterator[Stretch]:
+        """Cluster stretches, and keep as many clusters of each as of the others, if so asked."""
         # The cuts come first in zip, so that no projection of the next mixture is taken.
         parts = zip(cuts, projections, strict=False)
         is_of_pairs = self.own_pair_sweeps and (n_clusters is None or n_clusters > 2)
@@ -409,6 +414,8 @@ class Separator:
                 [(part, *self._masks(part, n_clusters)) for _, part in group]
             )
             for ((start, stop, overlap), part), (masks, own) in zip(group, found, strict=True):
+                if n_kept is not None:
+                    masks, own = _of_number(masks, own, n_kept)
                 settled = self._settled(masks)
                 yield Stretch(start, overlap, part.spectrogram, part.states, settled, own)
                 self._report(stop - start - overlap)
@@ -516,7 +523,7 @@ class Separator:
 
     def _spectrograms(self, segments: Iterable[Tensor]) -> Iterator[Tensor]:
         device = self.network.input_mean.device
-        return (self.framing.stft(segment.to(device)) for segment in segments)
+        return (self.framing.stft(segment[:].to(device)) for segment in segments)
 
     @torch.no_grad()
     def _heard(self, spectrograms: Iterable[Tensor]) -> Iterator[Projection]:
@@ -641,6 +648,17 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
+
+
+def _of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Add silent sources, or give what the least of them have to the one before them."""
+    if len(masks) > number:
+        last = masks[number - 1 :].sum(0, keepdim=True)
+        return torch.cat([masks[: number - 1], last]), centroids[:number]
+    masks, centroids = (
+        torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
+    )
+    return masks, centroids
 
 
 def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
     samples are masked.
     """
     if isinstance(samples, list | tuple):
-        # Channels, which NumPy does not read or reads wrongly
-        special = torch.Tensor | np.ma.MaskedArray
+        # Channels, or a list of them, which NumPy does not read or reads wrongly
+        special = torch.Tensor, np.ma.MaskedArray, list, tuple
         samples = [as_array(part, name) if isinstance(part, special) else part for part in samples]
     elif isinstance(samples, torch.Tensor):
         # One that takes part in a gradient, that is to be conjugated or negated when it is read,
@@ -71,6 +71,8 @@ def as_floats(samples: Any, name: str) -> NDArray[np.floating]:
 def check_channels(samples: NDArray[Any], name: str) -> None:
     """Raise a ValueError that names ``(n_channels, n_samples)`` if it seems to be transposed."""
     n_channels, n_samples = samples.shape
+    if not n_channels:
+        raise ValueError(f"{name} has shape {samples.shape}, and so no channel; give one at least")
     if n_channels > min(MAX_CHANNELS, n_samples - 1):
         raise ValueError(
             f"{name} has shape {samples.shape}, that is {n_channels} channels of {n_samples} "
