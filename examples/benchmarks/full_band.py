@@ -59,7 +59,7 @@ def read_speakers(folder):
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             continue
-        if rate >= 16000 and np.abs(samples).max() > 0.02:
+        if rate >= 16000 and np.abs(samples).max(initial=0) > 0.02:
             found.setdefault((path.relative_to(folder).parts[0], rate), []).append(
                 samples.mean(axis=1)
             )
