@@ -265,6 +265,14 @@ class _AddedAttention(nn.Module):
         self.project = nn.Linear(size, size)
 
     def forward(self, vectors: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or vectors.device.type != "cpu":
+            return vectors + self._taken(vectors)
+        # In place, mixture by mixture: what is made of one fits the cache.
+        for own in vectors.split(1):
+            own += self._taken(own)
+        return vectors
+
+    def _taken(self, vectors: Tensor) -> Tensor:
         n_bands = vectors.shape[2]
         # (mixtures, steps, bands, 3 * size) -> (mixtures, steps, bands, 3, heads, size / heads)
         read = self.read(self.dropout(self.norm(vectors))).unflatten(-1, (3, self.n_heads, -1))
@@ -274,5 +282,5 @@ class _AddedAttention(nn.Module):
         # (mixtures, heads, steps, bands * size / heads) -> (mixtures, heads, steps, bands, ...)
         # -> (mixtures, steps, bands, heads, size / heads) -> (mixtures, steps, bands, size)
         taken = taken.unflatten(-1, (n_bands, -1)).permute(0, 2, 3, 1, 4).flatten(-2)
-        added: Tensor = vectors + self.project(taken)
-        return added
+        projected: Tensor = self.project(taken)
+        return projected
