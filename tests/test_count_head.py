@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.count import CountHead
+from skdc.network.voice import VoiceHead
+from skdc.separation.evidence import has_a_voice_twice
 from skdc.training.acoustics import add_noise
 from skdc.training.counts import train_count_head
 
@@ -73,6 +76,39 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
     # A clusterer of the user's own has the last word.
     separator.set_params(clusterer=KMeans(2, n_init=1))
     assert len(separator.predict(mixture, n_sources="auto")) == 2
+
+
+def test_a_voice_that_is_there_twice_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, shares = torch.randn(1, 20, 2, 5, generator=generator), torch.rand(3, 20, 9)
+    centroids = torch.randn(3, 7, generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        voice_head = VoiceHead(((0, 4), (4, 9)), width=5, dim=6).requires_grad_(False)
+    vectors = [voice_head(states, own[None])[0].numpy() for own in shares]
+    units = [own / np.linalg.norm(own) for own in centroids.numpy()]
+    largest = max(
+        -6 + 11 * float(vectors[i] @ vectors[j]) + 5 * float(units[i] @ units[j])
+        for i, j in combinations(range(3), 2)
+    )
+    for more, expected in ((0.9, True), (1.1, False)):
+        found = has_a_voice_twice(voice_head, states, shares, centroids, largest + more)
+        assert found is expected
+
+
+@pytest.mark.parametrize(("odds", "expected"), [(-100.0, 3), (100.0, 2)])
+def test_a_voice_is_not_counted_twice(model: Path, odds: float, expected: int) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    counting, voice_head = separator.network_.count_head, separator.network_.voice_head
+    assert counting is not None
+    assert voice_head is not None
+    with torch.no_grad():
+        counting.out.bias.copy_(torch.tensor([0.0, 0.0, 20.0, 0.0]))
+        voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
+    mixture, _ = load_sample_mixture()
+    assert len(separator.predict(mixture, n_sources="auto")) == expected
+    assert len(separate_array(separator, mixture[None], n_sources="auto")) == expected
+    # What is asked for is given.
+    assert len(separator.predict(mixture, n_sources=3)) == 3
 
 
 def test_microphones_count_together(model: Path) -> None:

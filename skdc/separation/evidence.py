@@ -15,7 +15,15 @@ from skdc.network.voice import VoiceHead
 from skdc.separation.activity import Heard, cut_moments, follow_voices
 from skdc.separation.voices import Evidence, assign_voices
 
-__all__ = ["Clue", "Stretch", "frame_energy", "identify", "take_clue", "weigh"]
+__all__ = [
+    "Clue",
+    "Stretch",
+    "frame_energy",
+    "has_a_voice_twice",
+    "identify",
+    "take_clue",
+    "weigh",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -48,6 +56,10 @@ _LEAST_SHARE = 0.03
 _SEVERAL = 0.88
 _SEVERAL_SHARE = 0.15
 _MOST_COUNTED = 5
+# Two sources of a stretch are one voice where the logarithm of the odds for that is so much larger
+# than that of the odds that there are so many. Of 0, -1, -2, ... on held-out mixtures of two to
+# four talkers.
+_VOICE_TWICE = -1.0
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
 _TINY = 1e-30
@@ -172,6 +184,35 @@ def take_clue(
     return Clue(
         vectors.numpy(), energy.numpy(), nearness.numpy(), shared.numpy(), moments, several
     )
+
+
+def has_a_voice_twice(
+    head: VoiceHead, states: Tensor, shares: Tensor, centroids: Tensor, certainty: float
+) -> bool:
+    """Whether two of the sources that a count head hears are rather one voice, cut in two.
+
+    The voice head is a second witness: the more alike it hears two sources, the surer the count
+    head must be that there is one more.
+
+    Parameters
+    ----------
+    head : VoiceHead
+    states : Tensor of shape (1, n_frames, n_bands, width)
+        States of the trunk.
+    shares : Tensor of shape (n_sources, n_frames, n_bins)
+        What each source has of the magnitudes.
+    centroids : Tensor of shape (n_sources, embedding_dim)
+    certainty : float
+        Logarithm of the odds that there are so many sources rather than one less.
+    """
+    with torch.no_grad():
+        vectors = head.tell(head.hear(states), shares)
+        units = functional.normalize(centroids, dim=-1)
+        constant, by_voice, by_centroid = head.odds
+        # (n_sources, n_sources), logarithms of the odds that two are one
+        odds = constant + by_voice * vectors @ vectors.T + by_centroid * units @ units.T
+        most = odds[~torch.eye(len(odds), dtype=torch.bool, device=odds.device)].max()
+    return float(most) - certainty > _VOICE_TWICE
 
 
 def _envelopes(shares: Tensor) -> Tensor:

@@ -21,7 +21,14 @@ from skdc.network.count import CountHead
 from skdc.network.heads import speech_share
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assign
-from skdc.separation.evidence import Clue, Stretch, frame_energy, identify, take_clue
+from skdc.separation.evidence import (
+    Clue,
+    Stretch,
+    frame_energy,
+    has_a_voice_twice,
+    identify,
+    take_clue,
+)
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
@@ -350,7 +357,7 @@ class Separator:
         """
         probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
         parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
-        counts = (self._heard_count(part) or len(self._centroids(part, None)) for part in parts)
+        counts = (self._heard_count([part]) or len(self._centroids(part, None)) for part in parts)
         return max(2, *counts)
 
     def _assigned(
@@ -451,7 +458,7 @@ class Separator:
     def _masks(self, part: Projection, n_sources: int | None) -> tuple[Tensor, Tensor]:
         """Masks of the sources of a stretch, and a vector for each source."""
         if n_sources is None:
-            n_sources = self._heard_count(part)
+            n_sources = self._heard_count([part])
         heard = part.masks
         if heard is not None and n_sources == len(heard):
             return _loudest_first(part.spectrogram, part.vectors, heard)
@@ -476,9 +483,8 @@ class Separator:
         """Give the count head; None where a clusterer of the caller's own says how many talk."""
         return None if self.clusterer is not None else self.network.count_head
 
-    @torch.no_grad()
     def count(self, spectrograms: Tensor) -> int | None:
-        """Give the number of sources that the count head hears in several microphones together.
+        """Give the number of sources that are heard in several microphones together.
 
         Parameters
         ----------
@@ -490,21 +496,23 @@ class Separator:
             The likeliest if the microphones are taken for independent witnesses; None without a
             count head, or with a clusterer of the caller's own.
         """
-        if (head := self._own_count_head()) is None:
-            return None
-        logits = []
-        for spectrogram in spectrograms:
-            with self.autocast():
-                states = self.network.states(self.framing.features(spectrogram.unsqueeze(0)))
-            logits.append(_count_logits(head, spectrogram, states))
-        return 1 + int(torch.stack(logits).sum(0).argmax())
+        # Not all at once: the batch would need several times the memory of one.
+        return self._heard_count([part for s in spectrograms for part in self._heard([s])])
 
-    def _heard_count(self, part: Projection) -> int | None:
-        """Give the number of sources that the count head hears; None without such a head."""
+    @torch.no_grad()
+    def _heard_count(self, parts: Sequence[Projection]) -> int | None:
+        """Give the number of sources of what one or more microphones hear; None without a head."""
         if (head := self._own_count_head()) is None:
             return None
-        with torch.no_grad():
-            return 1 + int(_count_logits(head, part.spectrogram, part.states).argmax())
+        logits = torch.stack([_count_logits(head, p.spectrogram, p.states) for p in parts]).sum(0)
+        number = 1 + int(logits.argmax())
+        voice_head, first = self.network.voice_head, parts[0]
+        if number > 2 and voice_head is not None:
+            certainty = float(logits[number - 1] - logits[number - 2])
+            masks, centroids = self._masks(first, number)
+            shares = masks * first.spectrogram.abs()
+            number -= has_a_voice_twice(voice_head, first.states, shares, centroids, certainty)
+        return number
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         return find_centroids(
