@@ -56,10 +56,6 @@ _LEAST_SHARE = 0.03
 _SEVERAL = 0.88
 _SEVERAL_SHARE = 0.15
 _MOST_COUNTED = 5
-# Two sources of a stretch are one voice where the logarithm of the odds for that is so much larger
-# than that of the odds that there are so many. Of 0, -1, -2, ... on held-out mixtures of two to
-# four talkers.
-_VOICE_TWICE = -1.0
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
 _TINY = 1e-30
@@ -212,7 +208,7 @@ def has_a_voice_twice(
         # (n_sources, n_sources), logarithms of the odds that two are one
         odds = constant + by_voice * vectors @ vectors.T + by_centroid * units @ units.T
         most = odds[~torch.eye(len(odds), dtype=torch.bool, device=odds.device)].max()
-    return float(most) - certainty > _VOICE_TWICE
+    return float(most) > certainty
 
 
 def _envelopes(shares: Tensor) -> Tensor:
