@@ -200,6 +200,10 @@ def has_a_voice_twice(
     centroids : Tensor of shape (n_sources, embedding_dim)
     certainty : float
         Logarithm of the odds that there are so many sources rather than one less.
+
+    Returns
+    -------
+    bool
     """
     with torch.no_grad():
         vectors = head.tell(head.hear(states), shares)
