@@ -426,6 +426,9 @@ def test_listed_mixtures_that_cannot_be_loaded(corpus: Path) -> None:
         missing.load()
 
 
+PAIR = "mixture_id,n_samples,source_1,gain_1,source_2,gain_2"
+
+
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
@@ -440,12 +443,28 @@ def test_listed_mixtures_that_cannot_be_loaded(corpus: Path) -> None:
             "a,9,b,1",
             "line 2: no source_2",
         ),
+        (PAIR, "a,9,b,1,c,1,d,1", r"list.csv', line 2: 8 cells, but 6 columns"),
+        (f"{PAIR},,", "a,9,b,1,c,1,d,1", "line 2: 8 cells, but 6 columns"),
+        (PAIR.replace("2", "3"), "a,9,b,1,c,1", "no column 'source_2', 'gain_2'; it has"),
+        (f"{PAIR},gain_3", "a,9,b,1,c,1,1", "no column 'source_3'; it has"),
+        (f"{PAIR},source_2,gain_2", "a,9,b,1,c,1,d,1", "one column 'gain_2', 'source_2'"),
+        (PAIR.replace("source_2", " Source_2"), "a,9,b,1,c,1", "no column 'source_2'; it has"),
+        (f"{PAIR},source_02", "a,9,b,1,c,1,d", "has the columns 'source_02' beside source_1"),
     ],
 )
 def test_lists_that_make_no_sense(tmp_path: Path, header: str, row: str, message: str) -> None:
     path = write_csv(tmp_path / "list.csv", header, [row.split(",")])
     with pytest.raises(ValueError, match=message):
         load_mixture_list(path)
+
+
+def test_lists_may_have_more_columns_and_empty_cells(tmp_path: Path) -> None:
+    header = f",{PAIR},source_1_sex,source,,"  # the first column as pandas writes an index
+    for end in (["", ""], ["", "", ""], []):
+        row = ["0", "a", "9", "b", "1", "c", "2", "f", "x", *end]
+        (found,) = load_mixture_list(write_csv(tmp_path / "list.csv", header, [row]), tmp_path)
+        assert found.paths == (tmp_path / "b", tmp_path / "c")
+        assert found.gains == (1.0, 2.0)
 
 
 def test_missing_and_empty_lists(tmp_path: Path) -> None:

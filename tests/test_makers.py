@@ -390,6 +390,22 @@ def test_clips_of_speakers(tmp_path: Path, speakers: Path) -> None:
         assert abs(float(row["level_db_1"]) - float(row["level_db_2"])) <= 5
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("source_3,start_3,level_db_3", "no column 'source_2', 'start_2', 'level_db_2'"),
+        ("start_2,level_db_2", "no column 'source_2'"),
+        ("source_1,start_2,level_db_2", "more than one column 'source_1'"),
+    ],
+)
+def test_lists_that_would_lose_a_source(tmp_path: Path, columns: str, message: str) -> None:
+    table = tmp_path / "list.csv"
+    row = ",".join(["a", "9", *"b00", *("c" for _ in columns.split(","))])
+    table.write_text(f"mixture_id,n_samples,source_1,start_1,level_db_1,{columns}\n{row}\n")
+    with pytest.raises(ValueError, match=message):
+        make_speaker_mixtures(tmp_path, table, tmp_path / "out", subset="tt")
+
+
 def test_lists_of_some_speakers(tmp_path: Path, speakers: Path) -> None:
     table = tmp_path / "list.csv"
     options: dict[str, Any] = {"n_mixtures": 3, "duration_s": 1.0, "random_state": 1}

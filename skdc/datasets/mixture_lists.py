@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import check_files, read_at_rate, read_rate
-from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.datasets.tables import count_groups, read_number, read_table
 from skdc.signal import resample
 
 __all__ = ["ListedMixture", "StoredMixture", "load_mixture_list", "load_mixtures"]
@@ -143,7 +142,8 @@ def load_mixture_list(
     FileNotFoundError
         If there is no such file, or with ``sample_rate=None`` recordings are missing.
     ValueError
-        If columns are missing or a row cannot be understood. The message names them.
+        If columns are missing, stand twice or are not numbered from 1 without a gap, or a row
+        cannot be understood. The message names them.
 
     Examples
     --------
@@ -169,13 +169,8 @@ def load_mixture_list(
     path = Path(path)
     folder = path.absolute().parent.parent if root is None else Path(root)
     columns, rows = read_table(path, ("mixture_id", "n_samples", "source_1", "gain_1"))
-    numbers = []
-    for number in count(1):
-        if f"source_{number}" not in columns:
-            break
-        numbers.append(number)
+    numbers = range(1, count_groups(path, columns, ("source", "gain")) + 1)
     gains = [f"gain_{number}" for number in numbers]
-    check_columns(path, columns, gains)
     if sample_rate is None:
         paths = [folder / row[f"source_{number}"] for _, row in rows for number in numbers]
         check_files(

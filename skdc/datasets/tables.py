@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from skdc.paths import check_file, reading_text
 
-__all__ = ["check_columns", "read_number", "read_table"]
+__all__ = ["check_columns", "count_groups", "read_number", "read_table"]
 
 
 def read_table(
@@ -17,16 +18,32 @@ def read_table(
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read the columns and, with their line numbers, the rows of a csv file.
 
-    The columns that are needed must be there, with no empty cell; a ValueError names the line.
-    Raises a FileNotFoundError if there is no such file, and a ValueError if it is no table.
+    The columns that are needed must be there, with no empty cell, no name may stand twice, and
+    no row may have more cells than there are columns, but for empty ones at its end; a ValueError
+    names the line. Raises a FileNotFoundError if there is no such file, and a ValueError if it is
+    no table.
     """
     check_file(path, "csv file")
     with reading_text(path, "csv file"), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         columns = list(reader.fieldnames or ())
+        while columns and not columns[-1]:
+            columns.pop()
+        reader.fieldnames = columns
         check_columns(path, columns, needed)
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"{str(path)!r} has more than one column {', '.join(map(repr, twice))}; give each "
+                "another name"
+            )
         rows = []
         for row in reader:
+            if any(more := row.pop(None, [])):
+                raise ValueError(
+                    f"{str(path)!r}, line {reader.line_num}: {len(columns) + len(more)} cells, "
+                    f"but {len(columns)} columns; name the others, and quote cells with commas"
+                )
             empty = [
                 name
                 for name in columns
@@ -46,6 +63,27 @@ def check_columns(path: Path, columns: Iterable[str], needed: Iterable[str]) -> 
             f"{str(path)!r} has no column {', '.join(map(repr, missing))}; it has "
             f"{', '.join(map(repr, columns)) or 'none'}"
         )
+
+
+def count_groups(path: Path, columns: Iterable[str], stems: Sequence[str]) -> int:
+    """Count the groups of numbered columns, such as ``source_1, gain_1, source_2, gain_2``.
+
+    Raises a ValueError that names columns that are missing, because groups are numbered from 1
+    without a gap, or that are written another way, such as ``Source_2``.
+    """
+    columns = list(columns)
+    numbered = re.compile(rf"\s*(?:{'|'.join(stems)})[\s_-]*([0-9]+)\s*", re.IGNORECASE)
+    found = {name: match[1] for name in columns if (match := numbered.fullmatch(name))}
+    n_groups = len({number.lstrip("0") for number in found.values()})
+    expected = [f"{stem}_{number}" for number in range(1, n_groups + 1) for stem in stems]
+    check_columns(path, columns, expected)
+    others = [name for name in found if name not in expected]
+    if others:
+        raise ValueError(
+            f"{str(path)!r} has the columns {', '.join(map(repr, others))} beside "
+            f"{', '.join(expected)}; number them from 1 without a gap, or name them another way"
+        )
+    return n_groups
 
 
 def read_number(

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
-from skdc.datasets.tables import check_columns, read_number, read_table
+from skdc.datasets.tables import count_groups, read_number, read_table
 from skdc.paths import atomic_path, check_outputs
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
@@ -71,9 +71,8 @@ class ClipMix(FolderProtocol):
         # The list tells how many speakers each mixture has.
         table = Path(list_path)
         columns, rows = read_table(table, ("mixture_id", "n_samples", "source_1"))
-        n_sources = sum(name.startswith("source_") for name in columns)
+        n_sources = count_groups(table, columns, ("source", "start", "level_db"))
         names = [(f"source_{i}", f"start_{i}", f"level_db_{i}") for i in range(1, n_sources + 1)]
-        check_columns(table, columns, [name for group in names for name in group])
         recipes = [
             Recipe(
                 row["mixture_id"],
