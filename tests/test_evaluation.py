@@ -143,6 +143,20 @@ def test_oracles_last_as_long_at_another_rate(model: DeepClusteringSeparator) ->
         np.testing.assert_array_equal(found[name], estimates)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32])
+def test_integer_pcm_has_the_scores_of_floats(model: DeepClusteringSeparator, dtype: Any) -> None:
+    references = np.round(128 * voices(2, seed=7)).clip(-60, 60)
+    scale = 1 if np.iinfo(dtype).bits == 8 else -np.iinfo(dtype).min // 128
+    silence = 128 if dtype == np.uint8 else 0
+    mixture = references.sum(axis=0)
+    as_floats = score_mixture(model, mixture / 128, references / 128)
+    as_integers = score_mixture(
+        model, *((x * scale + silence).astype(dtype) for x in (mixture, references))
+    )
+    for name, values in as_floats.items():
+        np.testing.assert_allclose(as_integers[name], values, atol=1e-3, err_msg=name)
+
+
 # Tables, and going on with them
 
 

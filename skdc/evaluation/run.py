@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from skdc import signal
 from skdc.exceptions import AudioWarning, name_some
+from skdc.inputs import read_samples
 from skdc.metrics import evaluate_separation
 from skdc.paths import reading_text
 from skdc.persistence import SEPARATION_PARAMETERS
@@ -154,6 +155,7 @@ def oracle_estimates(
     model : DeepClusteringSeparator
         Gives the framing; its window lasts as long at another `input_rate`.
     mixture : array of shape (n_samples,)
+        Floating or integer PCM, which is scaled to +-1, as for `predict`; so are the references.
     references : array of shape (n_sources, n_samples)
 
     Returns
@@ -177,8 +179,10 @@ def oracle_estimates(
         "win_length": 2 * round(model.win_length * stretch / 2),
         "hop_length": max(1, round(model.hop_length * stretch)),
     }
-    sources = signal.stft(torch.from_numpy(np.asarray(references, np.float32)), **framing)
-    spectrogram = signal.stft(torch.from_numpy(np.asarray(mixture, np.float32)), **framing)
+    sources, spectrogram = (
+        signal.stft(torch.from_numpy(read_samples(item, name).astype(np.float32)), **framing)
+        for item, name in ((references, "references"), (mixture, "mixture"))
+    )
     masks = (
         signal.binary_masks(signal.dominant_source(sources), len(references)),
         signal.phase_sensitive_masks(sources, spectrogram),
