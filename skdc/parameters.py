@@ -99,6 +99,14 @@ _MOVED = {
     "dropout": "trunk=BLSTM(dropout=...), with BLSTM from skdc.network",
 }
 
+# Objects that have parameters of their own, and where they are from.
+_OBJECTS = {
+    "trunk": "trunk=BLSTM(), with BLSTM from skdc.network",
+    "objective": "objective=BalancedAffinity(), with BalancedAffinity from skdc.objectives",
+    "remix": "remix=DynamicMixing(), with DynamicMixing from skdc.training",
+    "clusterer": "clusterer=KMeans(), with KMeans from sklearn.cluster",
+}
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -142,7 +150,8 @@ class ParametersMixin(BaseEstimator):
         Parameters
         ----------
         **params : object
-            New values by name; ``trunk__n_bands`` is a parameter of the trunk.
+            New values by name; ``trunk__n_bands`` is a parameter of the trunk, which has to be an
+            object, such as ``BandBLSTM()``, already or in the same call.
 
         Returns
         -------
@@ -153,8 +162,20 @@ class ParametersMixin(BaseEstimator):
         TypeError
             If one is no longer a parameter; the message says what to write instead.
         ValueError
-            If there never was such a parameter.
+            If there never was such a parameter, or one of an object is given where there is a
+            name, a bool or a number; the message says what to give. Nothing is set then.
         """
+        for name in params:
+            owner, nested, parameter = name.partition("__")
+            value = params.get(owner, getattr(self, owner, None))
+            is_object = hasattr(value, "set_params") and not isinstance(value, type)
+            if nested and owner in self._get_param_names() and not is_object:
+                advice = "leave it out"
+                if owner in _OBJECTS:
+                    advice = f"give an object first or in the same call, such as {_OBJECTS[owner]}"
+                raise ValueError(
+                    f"{owner}={value!r} has no parameter {parameter!r}, as {name} says; {advice}"
+                )
         super().set_params(**params)
         return self
 

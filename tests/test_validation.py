@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 from skdc import DeepClusteringSeparator
 from skdc.exceptions import AudioWarning
 from skdc.inputs import AudioFormat, check_mixtures, check_pairs, collect, hold_out
+from skdc.network import BLSTM
 from skdc.parameters import (
     PARAMETER_CONSTRAINTS,
     check_segment_frames,
@@ -27,6 +28,7 @@ from skdc.parameters import (
     resolve_precision,
 )
 from skdc.signal import Framing
+from skdc.training import DynamicMixing
 
 Array = NDArray[Any]
 
@@ -347,6 +349,38 @@ def test_parameters_that_have_moved_say_where(name: str, instead: str) -> None:
         with pytest.raises(TypeError, match=message):
             take(**value)
     assert name not in signature(DeepClusteringSeparator).parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trunk__dropout", r"trunk='blstm' has no parameter 'dropout'.*such as trunk=BLSTM\(\)"),
+        ("objective__sharpness", r"objective='.*' has no .* as objective=BalancedAffinity\(\)"),
+        ("remix__speeds", r"remix=True has no parameter 'speeds'.*remix=DynamicMixing\(\)"),
+        ("clusterer__n_init", r"clusterer='kmeans' has no .* such as clusterer=KMeans\(\)"),
+        ("n_layers__size", "n_layers=1 has no parameter 'size', as n_layers__size says; leave"),
+        ("random_state__seed", "random_state=.* has no parameter 'seed'"),
+    ],
+)
+def test_parameters_of_what_is_no_object(name: str, message: str) -> None:
+    separator = make_separator()
+    parameters: dict[str, Any] = {"max_epochs": 9, name: 1}
+    with pytest.raises(ValueError, match=message):
+        separator.set_params(**parameters)
+    assert separator.max_epochs == 1
+    with pytest.raises(ValueError, match=r"trunk=<class .*BLSTM'> has no parameter 'dropout'"):
+        separator.set_params(trunk=BLSTM, trunk__dropout=0.2)
+
+
+def test_an_object_and_its_parameters_in_one_call() -> None:
+    separator = make_separator()
+    separator.set_params(trunk__dropout=0.2, trunk=BLSTM(), remix=DynamicMixing(), remix__speeds=2)
+    assert separator.trunk.dropout == 0.2
+    assert separator.remix.speeds == 2
+    with pytest.raises(ValueError, match="Invalid parameter 'n_bands' for estimator BLSTM"):
+        separator.set_params(trunk__n_bands=2)
+    with pytest.raises(ValueError, match="Invalid parameter 'heads' for estimator"):
+        separator.set_params(heads__n_bands=2)
 
 
 def test_there_are_no_more_parameters_than_one_can_know() -> None:
