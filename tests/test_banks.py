@@ -1,6 +1,7 @@
 """Banks: what a mixture is made of, where segments come from, what a batch depends on."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -180,6 +181,31 @@ def test_speakers_alike_are_mixed_more_often_on_request():
 def test_ways_of_mixing_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SourceBank(noise(3, 200), mixing=DynamicMixing(**settings))
+
+
+NO_NUMBER = [None, "a", "5", b"5", 1j, [0.5], [[0.5]], np.full((1, 1), 0.5), {}, float, True]
+
+
+@pytest.mark.parametrize("value", NO_NUMBER, ids=repr)
+@pytest.mark.parametrize("name", ["level_range_db", "similar_share", "noise_share", "room_share"])
+def test_what_must_be_a_number_is_one(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}={re.escape(repr(value))} must (lie|be)"):
+        DynamicMixing(**{name: value}).check()
+
+
+NO_NUMBERS = ["x", "1", b"1", 1j, ["1"], [None], [[1]], [[1], [1, 2]], {}, {1}, float, True, []]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("name", ["speeds", "n_sources"])
+def test_what_must_be_numbers_is_some(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}={re.escape(repr(value))} must be one or sev"):
+        DynamicMixing(**{name: value}).check()
+
+
+def test_numbers_of_numpy_are_numbers():
+    DynamicMixing(np.float32(3), np.array([0.9, 1.1]), np.int64(1), np.int64(2), 0, 1).check()
+    DynamicMixing(speeds=1, n_sources=range(1, 3)).check()
 
 
 def test_the_digest_tells_data_apart():

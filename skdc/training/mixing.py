@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 __all__ = ["DynamicMixing", "check_speaker_count", "mixture_counts", "possible_counts"]
@@ -65,24 +67,37 @@ class DynamicMixing(BaseEstimator):
         Raises
         ------
         ValueError
-            If one is out of its range.
+            If one is no number, or none of its range.
         """
-        speeds = np.atleast_1d(np.asarray(self.speeds, dtype=float))
+        speeds = _numbers(self.speeds)
         if not speeds.size or not np.all((speeds >= 0.5) & (speeds <= 2.0)):
             raise ValueError(f"speeds={self.speeds!r} must be one or several numbers of 0.5 to 2")
         for name in ("similar_share", "noise_share", "room_share"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
+            share = getattr(self, name)
+            if not _is_number(share) or not 0 <= share <= 1:
                 raise ValueError(f"{name}={share!r} must lie between 0 and 1")
-        if not 0 <= self.level_range_db < np.inf:
-            raise ValueError(
-                f"level_range_db={self.level_range_db!r} must be finite and not negative"
-            )
+        level_range_db = self.level_range_db
+        if not _is_number(level_range_db) or not 0 <= level_range_db < np.inf:
+            raise ValueError(f"level_range_db={level_range_db!r} must be finite and not negative")
         if self.n_sources is not None:
-            counts = np.atleast_1d(np.asarray(self.n_sources))
+            counts = _numbers(self.n_sources)
             if not counts.size or counts.dtype.kind not in "iu" or counts.min() < 1:
                 raise ValueError(
                     f"n_sources={self.n_sources!r} must be one or several ints from 1"
                 )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _numbers(values: object) -> NDArray[np.number]:
+    """Give one or several numbers as ``(n,)``; nothing where they are anything else."""
+    try:
+        numbers = np.array(values, ndmin=1)
+    except ValueError:  # ragged
+        return np.empty(0)
+    return numbers if numbers.ndim == 1 and numbers.dtype.kind in "iuf" else np.empty(0)
 
 
 def mixture_counts(
