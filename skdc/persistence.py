@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skdc.model_file import Shapes, read_tensors, write_tensors
 from skdc.network import EmbeddingNetwork, NetworkConfig
+from skdc.network.concurrency import seeding
 from skdc.network.quantized import from_int8, to_int8, without_steps
 from skdc.network.registry import check_storable
 from skdc.parameters import (
@@ -116,7 +117,7 @@ class PersistenceMixin(BaseEstimator):
             If `clusterer`, or the class of `trunk`, is one of your own: a model file holds no
             code.
         ValueError
-            If `weights` is not one of these.
+            If `weights` is not one of these, or holds no finite numbers.
         """
         if weights not in _STORED_AS:
             raise ValueError(f"weights={weights!r}; expected one of {', '.join(_STORED_AS)}")
@@ -135,8 +136,14 @@ class PersistenceMixin(BaseEstimator):
             "quality": quality and quality.as_dict(),
         }
         self._check_unchanged()
-        tensors = self.network_.state_dict()
-        write_tensors(path, _STORED_AS[weights](tensors), header)
+        tensors = _STORED_AS[weights](self.network_.state_dict())
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise ValueError(
+                    f"the weights {name!r} are not finite, or not as {weights!r}, and the file "
+                    "could not be loaded; nothing was written"
+                )
+        write_tensors(path, tensors, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
@@ -246,9 +253,7 @@ def _naming_damage(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def make_network(config: NetworkConfig, seed: int = 0, device: str = "cpu") -> EmbeddingNetwork:
     """Make a network of random weights. Torch's global generator stays as it is."""
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
-        torch.default_generator.manual_seed(seed)
+    with seeding(seed), torch.device(device):
         return EmbeddingNetwork(config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,11 @@ def label_agreement(
 
 
 def validate(
-    network: EmbeddingNetwork, pairs: CheckedPairs, framing: Framing, config: TrainingConfig
+    network: EmbeddingNetwork,
+    pairs: CheckedPairs,
+    framing: Framing,
+    config: TrainingConfig,
+    sample_rate: int,
 ) -> dict[str, float]:
     """Measure a network between epochs, with k-means or, where only that is trained, a mask head.
 
@@ -117,7 +122,8 @@ def validate(
     """
     # An objective that uses masks alone does not train the embeddings.
     mask = "soft" if "embeddings" in config.objective.needs else "head"
-    separator = Separator(network, framing, config.precision, mask, config.seed, pair_sweeps=0)
+    how: dict[str, Any] = {"seed": config.seed, "pair_sweeps": 0, "sample_rate": sample_rate}
+    separator = Separator(network, framing, config.precision, mask, **how)
     device = network.input_mean.device
     losses = []
     sounding = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -416,11 +417,16 @@ class DeepClusteringSeparator(
         """
         self._check_fitted()
         checked = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
-        if n_examples < 1:
-            raise ValueError(f"n_examples={n_examples} must be at least 1")
+        if not isinstance(n_examples, Integral) or isinstance(n_examples, bool) or n_examples < 1:
+            raise ValueError(f"n_examples={n_examples!r}; give an integer of at least 1")
+        if speakers is None:
+            raise ValueError("speakers: got None, expected who speaks in each recording")
         how: Any = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
         train = {"voice": train_voice_head, "count": train_count_head, "noise": train_noise_head}
         heads: Any = {k: f(self.pipeline(), checked, speakers, **how) for k, f in train.items()}
+        for name, head in heads.items():
+            if not all(bool(weight.isfinite().all()) for weight in head.state_dict().values()):
+                raise FloatingPointError(f"the {name} head did not stay finite; none was taken")
         self.network_.set_heads(**heads)
         return self
 
@@ -446,7 +452,10 @@ class DeepClusteringSeparator(
         """Give the seed of a run: that of the checkpoint, where `random_state` says nothing."""
         if self.random_state is None and checkpoint is not None and Path(checkpoint).is_file():
             n_earlier = len(self.history_) if self.warm_start and hasattr(self, "network_") else 0
-            return int(RunFile.read(checkpoint).identity["seed"]) - n_earlier
+            earlier = RunFile.read(checkpoint)
+            # After a finished run, a warm start is a run of its own.
+            if not (n_earlier and earlier.is_finished):
+                return int(earlier.identity["seed"]) - n_earlier
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fit(
@@ -475,7 +484,8 @@ class DeepClusteringSeparator(
         config = training_config(
             parameters, seed=seed + len(earlier), device=device, time_limit=time_limit
         )
-        measure = held_out and partial(validate, pairs=held_out, framing=framing, config=config)
+        how: Any = {"framing": framing, "config": config, "sample_rate": self.sample_rate}
+        measure = held_out and partial(validate, pairs=held_out, **how)
         history = train(
             network,
             bank,

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.display import AffinityDisplay, EmbeddingDisplay
 from skdc.exceptions import InterruptedWarning
 from skdc.model_file import read_tensors
-from skdc.network import BLSTM, EmbeddingNetwork
+from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.persistence import make_network
 from skdc.training import TrainingConfig, trainer
 from skdc.training.checkpoint import RunFile
+from skdc.training.noise import train_noise_head
 
 RNG = np.random.default_rng(0)
 SOURCES = RNG.standard_normal((8, 2, 2000)) * RNG.random((8, 2, 20)).repeat(100, axis=2)
@@ -36,6 +39,33 @@ def are_equal(a, b):
 
 
 # -- whose checkpoint it is ----------------------------------------------------------------------
+
+
+def test_what_no_gradient_reaches_needs_no_state(tmp_path):
+    def fit(n_epochs):
+        separator = make_separator(objective="mask_inference", max_epochs=n_epochs)
+        return separator.fit(MIXTURES, SOURCES, checkpoint=tmp_path / "run")
+
+    first = weights(fit(1))
+    assert not are_equal(weights(fit(2)), first)
+
+
+def test_the_best_epoch_is_that_of_mixtures_that_are_given(tmp_path):
+    held_out = {"X_val": MIXTURES[6:], "y_val": SOURCES[6:]}
+    path = tmp_path / "run"
+    first = make_separator(max_epochs=2)
+    first.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **held_out)
+    on = make_separator(max_epochs=9).fit(MIXTURES[:6], SOURCES[:6], checkpoint=path)
+    assert not are_equal(weights(on), weights(first))
+
+
+def test_after_a_finished_run_a_warm_start_has_a_seed_of_its_own(tmp_path):
+    separator = make_separator(random_state=None, warm_start=True)
+    seeds = []
+    for _ in range(3):
+        separator.fit(MIXTURES, SOURCES, checkpoint=tmp_path / "run")
+        seeds.append(RunFile.read(tmp_path / "run").identity["seed"])
+    assert len(set(seeds)) == 3
 
 
 @pytest.mark.parametrize(
@@ -184,7 +214,57 @@ def test_early_stopping_on_recordings_holds_speakers_out():
         make_separator(n_iter_no_change=10).fit_recordings(RECORDINGS[:3])
 
 
+def test_validation_cuts_recordings_as_separation_does(monkeypatch):
+    monkeypatch.setattr("skdc.separation.pipeline._LONGEST_WHOLE_S", 0.15)
+    monkeypatch.setattr("skdc.separation.pipeline._STRETCH_S", 0.05)
+    separator = make_separator(sample_rate=16_000)  # the recordings take an eighth of a second
+    separator.fit(MIXTURES[:6], SOURCES[:6], X_val=MIXTURES[6:], y_val=SOURCES[6:])
+    found = separator.history_[-1]["validation_si_sdr_improvement"]
+    assert found == pytest.approx(separator.score(MIXTURES[6:], SOURCES[6:]), abs=1e-4)
+
+
 # -- files and generators ------------------------------------------------------------------------
+
+
+def test_threads_draw_the_weights_of_their_seeds():
+    config = NetworkConfig(hidden_size=16, embedding_dim=5)
+    expected = make_network(config, 3).state_dict()
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: make_network(config, seed).state_dict(), [3] * 40))
+    assert all(are_equal(expected, own) for own in found)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_that_do_not_fit_are_not_saved(tmp_path):
+    separator = make_separator().fit(MIXTURES, SOURCES)
+    with torch.no_grad():
+        next(separator.network_.parameters())[0] = 1e30
+    with pytest.raises(ValueError, match="are not finite, or not as"):
+        separator.save(tmp_path / "model.safetensors", weights="float16")
+    assert not list(tmp_path.iterdir())
+    with torch.no_grad():
+        next(separator.network_.parameters())[0] = np.nan
+    with pytest.raises(ValueError, match="are not finite"):
+        separator.save(tmp_path / "model.safetensors")
+
+
+def test_silent_recordings_leave_the_noise_head_finite():
+    recordings = [np.zeros(48_000), *(np.tile(x, 24) for x in RECORDINGS[:2])]
+    pipeline = make_separator().fit(MIXTURES, SOURCES).pipeline()
+    floats = [x.astype(np.float32) for x in recordings]
+    head = train_noise_head(pipeline, floats, list("abc"), n_examples=16, seed=0)
+    assert all(bool(x.isfinite().all()) for x in head.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("speakers", "n_examples", "message"),
+    [(None, 32, "speakers: got None"), (list("ab"), 2.5, "n_examples=2.5; give an integer")],
+)
+def test_what_no_head_can_be_trained_with(speakers, n_examples, message):
+    separator = make_separator().fit(MIXTURES, SOURCES)
+    with pytest.raises(ValueError, match=message):
+        separator.fit_voices(RECORDINGS[:2], speakers, n_examples=n_examples)
 
 
 def test_a_history_with_what_is_no_number_is_saved(tmp_path):

@@ -249,6 +249,36 @@ def test_mixtures_of_more_sources_than_the_model_looks_for(capsys: Capture) -> N
     assert DeepClusteringSeparator.load("new.safetensors").n_sources == 2
 
 
+def test_silent_sources_of_validation_are_left_out(capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    list_a_pair()
+    table = Path("lists/pairs.csv")
+    table.write_text(table.read_text().replace("v/bob/1.wav,1.0", "v/bob/1.wav,0"))
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
+    assert main([*command, "--valid", "lists/pairs.csv", "--set", "max_epochs=1"]) == 0
+    assert " dB before, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "warm_start=false"], "leave warm_start out"),
+        (["--set", "device=nowhere"], "give --device"),
+        (["-o", "lists/../old.safetensors", "--force", "--checkpoint", "c"], "-o another name"),
+        (["-o", "c", "--checkpoint", "lists/../c"], "give different files"),
+    ],
+)
+def test_what_does_not_go_together(more: list[str], message: str, capsys: Capture) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    list_a_pair()
+    y = np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    assert main(["train", "--from", "old.safetensors", "--data", "v", *more]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_settings_that_a_model_cannot_take(capsys: Capture) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
     y = np.random.default_rng(3).standard_normal((2, 2, 8000))

@@ -123,12 +123,14 @@ def run(args: argparse.Namespace) -> int:
 
     _check_output(args)
     config = args.config or ("best" if args.start is None else "fine-tune")
-    parameters = _protocol_parameters(args) | read_config(config)
-    parameters |= parse_settings(args.set) | {"device": args.device}
-    for name in ("checkpoint", "time_limit"):
+    parameters = _protocol_parameters(args) | read_config(config) | parse_settings(args.set)
+    for name in ("checkpoint", "time_limit", "device"):
         if name in parameters:
             flag = f"--{name.replace('_', '-')}"
             raise ValueError(f"{name} belongs to one run, not to the separator; give {flag}")
+    if args.start is not None and "warm_start" in parameters:
+        raise ValueError("--from goes on from the weights of a model; leave warm_start out")
+    parameters["device"] = args.device
     check_run(args.checkpoint, args.time_limit, caller="fit_recordings")
     separator = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
@@ -162,8 +164,10 @@ def run(args: argparse.Namespace) -> int:
                 time_limit=args.time_limit,
             )
         if args.start is not None:
-            _keep_what_it_knew(args, separator, X_val, y_val)
+            before = _keep_what_it_knew(args, separator)
         separator.save(args.output, weights="float16")
+        if args.start is not None and X_val is not None:
+            _compare(args, before, separator, X_val, y_val)
         _print_summary(separator, args, begun)
         if interrupts:
             raise KeyboardInterrupt
@@ -343,8 +347,14 @@ def _check_output(args: argparse.Namespace) -> None:
     if checkpoint is not None:
         inputs += [path for path in (args.start,) if path is not None]
         check_outputs([checkpoint], inputs, advice="give --checkpoint another name")
-    if checkpoint is not None and output.absolute() == checkpoint.absolute():
+    if checkpoint is not None and os.path.realpath(output) == os.path.realpath(checkpoint):
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
+    is_start = args.start is not None and os.path.realpath(output) == os.path.realpath(args.start)
+    if checkpoint is not None and is_start:
+        raise ValueError(
+            f"-o and --from are both {output}, which a run that goes on from its checkpoint "
+            "begins with; give -o another name"
+        )
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -457,23 +467,40 @@ def _print_summary(
         print(f"validation: SI-SDR improvement {max(measured):.2f} dB")
 
 
-def _keep_what_it_knew(
-    args: argparse.Namespace, separator: DeepClusteringSeparator, X_val: Any, y_val: Any
+def _compare(
+    args: argparse.Namespace,
+    before: DeepClusteringSeparator,
+    separator: DeepClusteringSeparator,
+    X_val: Any,
+    y_val: Any,
 ) -> None:
-    """Average the weights of a fine-tuned model with those that it began with."""
+    """Print how well a model separates held-out mixtures, before and after it was fine-tuned."""
+    import numpy as np
+
+    # Silent sources have no score, and are left out as between epochs.
+    sounding = [[one for one in sources if np.ptp(one) > 0] for sources in y_val]
+    heard = [(x, np.stack(y)) for x, y in zip(X_val, sounding, strict=True) if y]
+    if not heard:
+        return
+    mixtures, references = zip(*heard, strict=True)
+    n_sources, scores = separator.n_sources, []
+    for model in (before, separator):
+        # The mixtures may have more sources than the model looks for.
+        model.set_params(input_rate=separator.input_rate, n_sources=len(y_val[0]))
+        scores.append(model.score(list(mixtures), list(references)))
+    separator.set_params(n_sources=n_sources)
+    what = args.valid or args.protocol
+    print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")
+
+
+def _keep_what_it_knew(
+    args: argparse.Namespace, separator: DeepClusteringSeparator
+) -> DeepClusteringSeparator:
+    """Average the weights of a fine-tuned model with those that it began with; give that one."""
     from skdc.pretrained import load_pretrained
 
     before = load_pretrained(args.start, device=args.device)
     separator.network_.take_weights(before.network_, _KEPT_SHARE)
-    if X_val is not None:
-        n_sources, scores = separator.n_sources, []
-        for model in (before, separator):
-            # The mixtures may have more sources than the model looks for.
-            model.set_params(input_rate=separator.input_rate, n_sources=len(y_val[0]))
-            scores.append(model.score(X_val, y_val))
-        separator.set_params(n_sources=n_sources)
-        what = args.valid or args.protocol
-        print(f"{what}: SI-SDR improvement {scores[0]:.2f} dB before, {scores[1]:.2f} dB now")
     network = separator.network_
     heads = [network.voice_head, network.count_head, network.noise_head]
     if any(head is not None for head in heads):
@@ -486,3 +513,4 @@ def _keep_what_it_knew(
             f"The expected improvement (quality_db) is left out: it was fitted to {args.start}, "
             "and skdc.evaluation.calibrate fits it anew"
         )
+    return before

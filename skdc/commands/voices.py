@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 
 from skdc.commands.options import (
     DATA_HELP,
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from skdc.pretrained import load_pretrained
 
     # A folder or a pattern is no file that could be replaced.
-    may_replace = args.force or args.output == Path(args.model)
+    may_replace = args.force or os.path.realpath(args.output) == os.path.realpath(args.model)
     check_output(args.output, [args.data], may_replace=may_replace)
     model = load_pretrained(args.model, device=args.device)
 

@@ -5,13 +5,28 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["move_network", "survive_forks"]
+__all__ = ["move_network", "seeding", "survive_forks"]
 
 _moving = threading.Lock()
+_seeding = threading.RLock()
+
+
+@contextmanager
+def seeding(seed: int) -> Iterator[None]:
+    """Draw what torch draws from its generator of the CPU, such as weights, from a seed.
+
+    It stays as it was. There is one for all threads, so one thread draws at a time.
+    """
+    with _seeding, torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def move_network(network: nn.Module, device: torch.device) -> None:

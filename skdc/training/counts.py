@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from skdc.network.concurrency import seeding
 from skdc.network.count import CountHead
 from skdc.separation import Separator
 from skdc.training.acoustics import add_noise, add_rooms
@@ -63,8 +64,7 @@ def train_count_head(
     n_samples = round(SECONDS * separator.sample_rate)
     voices = Voices(recordings, speakers, n_samples, seed)
     most = min(_MOST, len(voices.names))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeding(seed):
         head = CountHead(network.trunk.bands, network.trunk.width, most).to(device)
     states: list[Tensor] = []
     energies: list[Tensor] = []

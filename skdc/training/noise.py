@@ -24,6 +24,8 @@ _NOISY_SHARE = 0.8
 _ROOM_SHARE = 0.2
 # Below -25 dB, 0.003 of the speech's energy, an error is hardly heard and does not count.
 _SMALLEST_ERROR = 3e-3
+# Of speech, which is brought to one level first: silence has less, and is to be left as it is.
+_LEAST_POWER = 1e-6
 # A single layer learns well at a high rate.
 _LEARNING_RATE = 2e-2
 # At first nearly everything is speech.
@@ -72,7 +74,7 @@ def train_noise_head(
         speech, whole = framing.stft(torch.stack([clean, noisy]).to(device))
         kept = speech_share(head, states) * whole  # (mixtures, frames, bins)
         error = (kept - speech).abs().square().sum((1, 2))
-        power = speech.abs().square().sum((1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+        power = speech.abs().square().sum((1, 2)).clamp_min(_LEAST_POWER)
         return 10 * torch.log10(error / power + _SMALLEST_ERROR).mean()
 
     n_steps = -(-n_examples // _BATCH_SIZE)

@@ -434,6 +434,9 @@ def train(
     with torch.random.fork_rng(devices=devices):
         if path is not None and path.is_file() and not _continues(run, path):
             run.restore(path)
+            if validate is None:
+                # The best epoch of other mixtures; what is trained from here on would be lost.
+                run.best, run.best_score = None, -math.inf
         elif not warm_start:
             take_statistics(run)
         with tqdm(

@@ -15,6 +15,7 @@ from torch.nn import functional
 from tqdm.auto import trange
 
 from skdc.metrics import best_permutation
+from skdc.network.concurrency import seeding
 from skdc.network.voice import VoiceHead
 from skdc.separation import Separator
 from skdc.separation.evidence import Stretch
@@ -102,8 +103,7 @@ def train_voice_head(
     voices = Voices(*_those(recordings, speakers, chosen), n_samples, seed, _SPEEDS)
     network = separator.network
     device = network.input_mean.device
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeding(seed):
         head = VoiceHead(network.trunk.bands, network.trunk.width, _DIM).to(device)
         classes = nn.Linear(_DIM, len(voices.names), bias=False).to(device)
     examples = _Examples(separator, voices, n_examples, progress)
