@@ -24,7 +24,7 @@ _NOISY_SHARE = 0.8
 _ROOM_SHARE = 0.2
 # Below -25 dB, 0.003 of the speech's energy, an error is hardly heard and does not count.
 _SMALLEST_ERROR = 3e-3
-# Of speech, which is brought to one level first: silence has less, and is to be left as it is.
+# The speech of a mixture, brought to one level first, has more; silence is to be left as it is.
 _LEAST_POWER = 1e-6
 # A single layer learns well at a high rate.
 _LEARNING_RATE = 2e-2
