@@ -28,6 +28,7 @@ from skdc.protocols import (
     making,
     open_protocol,
 )
+from skdc.protocols.clips import ClipMix
 from skdc.signal import active_speech_level
 
 Array = NDArray[Any]
@@ -404,6 +405,44 @@ def test_lists_that_would_lose_a_source(tmp_path: Path, columns: str, message: s
     table.write_text(f"mixture_id,n_samples,source_1,start_1,level_db_1,{columns}\n{row}\n")
     with pytest.raises(ValueError, match=message):
         make_speaker_mixtures(tmp_path, table, tmp_path / "out", subset="tt")
+
+
+@pytest.mark.parametrize("level_range_db", [0, 1e-5, 5])
+@pytest.mark.parametrize("n_sources", [2, 3])
+def test_what_is_drawn_can_be_made_and_trained_on(
+    tmp_path: Path, level_range_db: float, n_sources: int
+) -> None:
+    names = ("ann/a1", "ann/deep/a1", "b_b/b_2", "b_b/-1", "3/0.5", "3/x_1.25", "d.d/1_2.5_e")
+    for index, name in enumerate(names):
+        write_audio(tmp_path / "clips" / f"{name}.flac", speech(index, 9000), 16000)
+    table, out = tmp_path / "tr.csv", tmp_path / "mixtures"
+    options: dict[str, Any] = {"level_range_db": level_range_db, "n_sources": n_sources}
+    clips = tmp_path / "clips"
+    draw_mixture_list(clips, table, n_mixtures=40, duration_s=0.5, random_state=0, **options)
+    assert "-0.0000" not in table.read_text()
+    assert make_speaker_mixtures(clips, table, out, subset="tr") == 40
+    protocol = ClipMix("clips", n_sources)
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        told = tuple(row[f"source_{i}"].split("/")[0] for i in range(1, n_sources + 1))
+        assert protocol.talkers(row["mixture_id"]) == (told, ())
+    recordings, speakers = protocol.open_recordings(out, "tr", 16000)
+    assert len(recordings) == 40 * n_sources
+    assert set(speakers) == {"ann", "b_b", "3", "d.d"}
+
+
+def test_lists_that_cannot_be_drawn(tmp_path: Path) -> None:
+    for index, name in enumerate(("ann/1", "bob/1")):
+        write_audio(tmp_path / "few" / f"{name}.wav", speech(index, 8000), 16000)
+    options: dict[str, Any] = {"duration_s": 0.5, "level_range_db": 0, "random_state": 0}
+    draw_mixture_list(tmp_path / "few", tmp_path / "list.csv", n_mixtures=2, **options)
+    with pytest.raises(ValueError, match="100 draws after 2 of 3 mixtures all gave one that is"):
+        draw_mixture_list(tmp_path / "few", tmp_path / "list.csv", n_mixtures=3, **options)
+    for index, name in enumerate(("ann/1", "ann_1-0_0.5000_bob/1")):
+        write_audio(tmp_path / "odd" / f"{name}.wav", speech(index, 8000), 16000)
+    with pytest.raises(ValueError, match=r"'ann_1-0_0\.5000_bob'.* would not tell them; rename"):
+        draw_mixture_list(tmp_path / "odd", tmp_path / "list.csv", n_mixtures=9, **options)
 
 
 def test_lists_of_some_speakers(tmp_path: Path, speakers: Path) -> None:

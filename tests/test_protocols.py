@@ -41,6 +41,7 @@ def plant(root: Path, name: str, subset: str, mixture_id: str) -> Path:
         ("libri2mix", "dev", "1-2-3_4-5", "open", ()),
         ("libri3mix", "test", "1-2-3_4-5-6_7-8-9", "open", ("1", "4", "7")),
         ("lrs3-2mix", "tt", "a_b-_00001_0.5000_c_00002_-1.2500", "open", ("a_b-", "c")),
+        ("lrs3-2mix", "tr", "a_b_x1-80_0.5000_c_y_-1.2500", "training", ("a_b", "c")),
         ("voxceleb2-2mix", "cv", "00017", "unknown", ()),
     ],
 )

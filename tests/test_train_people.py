@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def test_a_corpus() -> None:
     assert [speaker for _, speaker in found("c", "more")] == ["eve", "kim"]
 
 
+UNDERSCORED = {"x/eve/eve_1.wav": "eve", "x/kim/eve_1.wav": "kim", "x/kim/kim_2.wav": "kim"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -94,12 +98,45 @@ def test_a_corpus() -> None:
         ("p/x/{speaker}/**/*.flac", {"x/eve/a.flac": "eve", "x/kim/d/e/b.flac": "kim"}),
         ("p/*/{speaker}/{speaker}_?.wav", {"x/eve/eve_1.wav": "eve", "x/kim/kim_2.wav": "kim"}),
         ("./p/{speaker}-?.wav", {"ann-1.wav": "ann", "bob-2.wav": "bob", "bob-x-3.wav": "bob-x"}),
+        ("p/{speaker}-[12].wav", {"ann-1.wav": "ann", "bob-2.wav": "bob"}),
+        ("p/{speaker}-[!3-9].wav", {"ann-1.wav": "ann", "bob-2.wav": "bob"}),
+        ("[!q]/x/{speaker}/**", {"x/eve/a.flac": "eve", "x/kim/d/e/b.flac": "kim"} | UNDERSCORED),
+        ("p/**/x/{speaker}/**/?.flac", {"x/eve/a.flac": "eve", "x/kim/d/e/b.flac": "kim"}),
+        ("p/x/{speaker}/{speaker}*", {"x/eve/eve_1.wav": "eve", "x/kim/kim_2.wav": "kim"}),
     ],
 )
 def test_names_by_pattern(pattern: str, expected: dict[str, str]) -> None:
     touch("p/ann-1.wav", "p/bob-2.wav", "p/bob-x-3.wav", "p/ann-1.txt", "p/x/eve/a.flac")
     touch("p/x/kim/d/e/b.flac", "p/x/eve/eve_1.wav", "p/x/kim/eve_1.wav", "p/x/kim/kim_2.wav")
-    assert dict(found(pattern)) == {f"p/{path}": name for path, name in expected.items()}
+    assert found(pattern) == sorted((f"p/{path}", name) for path, name in expected.items())
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tree")
+    names = ("a", "b", "a1", "[a]", "]", "!", "^", "a-b", "a.b")
+    for path in (*names, *(f"{x}/{y}" for x in names[:5] for y in names), "a1/b/a/]/a"):
+        file = root / f"{path.replace('/', '.d/')}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (root / "a.d" / "folder.wav").mkdir()
+    return root
+
+
+PIECES = ["*", "?", "a", "b", "[ab]", "[!a]", "[a-]", "[]]", "[!]]", "[[]", "]", "[", "^", "[^a]"]
+PARTS = st.one_of(st.lists(st.sampled_from(PIECES), max_size=3).map("".join), st.just("**"))
+
+
+@given(st.lists(PARTS, max_size=2), PARTS, PARTS, st.lists(PARTS, max_size=2))
+def test_patterns_find_what_glob_finds(
+    tree: Path, above: list[str], before: str, after: str, below: list[str]
+) -> None:
+    pattern = "/".join([str(tree), *above, f"{before}{{speaker}}{after}", *below])
+    for end in ("", ".wav", "/**"):
+        everything = glob(f"{pattern}{end}".replace("{speaker}", "?*"), recursive=True)
+        audio = {Path(x) for x in everything if x.endswith(".wav") and not Path(x).is_dir()}
+        named = _matching_recordings(f"{pattern}{end}")
+        assert [file for file, _ in named] == sorted(audio)
 
 
 @given(st.text(st.characters(codec="ascii", exclude_characters="/\x00{}*?[]\\-"), min_size=1))

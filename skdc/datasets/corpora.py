@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import translate
 from glob import glob
 from pathlib import Path
 
@@ -203,18 +204,28 @@ def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]
 
 
 def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
-    name = r"(?P<speaker>[^/]+?)"
     # The pattern as a regular expression that tells the speaker; glob finds the files.
-    expression, is_named = "", False
-    for part in re.split(r"(\{speaker\}|\*\*/|\*|\?)", Path(pattern).as_posix()):
-        if part == _SPEAKER:
-            expression += r"(?P=speaker)" if is_named else name
-            is_named = True
-        else:
-            expression += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
+    *folders, last = Path(pattern).as_posix().split("/")
+    parts = ["(?:.*/)?" if folder == "**" else _expression(folder) + "/" for folder in folders]
+    parts.append(".*" if last == "**" else _expression(last))
+    name = re.escape(_SPEAKER)
+    expression = re.sub(re.escape(name), r"(?P<speaker>[^/]+?)", "".join(parts), count=1)
+    expression = expression.replace(name, "(?P=speaker)")
     found = []
-    for file in sorted(map(Path, glob(pattern.replace(_SPEAKER, "*"), recursive=True))):
-        match = re.fullmatch(expression, file.as_posix())
-        if match and is_audio(file):
+    # Where "**" stands twice, glob gives files more than once.
+    for file in sorted({*map(Path, glob(pattern.replace(_SPEAKER, "?*"), recursive=True))}):
+        match = re.fullmatch(expression, file.as_posix(), re.DOTALL)
+        if match and is_audio(file) and not file.is_dir():
             found.append((file, match["speaker"]))
     return found
+
+
+def _expression(part: str) -> str:
+    """Turn one part of the path of a pattern into a regular expression, but for the speaker."""
+    expression = ""
+    for token in re.split(r"(\[!?\]?(?:(?!\{speaker\})[^]])*\]|\*|\?)", part):
+        if token.startswith("[") and token.endswith("]"):
+            expression += "(?!/)" + translate(token).removeprefix("(?s:")[: -len(r")\Z")]
+        else:
+            expression += {"*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
+    return expression

@@ -57,8 +57,9 @@ class ClipMix(FolderProtocol):
 
     def talkers(self, mixture_id: str) -> Talkers:
         """Tell the speakers by a name like ``id00017_00001_1.0321_id00061_00104_-0.5123``."""
-        # Speaker, recording, decibels. Clips may begin anywhere in a recording.
-        pattern = "_".join([r"(.+?)_\d+_-?\d+\.\d+"] * self.n_sources)
+        # Speaker, recording (with the first sample, where `draw_mixture_list` drew it), decibels.
+        # Clips may begin anywhere in a recording, and so the name tells no utterances.
+        pattern = "_".join([r"(.+?)_[^_.]+_-?\d+\.\d+"] * self.n_sources)
         match = re.fullmatch(pattern, mixture_id)
         return (match.groups() if match else ()), ()
 
@@ -116,8 +117,8 @@ def draw_mixture_list(
         Folder of speakers: ``SPEAKER/**/NAME.wav`` (or FLAC, Ogg, MP3).
     list_path : path-like
         File to write: ``mixture_id, n_samples, source_1, start_1, level_db_1, source_2, ...``,
-        with paths relative to `root`. A mixture's name is made of its speakers, recordings and
-        decibels.
+        with paths relative to `root`. A mixture's name is made of its speakers, recordings, their
+        first samples and decibels, as in ``ann_1-8000_0.5000_bob_2-0_-1.2500``; no two are alike.
     n_mixtures : int
         How many to draw.
     n_sources : int, default=2
@@ -139,7 +140,8 @@ def draw_mixture_list(
         If there is no such folder, or a speaker that was asked for is not in it.
     ValueError
         If too few speakers have recordings, if a recording has another rate or cannot be read, if
-        recordings are too short or too silent, or if a parameter is out of its range.
+        recordings are too short or too silent, or too few for as many different mixtures, if names
+        of folders do not tell who speaks, or if a parameter is out of its range.
 
     Examples
     --------
@@ -177,21 +179,33 @@ def draw_mixture_list(
         )
     check_outputs([list_path], chain.from_iterable(recordings))
     rng = check_random_state(random_state)
-    rows = []
+    rows: dict[str, list[str]] = {}
     for _ in range(n_mixtures):
-        clips = _draw_clips(recordings, n_sources, n_samples, sample_rate, rng)
-        levels = rng.uniform(-0.5, 0.5, n_sources) * level_range_db
-        names, row = [], [str(n_samples)]
-        for (path, start), level_db in zip(clips, levels, strict=True):
-            place = path.relative_to(root)
-            names.append(f"{place.parts[0]}_{place.stem}_{level_db:.4f}")
-            row += [place.as_posix(), str(start), f"{level_db:.4f}"]
-        rows.append(["_".join(names), *row])
+        for _ in range(_MAX_DRAWS):
+            clips = _draw_clips(recordings, n_sources, n_samples, sample_rate, rng)
+            # The sum has no -0.0.
+            levels = np.round(rng.uniform(-0.5, 0.5, n_sources) * level_range_db, 4) + 0.0
+            places = [path.relative_to(root) for path, _ in clips]
+            starts = [start for _, start in clips]
+            name = _name_mixture(places, starts, levels)
+            if name not in rows:
+                break
+        else:
+            raise ValueError(
+                f"{_MAX_DRAWS} draws after {len(rows)} of {n_mixtures} mixtures all gave one that "
+                "is there already; draw fewer, or give more or longer recordings or a larger "
+                "level_range_db"
+            )
+        rows[name] = [str(n_samples)]
+        for place, start, level_db in zip(places, starts, levels, strict=True):
+            rows[name] += [place.as_posix(), str(start), f"{level_db:.4f}"]
     header = ["mixture_id", "n_samples"]
     for number in range(1, n_sources + 1):
         header += [f"source_{number}", f"start_{number}", f"level_db_{number}"]
     with atomic_path(list_path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows(
+            [header, *([name, *row] for name, row in rows.items())]
+        )
 
 
 def make_speaker_mixtures(
@@ -288,6 +302,22 @@ def _draw_clips(
         f"{_MAX_DRAWS} draws of {n_sources} recordings all had one that is silent there or has "
         f"less than {n_samples} samples; give longer recordings, or a shorter duration_s"
     )
+
+
+def _name_mixture(places: Sequence[Path], starts: Sequence[int], levels: Sequence[float]) -> str:
+    """Give a name that `ClipMix.talkers` understands; a ValueError says where there is none."""
+    name = "_".join(
+        f"{place.parts[0]}_{re.sub('[_.]', '-', place.stem)}-{start}_{level_db:.4f}"
+        for place, start, level_db in zip(places, starts, levels, strict=True)
+    )
+    speakers = tuple(place.parts[0] for place in places)
+    told, _ = ClipMix("clips", len(places)).talkers(name)
+    if told != speakers:
+        raise ValueError(
+            f"the mixture {name!r} of the speakers {', '.join(map(repr, speakers))} would not "
+            "tell them; rename folders that have a number with a point between underscores"
+        )
+    return name
 
 
 def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:
