@@ -80,7 +80,10 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
 
 def test_a_voice_that_is_there_twice_is_found() -> None:
     generator = torch.Generator().manual_seed(0)
-    states, shares = torch.randn(1, 20, 2, 5, generator=generator), torch.rand(3, 20, 9, generator=generator)
+    states, shares = (
+        torch.randn(1, 20, 2, 5, generator=generator),
+        torch.rand(3, 20, 9, generator=generator),
+    )
     centroids = torch.randn(3, 7, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
