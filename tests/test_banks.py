@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,7 +184,19 @@ def test_ways_of_mixing_that_cannot_be_are_refused(settings, message):
         SourceBank(noise(3, 200), mixing=DynamicMixing(**settings))
 
 
-NO_NUMBER = [None, "a", "5", b"5", 1j, [0.5], [[0.5]], np.full((1, 1), 0.5), {}, float, True]
+NO_NUMBER: list[Any] = [
+    None,
+    "a",
+    "5",
+    b"5",
+    1j,
+    [0.5],
+    [[0.5]],
+    np.full((1, 1), 0.5),
+    {},
+    float,
+    True,
+]
 
 
 @pytest.mark.parametrize("value", NO_NUMBER, ids=repr)
@@ -193,7 +206,21 @@ def test_what_must_be_a_number_is_one(name, value):
         DynamicMixing(**{name: value}).check()
 
 
-NO_NUMBERS = ["x", "1", b"1", 1j, ["1"], [None], [[1]], [[1], [1, 2]], {}, {1}, float, True, []]
+NO_NUMBERS: list[Any] = [
+    "x",
+    "1",
+    b"1",
+    1j,
+    ["1"],
+    [None],
+    [[1]],
+    [[1], [1, 2]],
+    {},
+    {1},
+    float,
+    True,
+    [],
+]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
@@ -204,8 +231,10 @@ def test_what_must_be_numbers_is_some(name, value):
 
 
 def test_numbers_of_numpy_are_numbers():
-    DynamicMixing(np.float32(3), np.array([0.9, 1.1]), np.int64(1), np.int64(2), 0, 1).check()
-    DynamicMixing(speeds=1, n_sources=range(1, 3)).check()
+    of_numpy: list[Any] = [np.float32(3), np.array([0.9, 1.1]), np.int64(1), np.int64(2), 0, 1]
+    DynamicMixing(*of_numpy).check()
+    single: dict[str, Any] = {"speeds": 1, "n_sources": range(1, 3)}
+    DynamicMixing(**single).check()
 
 
 def test_the_digest_tells_data_apart():

@@ -373,7 +373,7 @@ def test_parameters_of_what_is_no_object(name: str, message: str) -> None:
 
 
 def test_an_object_and_its_parameters_in_one_call() -> None:
-    separator = make_separator()
+    separator: Any = make_separator()
     separator.set_params(trunk__dropout=0.2, trunk=BLSTM(), remix=DynamicMixing(), remix__speeds=2)
     assert separator.trunk.dropout == 0.2
     assert separator.remix.speeds == 2
