@@ -343,18 +343,13 @@ def _check_output(args: argparse.Namespace) -> None:
     # The model of a run that goes on from its checkpoint is its own.
     is_resumed = checkpoint is not None and os.path.isfile(checkpoint)
     inputs = [path for path in (args.config, args.data, args.valid) if path is not None]
+    if checkpoint is not None and args.start is not None:
+        inputs.append(args.start)  # what the run begins with, also when it goes on
     check_output(output, inputs, may_replace=args.force or is_resumed)
     if checkpoint is not None:
-        inputs += [path for path in (args.start,) if path is not None]
         check_outputs([checkpoint], inputs, advice="give --checkpoint another name")
     if checkpoint is not None and os.path.realpath(output) == os.path.realpath(checkpoint):
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
-    is_start = args.start is not None and os.path.realpath(output) == os.path.realpath(args.start)
-    if checkpoint is not None and is_start:
-        raise ValueError(
-            f"-o and --from are both {output}, which a run that goes on from its checkpoint "
-            "begins with; give -o another name"
-        )
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:

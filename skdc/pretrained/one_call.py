@@ -336,10 +336,10 @@ def separate(
         check_rate(rate, "rate")
     is_full_band(band)
     if channels:
-        asked: dict[str, Any] = {"n_sources": n_sources, "noise": noise or None}
-        asked |= {"phase_iterations": phase_iterations or None}
-        asked |= {"band": band if band != "full" else None}
-        if unfit := [f"{name}={value!r}" for name, value in asked.items() if value is not None]:
+        asked: list[tuple[str, Any, Any]]
+        asked = [("n_sources", n_sources, None), ("noise", noise, False)]
+        asked += [("phase_iterations", phase_iterations, 0), ("band", band, "full")]
+        if unfit := [f"{key}={value!r}" for key, value, default in asked if value != default]:
             raise ValueError(
                 f"channels=True (--channels) takes them as they are; leave {', '.join(unfit)} out"
             )
