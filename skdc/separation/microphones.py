@@ -49,6 +49,8 @@ _ITERATIONS = 2
 # Windows of the filters after the first, in seconds, chosen there too: one of half a second after
 # the first gave less than one of a quarter of a second.
 _FILTER_WINDOWS = (0.128, 0.256)
+# Iterations of the last filters, where there are more microphones than sources, chosen there too.
+_FULL_RANK_ITERATIONS = 8
 # The masks of the network are never quite sure.
 _LEAST_PRIOR = 1e-3
 # What is added to the diagonal of a covariance, as part of its mean, so that it can be inverted
@@ -58,7 +60,7 @@ _WIENER_LOADING = 1e-3
 _LEAST_SHARE = 1e-12
 # Correlation from which on two channels are one sound, at 16 bits each
 _SAME_SOUND = 1 - 1e-5
-_CHUNK_FRAMES = 256  # filtered at once: bounds the memory of long recordings
+_CHUNK_BINS = 2**17  # bins that are filtered at once, in all frames together
 
 
 def spatial_covariances(spectrograms: Tensor, masks: Tensor) -> Tensor:
@@ -192,7 +194,9 @@ def spatial_masks(spectrograms: Tensor, masks: Tensor, n_iter: int = _ITERATIONS
     return found.to(masks.dtype)
 
 
-def wiener_filter(spectrograms: Tensor, masks: Tensor, reference: int = 0) -> Tensor:
+def wiener_filter(
+    spectrograms: Tensor, masks: Tensor, reference: int = 0, n_iter: int = 0
+) -> Tensor:
     """Divide a microphone among the sources with the help of the others.
 
     A source of power v in a bin is heard with the covariance ``v R``, where R belongs to the
@@ -202,15 +206,21 @@ def wiener_filter(spectrograms: Tensor, masks: Tensor, reference: int = 0) -> Te
     Parameters
     ----------
     spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
+        One of each microphone.
     masks : Tensor of shape (n_sources, n_frames, n_bins)
         Sums to 1 over the sources.
     reference : int, default=0
         The microphone.
+    n_iter : int, default=0
+        Iterations of expectation and maximisation [1]_, which begin at what the masks say, and
+        make powers and covariances explain better what the microphones hear. They help where
+        there are more microphones than sources. With as many or fewer they forget the masks.
 
     Returns
     -------
     complex Tensor of shape (n_sources, n_frames, n_bins)
-        Sums to the spectrogram of the microphone. With a single microphone, what the masks give.
+        Sums to the spectrogram of the microphone. With a single microphone and no iterations, what
+        the masks give.
 
     References
     ----------
@@ -228,21 +238,54 @@ def wiener_filter(spectrograms: Tensor, masks: Tensor, reference: int = 0) -> Te
     """
     # (channels, frames, bins) -> (frames, bins, channels)
     sounds = spectrograms.movedim(0, -1).to(torch.complex128)
+    # At one level, whose powers have squares
+    loudest = sounds.abs().amax()
+    loudest = torch.where(loudest > 0, loudest, 1.0)
+    sounds = sounds / loudest
     power = sounds.abs().square().mean(-1)
-    least = (_LEAST_SHARE * power.max()).clamp_min(torch.finfo(power.dtype).tiny)
+    least = _LEAST_SHARE * power.max().clamp_min(_LEAST_SHARE)
     power = power.clamp_min(least)
     shares = masks.double().clamp_min(_LEAST_SHARE)
-    # As for `spatial_covariances`, of bins that were all made equally loud.
-    weights = (shares / power / shares.sum(1, keepdim=True)).to(sounds.dtype)
-    spread = torch.einsum("sfb,fbc,fbd->sbcd", weights, sounds, sounds.conj())
-    spread = _loaded(spread, _WIENER_LOADING)
+    # Each frequency is a problem of its own: some at once bound the memory of long recordings.
     parts = []
-    for frames in torch.arange(len(sounds), device=sounds.device).split(_CHUNK_FRAMES):
-        powers = (shares[:, frames] * power[frames])[..., None, None]
-        own = powers * spread.unsqueeze(1)  # (sources, frames, bins, channels, channels)
-        whitened = torch.linalg.solve(own.sum(0), sounds[frames].unsqueeze(-1))
+    for bins in torch.arange(power.shape[1]).split(max(1, _CHUNK_BINS // len(power))):
+        heard, powers = sounds[:, bins], shares[..., bins] * power[:, bins]
+        # As for `spatial_covariances`, of bins that were all made equally loud.
+        weights = shares[..., bins] / shares[..., bins].sum(1, keepdim=True) / power[:, bins]
+        weights = weights.to(heard.dtype)
+        spread = _loaded(
+            torch.einsum("sfb,fbc,fbd->sbcd", weights, heard, heard.conj()), _WIENER_LOADING
+        )
+        for _ in range(n_iter):
+            powers, spread = _explain_better(heard, powers, spread, least)
+        own = powers[..., None, None] * spread.unsqueeze(1)  # (sources, frames, bins, chs, chs)
+        whitened = torch.linalg.solve(own.sum(0), heard.unsqueeze(-1))
         parts.append((own[..., reference : reference + 1, :] @ whitened)[..., 0, 0])
-    return torch.cat(parts, dim=1).to(spectrograms.dtype)
+    return (loudest * torch.cat(parts, dim=-1)).to(spectrograms.dtype)
+
+
+def _explain_better(
+    sounds: Tensor, powers: Tensor, spread: Tensor, least: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do an iteration of expectation and maximisation of the full-rank model of `wiener_filter`.
+
+    The sounds ``(n_frames, n_bins, n_channels)``, powers ``(n_sources, n_frames, n_bins)`` and
+    covariances ``(n_sources, n_bins, n_channels, n_channels)`` give powers, at the `least` that,
+    and covariances that are likelier.
+
+    With ``T = (sum_k v_k R_k)^-1`` and ``u = T x``, the image of a source is ``v R u``, and the
+    second moments of it, given all that is heard, are ``v R + v^2 R (u u^H - T) R``.
+    """
+    inverse = torch.linalg.inv(torch.einsum("sfb,sbcd->fbcd", powers.to(spread.dtype), spread))
+    whitened = (inverse @ sounds.unsqueeze(-1)).squeeze(-1)  # (frames, bins, channels)
+    # (frames, bins, channels, channels): positive where more is heard than was expected
+    excess = whitened.unsqueeze(-1) * whitened.unsqueeze(-2).conj() - inverse
+    gains = torch.einsum("sbcd,fbdc->sfb", spread, excess).real / sounds.shape[-1]
+    likelier = (powers + powers.square() * gains).clamp_min(least)
+    of_frames = (powers.square() / likelier / len(sounds)).to(excess.dtype)
+    change = torch.einsum("sfb,fbcd->sbcd", of_frames, excess)
+    kept = (powers / likelier).mean(1)[..., None, None]  # (sources, bins, 1, 1)
+    return likelier, _loaded(kept * spread + spread @ change @ spread, _LOADING)
 
 
 def _loaded(covariance: Tensor, loading: float) -> Tensor:
@@ -379,7 +422,8 @@ def separate_channels(
         spectrograms = framing.stft(heard)
         masks = spatial_masks(spectrograms, _shares(framing.stft(guides).abs()))
     if method == "wiener" or len(heard) == 1:
-        found = wiener_filter(spectrograms, masks, reference)
+        n_iter = _FULL_RANK_ITERATIONS if len(heard) > len(masks) else 0
+        found = wiener_filter(spectrograms, masks, reference, n_iter)
     else:
         wide = spectrograms.to(torch.complex128)
         own, others = (spatial_covariances(wide, m) for m in (masks.double(), 1 - masks.double()))
