@@ -85,6 +85,21 @@ def test_noise_has_the_levels_it_states() -> None:
     assert float(half.max()) > 0.5
 
 
+@pytest.mark.parametrize("shape", [(600, RATE), (600, 2, RATE)])
+def test_some_noise_has_the_spectrum_of_the_speech(shape: tuple[int, ...]) -> None:
+    # Speech that is all within an octave, which no tilt is
+    bins = torch.fft.rfft(torch.randn(shape, generator=generator(1)))
+    bins[..., : RATE // 8] = 0
+    bins[..., RATE // 4 :] = 0
+    mixtures = torch.fft.irfft(bins, RATE)
+    power = torch.fft.rfft(add_noise(mixtures, 1.0, generator=generator()) - mixtures).abs() ** 2
+    within = power[..., RATE // 8 : RATE // 4].sum(-1) / power.sum(-1)
+    is_like_it = within > 0.9
+    assert 0.2 < float(is_like_it.float().mean()) < 0.4
+    if len(shape) == 3:  # of the same kind in both microphones, but not the same
+        assert torch.equal(is_like_it[:, 0], is_like_it[:, 1])
+
+
 @pytest.mark.parametrize(
     "add", [in_rooms, lambda x, s: add_noise(x[:, 0], s, generator=generator())]
 )

@@ -17,6 +17,8 @@ _GAP_S = (0.002, 0.008)  # from the direct sound to the first reflection
 _DIRECT_TO_REVERBERANT_DB = (-3.0, 6.0)
 _SNR_DB = (3.0, 25.0)
 _TILT = (-2.0, 0.5)  # power over frequency as f ** tilt: from rumble to a little more than white
+_LIKE_SPEECH_SHARE = 0.3
+_N_SPECTRUM_BANDS = 128
 _N_BUMPS = 12
 _BUMPS_DB = 4.0
 _N_SWELLS = 9
@@ -63,8 +65,9 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     """Add noise to some mixtures.
 
     The noise lies 3 to 25 dB below the mixture. Its spectrum is a random tilt, from rumble to
-    hiss, with random bumps of some 4 dB; its level swells and falls by up to as much. Microphones
-    that hear one mixture have noises of their own of the same kind.
+    hiss, or, in three of ten, that of the mixture's own speech, as many people far away have it;
+    with random bumps of some 4 dB. Its level swells and falls by up to as much. Microphones that
+    hear one mixture have noises of their own of the same kind.
 
     Mixtures are of shape ``(n_mixtures, n_samples)`` or ``(n_mixtures, n_microphones,
     n_samples)``, and have noise with the probability `share`; the generator is on the CPU.
@@ -78,6 +81,11 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     n_bins = n_samples // 2 + 1
     frequency = torch.linspace(0, 1, n_bins, device="cpu")
     gain = (frequency + 0.02) ** (_uniform(_TILT, (n_chosen, 1), generator) / 2)
+    is_like_speech = draw_some(n_chosen, _LIKE_SPEECH_SHARE, generator)
+    where = chosen.to(mixtures.device)
+    # (n_chosen, ..., n_samples) -> (n_chosen, n_samples): all microphones hear much the same.
+    heard = mixtures[where].flatten(1, -2)[:, 0] if n_microphones else mixtures[where]
+    gain = torch.where(is_like_speech[:, None], _spectrum(heard), gain)
     bumps_db = _smooth(n_chosen, _N_BUMPS, n_bins, generator) * _BUMPS_DB
     # (n_chosen, n_bins) -> (n_chosen, 1, n_bins) where there are several microphones
     gain, bumps = gain.view(of_each), (10 ** (bumps_db / 20)).view(of_each)
@@ -90,7 +98,6 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     noise = noise * 10 ** (swells_db / 20).view(of_each)
     snr_db = _uniform(_SNR_DB, (n_chosen, 1), generator).view(of_each).to(mixtures.device)
     noise = noise.to(mixtures)
-    where = chosen.to(mixtures.device)
     noise *= _level(mixtures[where]) / _level(noise).clamp_min(1e-12) * 10 ** (-snr_db / 20)
     result = mixtures.clone()
     result[where] += noise
@@ -113,6 +120,13 @@ def _smooth(n_curves: int, n_knots: int, n_points: int, generator: torch.Generat
     """Draw curves (n_curves, n_points) of straight lines between knots of unit variance."""
     knots = torch.randn(n_curves, 1, n_knots, generator=generator, device="cpu")
     return functional.interpolate(knots, size=n_points, mode="linear")[:, 0]
+
+
+def _spectrum(waveforms: Tensor) -> Tensor:
+    """Give the smoothed magnitudes, (n_waveforms, n_samples // 2 + 1), on the CPU."""
+    power = torch.fft.rfft(waveforms.float()).abs().square().cpu()
+    of_bands = functional.adaptive_avg_pool1d(power[:, None], _N_SPECTRUM_BANDS)
+    return functional.interpolate(of_bands, size=power.shape[1], mode="linear")[:, 0].sqrt()
 
 
 def _level(waveforms: Tensor) -> Tensor:
