@@ -117,11 +117,13 @@ class PersistenceMixin(BaseEstimator):
             If `clusterer`, or the class of `trunk`, is one of your own: a model file holds no
             code.
         ValueError
-            If `weights` is not one of these, or holds no finite numbers.
+            If `weights` is not one of these, or holds no finite numbers; or if a parameter has
+            been set since `fit` to what none may be: the file could not be loaded.
         """
         if weights not in _STORED_AS:
             raise ValueError(f"weights={weights!r}; expected one of {', '.join(_STORED_AS)}")
         check_is_fitted(self)
+        check_parameters(self)
         # The parameter may have been set to another one since.
         check_storable(self.network_.config.trunk)
         # Pickles of version 0.1 have none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,7 +20,7 @@ from skdc.separation.microphones import joined_masks, separate_channels, telling
 from skdc.signal import Framing
 from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
-__all__ = ["label_agreement", "score_pairs", "validate"]
+__all__ = ["label_agreement", "score_pairs", "tried_validation", "validate"]
 
 
 def score_pairs(
@@ -104,6 +105,25 @@ def label_agreement(
     np.add.at(agreement, (reference[counted], labels[counted]), 1)
     matched = metrics.best_permutation(agreement)
     return float(agreement[np.arange(size), matched].sum() / counted.sum())
+
+
+def tried_validation(
+    network: EmbeddingNetwork, pairs: CheckedPairs, **how: Any
+) -> Callable[[EmbeddingNetwork], dict[str, float]]:
+    """Give `validate` with all but the network, after trying it.
+
+    It is tried with an untrained network and a mixture of each number of sources, so that an
+    objective that cannot do with them is told of before the first epoch and not after it.
+    """
+    first_of: dict[int, int] = {}
+    for index, own in enumerate(pairs.references):
+        number = int(own.max()) + 1 if own.dtype.kind == "i" else len(own)
+        first_of.setdefault(number, index)
+    chosen = [*first_of.values()]
+    references = [pairs.references[index] for index in chosen]
+    some = CheckedPairs(pairs.mixtures.take(np.array(chosen)), references)
+    validate(network.eval(), some, **how)
+    return partial(validate, pairs=pairs, **how)
 
 
 def validate(

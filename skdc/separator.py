@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
@@ -56,7 +55,7 @@ from skdc.parameters import (
     training_config,
 )
 from skdc.persistence import PersistenceMixin, continue_history, make_network
-from skdc.scoring import score_pairs, validate
+from skdc.scoring import score_pairs, tried_validation
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.separation.pairs import PAIR_SWEEPS
@@ -482,7 +481,7 @@ class DeepClusteringSeparator(
             parameters, seed=seed + len(earlier), device=device, time_limit=time_limit
         )
         how: Any = {"framing": framing, "config": config, "sample_rate": self.sample_rate}
-        measure = held_out and partial(validate, pairs=held_out, **how)
+        measure = held_out and tried_validation(network, held_out, **how)
         history = train(
             network,
             bank,

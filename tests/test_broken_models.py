@@ -114,6 +114,19 @@ def test_unsound_weights_are_refused(
         DeepClusteringSeparator.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_size", -1), ("mask", "hard"), ("n_sources", 99)]
+)
+def test_parameters_that_would_not_load_are_not_saved(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    y = torch.randn(3, 2, 640, generator=torch.Generator("cpu").manual_seed(0)).numpy()
+    separator = make_separator().fit(y.sum(axis=1), y).set_params(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        separator.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_changed_framing_is_not_saved(tmp_path: Path) -> None:
     y = torch.randn(3, 2, 640, generator=torch.Generator("cpu").manual_seed(0)).numpy()
     separator = make_separator().fit(y.sum(axis=1), y).set_params(win_length=128)

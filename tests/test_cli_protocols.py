@@ -395,6 +395,8 @@ def test_train_protocol_errors(capsys: pytest.CaptureFixture[str]) -> None:
     plant(Path("tree"), "wsj0-2mix", numbers=1)
     command = ["train", "--protocol", "wsj0-2mix", "--set", *TINY]
     assert "--protocol needs --root" in error_of(command, capsys)
+    both = ["train", "--data", "tree", "--root", "tree", "--set", *TINY]
+    assert "--root tree is the folder of a --protocol" in error_of(both, capsys)
     assert "name is 'wsj1'" in error_of(["train", "--protocol", "wsj1", "--root", "."], capsys)
     for path in Path("tree/wav8k/min/tr").glob("*/*.wav"):
         path.rename(path.with_name("nameless.wav"))

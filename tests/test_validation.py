@@ -251,6 +251,21 @@ def test_validation_data(fitted: DeepClusteringSeparator) -> None:
         make_separator(n_iter_no_change=10).fit(MIXTURES[:1], SOURCES[:1])
 
 
+def test_an_objective_that_cannot_validate_is_told_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[object] = []
+    monkeypatch.setattr("skdc.separator.train", lambda *args, **kwargs: steps.append(args))
+    three = np.concatenate([SOURCES, SOURCES[:, :1]], axis=1)
+    # The first mixtures would do.
+    y_val = [*SOURCES, three[0]]
+    X_val = [y.sum(axis=0) for y in y_val]
+    separator = make_separator(objective="mask_inference", mask="head")
+    with pytest.raises(ValueError, match="the head gives 2 masks, expected 3"):
+        separator.fit(MIXTURES, SOURCES, X_val=X_val, y_val=y_val)
+    assert steps == []
+
+
 def test_score_names_a_silent_reference(fitted: DeepClusteringSeparator) -> None:
     with pytest.raises(ValueError, match=r"y\[2\]: reference\[1\] is silent"):
         fitted.score(MIXTURES, with_value(SOURCES, (2, 1), 0))

@@ -297,6 +297,11 @@ def _parse_value(text: str) -> Any:
 
 def _find_recordings(args: argparse.Namespace, rate: int) -> tuple[AudioFiles, list[str]]:
     if args.data is not None:
+        if args.root is not None:
+            raise ValueError(
+                f"--root {args.root} is the folder of a --protocol; --data {args.data} says by "
+                "itself where recordings are"
+            )
         from skdc.datasets import find_recordings
 
         return find_recordings(args.data, args.subset, sample_rate=rate)
