@@ -331,7 +331,8 @@ def separate_array(
         What the masks of the sources are used for. ``"wiener"`` is `wiener_filter`: most dB in
         rooms that reverberate for long, and sources that sum to the microphone. ``"mvdr"`` is
         `mvdr_weights`, a filter that stays the same throughout: nothing flickers, which speech
-        recognisers prefer, and most dB in rooms that reverberate little.
+        recognisers prefer, and most dB in rooms that reverberate little where there are as many
+        microphones as sources.
     pair_sweeps : int, default=2
         As for `DeepClusteringSeparator.predict`.
 
