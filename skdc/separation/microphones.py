@@ -248,7 +248,8 @@ def wiener_filter(
     shares = masks.double().clamp_min(_LEAST_SHARE)
     # Each frequency is a problem of its own: some at once bound the memory of long recordings.
     parts = []
-    for bins in torch.arange(power.shape[1]).split(max(1, _CHUNK_BINS // len(power))):
+    every = torch.arange(power.shape[1], device=power.device)
+    for bins in every.split(max(1, _CHUNK_BINS // len(power))):
         heard, powers = sounds[:, bins], shares[..., bins] * power[:, bins]
         # As for `spatial_covariances`, of bins that were all made equally loud.
         weights = shares[..., bins] / shares[..., bins].sum(1, keepdim=True) / power[:, bins]
