@@ -112,8 +112,9 @@ def tried_validation(
 ) -> Callable[[EmbeddingNetwork], dict[str, float]]:
     """Give `validate` with all but the network, after trying it.
 
-    It is tried with an untrained network and a mixture of each number of sources, so that an
-    objective that cannot do with them is told of before the first epoch and not after it.
+    It is tried with the network as it is before training and a mixture of each number of
+    sources, so that an objective that cannot do with them is told of before the first epoch and
+    not after it.
     """
     first_of: dict[int, int] = {}
     for index, own in enumerate(pairs.references):

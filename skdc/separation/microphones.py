@@ -250,10 +250,10 @@ def wiener_filter(
     parts = []
     every = torch.arange(power.shape[1], device=power.device)
     for bins in every.split(max(1, _CHUNK_BINS // len(power))):
-        heard, powers = sounds[:, bins], shares[..., bins] * power[:, bins]
+        heard, loud, own_shares = sounds[:, bins], power[:, bins], shares[..., bins]
+        powers = own_shares * loud
         # As for `spatial_covariances`, of bins that were all made equally loud.
-        weights = shares[..., bins] / shares[..., bins].sum(1, keepdim=True) / power[:, bins]
-        weights = weights.to(heard.dtype)
+        weights = (own_shares / own_shares.sum(1, keepdim=True) / loud).to(heard.dtype)
         spread = _loaded(
             torch.einsum("sfb,fbc,fbd->sbcd", weights, heard, heard.conj()), _WIENER_LOADING
         )

@@ -84,7 +84,7 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     is_like_speech = draw_some(n_chosen, _LIKE_SPEECH_SHARE, generator)
     where = chosen.to(mixtures.device)
     # (n_chosen, ..., n_samples) -> (n_chosen, n_samples): all microphones hear much the same.
-    heard = mixtures[where].flatten(1, -2)[:, 0] if n_microphones else mixtures[where]
+    heard = mixtures[where][:, 0] if n_microphones else mixtures[where]
     gain = torch.where(is_like_speech[:, None], _spectrum(heard), gain)
     bumps_db = _smooth(n_chosen, _N_BUMPS, n_bins, generator) * _BUMPS_DB
     # (n_chosen, n_bins) -> (n_chosen, 1, n_bins) where there are several microphones
