@@ -496,7 +496,22 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Add silent sources, or give what the least of them have to the one before them."""
+    """Add silent sources, or give what the last of them have to the one before them.
+
+    Parameters
+    ----------
+    masks : Tensor of shape (n_sources, n_frames, n_bins)
+    centroids : Tensor of shape (n_sources, embedding_dim)
+    number : int
+        Sources that there are to be.
+
+    Returns
+    -------
+    masks : Tensor of shape (number, n_frames, n_bins)
+        Their sum is that of before.
+    centroids : Tensor of shape (number, embedding_dim)
+        Zeros for silent sources.
+    """
     if len(masks) > number:
         last = masks[number - 1 :].sum(0, keepdim=True)
         return torch.cat([masks[: number - 1], last]), centroids[:number]
@@ -509,8 +524,20 @@ def of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Te
 def loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Order masks as clusters are ordered, and give the mean vector of each source's bins.
 
-    A bin counts by what the source has of it, so that the vectors are as centroids are:
-    (sources, embedding_dim).
+    Parameters
+    ----------
+    spectrogram : complex Tensor of shape (n_frames, n_bins)
+        Spectrogram of the mixture.
+    vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
+        Along each bin's embedding, of any length.
+    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
+
+    Returns
+    -------
+    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
+        The source with the largest sum of magnitudes first.
+    means : float32 Tensor of shape (n_sources, embedding_dim)
+        As centroids are: a bin counts by what the source has of it.
     """
     shares = masks * spectrogram.abs()  # (sources, frames, bins)
     totals = shares.sum((1, 2))  # (sources,)
