@@ -287,16 +287,16 @@ def test_less_at_once_where_a_device_has_too_little_memory(
 
     def short_of_memory(features: Tensor) -> Tensor:
         sizes.append(len(features))
-        if len(features) > 1:
+        if len(features) > 3:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return states(features)
 
     monkeypatch.setattr(pipeline.network, "states", short_of_memory)
-    with pytest.warns(AudioWarning, match="too little memory for .* parts") as caught:
+    with pytest.warns(AudioWarning, match="too little memory for .* stretches") as caught:
         found = next(pipeline.separate([mixture], [2]))
-    assert "for 4 parts of a recording at once: going on with 2" in str(caught[0].message)
+    assert "for 13 stretches of a recording at once: going on with 6" in str(caught[0].message)
     assert_array_equal(found, expected)
-    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert sizes == [13, 6, 3, 3, 3, 3, 1]
 
     def out_of_memory(features: Tensor) -> Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")

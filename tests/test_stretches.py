@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.separation import Separator, pipeline
-from skdc.separation.stretches import fade, join, spans, stitch, windows
+from skdc.separation.stretches import fade, join, spans, stitch
 from skdc.signal import Framing
 
 
@@ -59,50 +59,6 @@ def test_spans_cover_every_frame_and_overlap(n_frames: int) -> None:
         assert next_stop > stop
     (length,) = {stop - start for start, stop, _ in cut}
     assert length <= 312
-
-
-@given(st.integers(1, 30_000), st.integers(1, 8))
-@settings(max_examples=200)
-def test_windows_are_as_long_as_each_other_and_hold_each_stretch_once(
-    n_frames: int, n_together: int
-) -> None:
-    cuts = list(spans(n_frames, 312, 78))
-    found = list(windows(cuts, n_together))
-    assert [cut for *_, own in found for cut in own] == cuts
-    assert len({stop - start for start, stop, _ in found}) == 1
-    for start, stop, own in found:
-        assert 0 <= start <= own[0][0]
-        assert own[-1][1] <= stop <= n_frames
-        assert 1 <= len(own) <= n_together
-    # As few as there can be.
-    assert len(found) == -(-len(cuts) // n_together)
-
-
-@pytest.mark.usefixtures("short_stretches")
-@pytest.mark.parametrize(("n_samples", "n_together"), [(4033, 4), (30_000, 4), (30_000, 3)])
-def test_a_stretch_has_the_states_of_the_window_that_it_is_heard_in(
-    n_samples: int, n_together: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "_WINDOW", n_together)
-    mixture = torch.randn(n_samples, generator=torch.Generator().manual_seed(3))
-    network = EmbeddingNetwork(NetworkConfig(embedding_dim=3, hidden_size=5))
-    framing = Framing()
-    separator = Separator(network.eval(), framing)
-    cuts = list(spans(framing.frame_count(n_samples), 64, 16))
-    expected = []
-    for begin, end, own in windows(cuts, n_together):
-        heard = framing.stft(mixture[begin * 64 : (end - 1) * 64])
-        with torch.no_grad():
-            states = network.states(framing.features(heard[None]))
-        expected += [
-            (s, heard[s - begin : e - begin], states[:, s - begin : e - begin]) for s, e, _ in own
-        ]
-    ((*found,),) = (list(parts) for parts in separator.stretches([mixture], [2]))
-    assert len(found) == len(expected) == len(cuts)
-    for stretch, (start, spectrogram, states) in zip(found, expected, strict=True):
-        assert stretch.start == start
-        torch.testing.assert_close(stretch.spectrogram, spectrogram)
-        torch.testing.assert_close(stretch.states, states, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("short_stretches")

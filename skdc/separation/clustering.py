@@ -20,8 +20,6 @@ __all__ = [
     "estimate_n_clusters",
     "find_centroids",
     "kmeans",
-    "loudest_first",
-    "of_number",
     "soft_assign",
 ]
 
@@ -493,56 +491,3 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     chunks = [_nearest_of_runs(x, centroids[None]) for x in _chunks(points)]
     labels, distances = zip(*chunks, strict=True)
     return torch.cat(labels, dim=1)[0], torch.cat(distances, dim=1)[0]
-
-
-def of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Add silent sources, or give what the last of them have to the one before them.
-
-    Parameters
-    ----------
-    masks : Tensor of shape (n_sources, n_frames, n_bins)
-    centroids : Tensor of shape (n_sources, embedding_dim)
-    number : int
-        Sources that there are to be.
-
-    Returns
-    -------
-    masks : Tensor of shape (number, n_frames, n_bins)
-        Their sum is that of before.
-    centroids : Tensor of shape (number, embedding_dim)
-        Zeros for silent sources.
-    """
-    if len(masks) > number:
-        last = masks[number - 1 :].sum(0, keepdim=True)
-        return torch.cat([masks[: number - 1], last]), centroids[:number]
-    masks, centroids = (
-        torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
-    )
-    return masks, centroids
-
-
-def loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Order masks as clusters are ordered, and give the mean vector of each source's bins.
-
-    Parameters
-    ----------
-    spectrogram : complex Tensor of shape (n_frames, n_bins)
-        Spectrogram of the mixture.
-    vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
-        Along each bin's embedding, of any length.
-    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
-
-    Returns
-    -------
-    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
-        The source with the largest sum of magnitudes first.
-    means : float32 Tensor of shape (n_sources, embedding_dim)
-        As centroids are: a bin counts by what the source has of it.
-    """
-    shares = masks * spectrogram.abs()  # (sources, frames, bins)
-    totals = shares.sum((1, 2))  # (sources,)
-    order = totals.argsort(descending=True, stable=True)
-    units = torch.nn.functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
-    sums = torch.einsum("cfb,fbk->ck", shares, units)
-    means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
-    return masks[order], means[order]

@@ -1,19 +1,18 @@
 """A long recording as overlapping stretches, and their results laid end to end.
 
-Hearing some stretches at a time, and clustering one, keeps memory bounded and time linear.
+Embedding a few stretches at a time, and clustering one, keeps memory bounded and time linear.
 A piece is where a stretch begins, how much of it the one before it covers too, and what was found
 of its sources, all in frames or all in samples; sources are the first axis, time the second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["fade", "join", "spans", "stitch", "windows"]
+__all__ = ["fade", "join", "spans", "stitch"]
 
 
 def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:
@@ -48,46 +47,6 @@ def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, 
         start = index * (n_frames - length) // max(n_stretches - 1, 1)
         overlap, stop = max(stop - start, 0), start + length
         yield start, stop, overlap
-
-
-def windows(
-    cuts: Sequence[tuple[int, int, int]], n_together: int
-) -> Iterator[tuple[int, int, Sequence[tuple[int, int, int]]]]:
-    """Put neighbouring stretches together, for a network to hear as one.
-
-    Each then hears more of what is around it, and frames that two of them share are heard once.
-
-    Parameters
-    ----------
-    cuts : sequence of (int, int, int)
-        What `spans` gives, whole.
-    n_together : int
-        The most stretches of a window.
-
-    Yields
-    ------
-    start, stop : int
-        Frames of the window. All windows have the same length, so that they can go through the
-        network together.
-    own : sequence of (int, int, int)
-        The stretches that lie in it, in order. Each stretch is in one window.
-
-    Examples
-    --------
-    >>> from skdc.separation.stretches import spans, windows
-    >>> for start, stop, own in windows(list(spans(500, length=200, overlap=40)), 2):
-    ...     print(start, stop, own)
-    0 347 [(0, 194, 0)]
-    153 500 [(153, 347, 41), (306, 500, 41)]
-    """
-    n_windows = -(-len(cuts) // n_together)
-    firsts = [index * len(cuts) // n_windows for index in range(n_windows + 1)]
-    groups = [cuts[first:end] for first, end in pairwise(firsts)]
-    length = max(own[-1][1] - own[0][0] for own in groups)
-    for own in groups:
-        # The last ones may have to begin earlier, to be as long as the others.
-        start = min(own[0][0], cuts[-1][1] - length)
-        yield start, start + length, own
 
 
 def stitch(pieces: Iterable[tuple[int, int, Tensor]], n_frames: int) -> Tensor:
