@@ -21,7 +21,13 @@ X, y = make_mixtures(
     random_state=0,
 )
 separator = DeepClusteringSeparator(
-    hidden_size=30, hop_length=128, max_epochs=8, batch_size=4, random_state=0
+    hidden_size=30,
+    objective="balanced_affinity + attractor_masks",
+    hop_length=128,
+    batch_size=4,
+    learning_rate=2e-3,
+    max_epochs=5,
+    random_state=0,
 )
 grid = {"embedding_dim": [2, 5, 20]}
 search = GridSearchCV(separator, grid, cv=2).fit(X, y)

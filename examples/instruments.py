@@ -79,18 +79,18 @@ def orchestra(n_players, rng):
 rng = np.random.default_rng(0)
 
 # %%
-# A small network, about a minute on one core. ``fit_recordings`` mixes families anew for every
-# step; what is a speaker elsewhere is a family here.
+# A small network, about half a minute on one core. ``fit_recordings`` mixes families anew for
+# every step; what is a speaker elsewhere is a family here.
 
 separator = DeepClusteringSeparator(
     embedding_dim=10,
     hidden_size=80,
-    objective="whitened_kmeans",
+    objective="balanced_affinity + attractor_masks",
     win_length=512,
     hop_length=256,
     batch_size=8,
     learning_rate=2e-3,
-    max_epochs=100,
+    max_epochs=30,
     random_state=0,
 )
 separator.fit_recordings(*orchestra(15, rng))
