@@ -488,6 +488,7 @@ class DeepClusteringSeparator(
             config,
             sample_rate=self.sample_rate,
             validate=measure,
+            validation=held_out and held_out.digest(),
             warm_start=resume,
             checkpoint=checkpoint,
             progress=self.verbose > 0,

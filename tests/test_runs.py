@@ -59,6 +59,27 @@ def test_the_best_epoch_is_that_of_mixtures_that_are_given(tmp_path):
     assert not are_equal(weights(on), weights(first))
 
 
+def test_the_best_epoch_is_not_chosen_by_two_sets_of_mixtures(tmp_path):
+    path = tmp_path / "run"
+    fitting = MIXTURES[:4], SOURCES[:4]
+    first, second = (
+        {"X_val": MIXTURES[part], "y_val": SOURCES[part]} for part in (slice(4, 6), slice(6, 8))
+    )
+    make_separator().fit(*fitting, checkpoint=path, **first)
+    before = path.read_bytes()
+    message = "is of another run: the mixtures of the validation differ.*another file"
+    with pytest.raises(ValueError, match=message):
+        make_separator(max_epochs=2).fit(*fitting, checkpoint=path, **second)
+    noisy = {"X_val": first["X_val"] + 0.01 * second["X_val"], "y_val": first["y_val"]}
+    with pytest.raises(ValueError, match=message):
+        make_separator(max_epochs=2).fit(*fitting, checkpoint=path, **noisy)
+    assert path.read_bytes() == before
+    # With the same, or without any, it goes on; and from then on with others.
+    assert make_separator(max_epochs=2).fit(*fitting, checkpoint=path, **first).n_iter_ == 2
+    assert make_separator(max_epochs=3).fit(*fitting, checkpoint=path).n_iter_ == 3
+    assert make_separator(max_epochs=4).fit(*fitting, checkpoint=path, **second).n_iter_ == 4
+
+
 def test_after_a_finished_run_a_warm_start_has_a_seed_of_its_own(tmp_path):
     separator = make_separator(random_state=None, warm_start=True)
     seeds = []

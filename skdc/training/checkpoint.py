@@ -158,7 +158,11 @@ class RunFile:
         ours, theirs = _flat(identity), _flat(self.identity)
         changed = [k for k in ours if k in theirs and _json(theirs[k]) != _json(ours[k])]
         # The values of digests would say nothing to a reader.
-        digests = {"data": "the data differs", "start": "it began with other weights"}
+        digests = {
+            "data": "the data differs",
+            "start": "it began with other weights",
+            "validation": "the mixtures of the validation differ",
+        }
         differences = [
             digests.get(k) or f"{k} is {ours[k]!r} here but {theirs[k]!r} there" for k in changed
         ]

@@ -156,6 +156,8 @@ class Trainer:
         self.is_whole = True
         # Digest of the weights at the start of a warm start, which tell its run from others.
         self.start: str | None = None
+        # Digest of the mixtures that choose the best epoch.
+        self.validation: str | None = None
 
     def _check_needs(self) -> None:
         needs = self.config.objective.needs
@@ -307,6 +309,8 @@ class Trainer:
             "clip_percentile": config.clip_percentile,
             "framing": framing,
             "start": self.start,
+            # A run may go on without them, or begin to have some.
+            **({} if self.validation is None else {"validation": self.validation}),
         }
 
     def save(self, path: Path) -> None:
@@ -353,6 +357,7 @@ def train(
     *,
     sample_rate: int = 8000,
     validate: Validate | None = None,
+    validation: str | None = None,
     warm_start: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 120.0,
@@ -376,6 +381,9 @@ def train(
         ``validate(network) -> dict``, called after every epoch; its ``"si_sdr_improvement"`` (dB),
         or failing that the negative of its ``"loss"``, or of the training loss, is the score that
         chooses the best epoch.
+    validation : str, optional
+        Digest of the mixtures that `validate` measures with. A run does not go on with others:
+        its best epoch so far was chosen by those it had.
     warm_start : bool, default=False
         Keep the network's input statistics instead of taking them from the data.
     checkpoint : path-like, optional
@@ -427,6 +435,7 @@ def train(
     [1.0, 2.0]
     """
     run = Trainer(network, data, config)
+    run.validation = validation
     if warm_start:
         run.start = weights_digest(network)
     path = None if checkpoint is None else Path(checkpoint)
