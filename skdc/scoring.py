@@ -20,7 +20,7 @@ from skdc.separation.microphones import joined_masks, separate_channels, telling
 from skdc.signal import Framing
 from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
-__all__ = ["label_agreement", "score_pairs", "tried_validation", "validate"]
+__all__ = ["label_agreement", "score_pairs", "tried_validation", "validate", "validation_digest"]
 
 
 def score_pairs(
@@ -125,6 +125,15 @@ def tried_validation(
     some = CheckedPairs(pairs.mixtures.take(np.array(chosen)), references)
     validate(network.eval(), some, **how)
     return partial(validate, pairs=pairs, **how)
+
+
+def validation_digest(pairs: CheckedPairs) -> str:
+    """Give the digest by which a run knows the mixtures of its validation.
+
+    It is that of a bank of them, as data to train on has one.
+    """
+    waveforms = pairs.mixtures.waveforms
+    return MixtureBank(waveforms, pairs.references, on_disk=pairs.on_disk).digest
 
 
 def validate(

@@ -55,7 +55,7 @@ from skdc.parameters import (
     training_config,
 )
 from skdc.persistence import PersistenceMixin, continue_history, make_network
-from skdc.scoring import score_pairs, tried_validation
+from skdc.scoring import score_pairs, tried_validation, validation_digest
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.separation.pairs import PAIR_SWEEPS
@@ -488,7 +488,7 @@ class DeepClusteringSeparator(
             config,
             sample_rate=self.sample_rate,
             validate=measure,
-            validation=held_out and held_out.digest(),
+            validation=validation_digest(held_out) if held_out and checkpoint else None,
             warm_start=resume,
             checkpoint=checkpoint,
             progress=self.verbose > 0,

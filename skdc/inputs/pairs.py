@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -46,15 +45,6 @@ class CheckedPairs(NamedTuple):
     mixtures: Mixtures
     references: list[NDArray[Any]]
     on_disk: bool = False
-
-    def digest(self) -> str:
-        """Give a digest of all samples and labels, which other pairs do not have."""
-        total = hashlib.blake2b(digest_size=16)
-        for pair in zip(self.mixtures.waveforms, self.references, strict=True):
-            for values in map(np.ascontiguousarray, pair):
-                total.update(repr((values.shape, values.dtype.str)).encode())
-                total.update(values.data)
-        return total.hexdigest()
 
 
 class CheckedReferences(NamedTuple):
