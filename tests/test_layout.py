@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import grimp
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 MAX_LINES = 700
@@ -119,3 +123,33 @@ def test_every_test_file_is_collected() -> None:
     names = {path.name for path in (ROOT / "tests").glob("*.py")}
     names -= {"conftest.py", "browser.py", "other_device.py"}  # what several of them need
     assert [name for name in sorted(names) if not name.startswith("test_")] == []
+
+
+def test_constraints_pin_what_every_extra_asks_for() -> None:
+    """The README gives them to pip for every extra; one that is not pinned may contradict them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [Requirement(line) for line in project["dependencies"]]
+    asked += [
+        Requirement(each) for extra in project["optional-dependencies"].values() for each in extra
+    ]
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()[1:]
+    pins = [line.split("==") for line in lines]
+    versions = {canonicalize_name(name): version for name, version in pins}
+    assert len(versions) == len(pins)
+    lacking = [
+        str(each)
+        for each in asked
+        if each.name != project["name"]
+        and not each.specifier.contains(versions.get(canonicalize_name(each.name), "0"))
+    ]
+    assert lacking == []
+    contradicted = [
+        f"{installed.name} asks for {each}"
+        for installed in distributions()
+        if versions.get(canonicalize_name(installed.name)) == installed.version
+        for each in map(Requirement, installed.requires or [])
+        if each.marker is None or each.marker.evaluate({"extra": ""})
+        if (pinned := versions.get(canonicalize_name(each.name))) is not None
+        if not each.specifier.contains(pinned)
+    ]
+    assert contradicted == []
