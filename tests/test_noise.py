@@ -20,7 +20,7 @@ from skdc.audio import read_audio, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_mixture
 from skdc.metrics import si_sdr_improvement
-from skdc.network.heads import BinHead, speech_share
+from skdc.network.noise import NoiseHead
 from skdc.training.noise import train_noise_head
 
 
@@ -36,8 +36,9 @@ def separator(plain: DeepClusteringSeparator) -> DeepClusteringSeparator:
     hearing = copy.deepcopy(plain)
     network = hearing.network_
     torch.manual_seed(0)
-    head = BinHead(network.trunk.bands, network.trunk.width, 1)
-    torch.nn.init.normal_(head.weight, std=2.0)
+    head = NoiseHead(network.trunk.bands, network.trunk.width)
+    torch.nn.init.normal_(head.states.weight, std=2.0)
+    torch.nn.init.normal_(head.out.weight)
     network.set_heads(noise=head.requires_grad_(False))
     return hearing
 
@@ -46,16 +47,63 @@ def recording(seconds: float = 0.5, rate: int = 8000) -> np.ndarray:
     return make_sources(int(seconds * rate), seed=9).sum(axis=0).astype(np.float32)
 
 
-def test_share_of_speech_is_the_logistic_function_of_the_output() -> None:
-    head = BinHead(((0, 3), (3, 7)), width=4, n_outputs=1).requires_grad_(False)
-    states = torch.randn(2, 5, 2, 4)
-    shares = speech_share(head, states)
-    for mixture, frame, index in np.ndindex(2, 5, 7):
-        state = states[mixture, frame, int(index >= 3)]
-        logit = float(head.weight[index] @ state + head.bias[index])
-        assert float(shares[mixture, frame, index]) == pytest.approx(
-            1 / (1 + np.exp(-logit)), abs=1e-6
-        )
+def naive_share(head: NoiseHead, states: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    """One mixture, bin by bin: ``(n_frames, n_bins)``."""
+    weights = {name: w.double().numpy() for name, w in head.state_dict().items()}
+    n_frames, n_bins = magnitude.shape
+    power = magnitude.astype(float) ** 2
+    level = np.log(power / power.mean() + 1e-6) / 4
+    quantiles = np.quantile(level, [0.05, 0.15, 0.3, 0.5, 0.8], axis=0)
+    seen = np.zeros((10, n_frames + 2, n_bins + 2))  # with a border of zeros
+    logits = np.zeros((n_frames, n_bins))
+    for t, f in np.ndindex(n_frames, n_bins):
+        state = states[t, [first <= f < end for first, end in head.states.bands].index(True)]
+        rows = slice(5 * f, 5 * f + 5)
+        own = weights["states.weight"][rows] @ state + weights["states.bias"][rows]
+        logits[t, f] = own[0]
+        seen[:4, t + 1, f + 1] = own[1:]
+        seen[4:9, t + 1, f + 1] = level[t, f] - quantiles[:, f]
+        seen[9, t + 1, f + 1] = quantiles[3, f] - quantiles[0, f]
+    for name in ("near", "around"):
+        w, b = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        after = np.zeros((len(w), n_frames + 2, n_bins + 2))
+        for t, f in np.ndindex(n_frames, n_bins):
+            near = seen[:, t : t + 3, f : f + 3]
+            after[:, t + 1, f + 1] = np.maximum((w * near).sum((1, 2, 3)) + b, 0)
+        seen = after
+    change = np.tensordot(weights["out.weight"][0, :, 0, 0], seen[:, 1:-1, 1:-1], 1)
+    return 1 / (1 + np.exp(-(logits + change + weights["out.bias"][0])))
+
+
+def test_share_of_speech_as_it_is_defined() -> None:
+    torch.manual_seed(0)
+    head = NoiseHead(((0, 3), (3, 7)), width=4).requires_grad_(False)
+    torch.nn.init.normal_(head.states.weight)
+    torch.nn.init.normal_(head.out.weight)
+    states, spectrogram = torch.randn(2, 9, 2, 4), torch.randn(2, 9, 7, dtype=torch.complex64)
+    shares = head(states, spectrogram).numpy()
+    assert shares.std() > 0.1
+    for own, state, magnitude in zip(
+        shares, states.numpy(), spectrogram.abs().numpy(), strict=True
+    ):
+        assert_allclose(own, naive_share(head, state.astype(float), magnitude), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
+def test_share_of_speech_does_not_hang_on_the_level(scale: float) -> None:
+    torch.manual_seed(0)
+    head = NoiseHead(((0, 3), (3, 7)), width=4).requires_grad_(False)
+    torch.nn.init.normal_(head.out.weight)
+    states, spectrogram = torch.randn(1, 9, 2, 4), torch.randn(1, 9, 7)
+    assert_allclose(head(states, spectrogram * scale), head(states, spectrogram), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 40])
+def test_share_of_speech_in_silence_is_a_number(n_frames: int) -> None:
+    head = NoiseHead(((0, 3), (3, 7)), width=4).requires_grad_(False)
+    torch.nn.init.normal_(head.out.weight)
+    shares = head(torch.randn(1, n_frames, 2, 4), torch.zeros(1, n_frames, 7))
+    assert bool(shares.isfinite().all())
 
 
 def test_masks_are_those_without_noise_times_what_is_speech(
@@ -65,7 +113,8 @@ def test_masks_are_those_without_noise_times_what_is_speech(
     pipeline = separator.pipeline()
     states, _ = next(pipeline.states([torch.from_numpy(mixture)]))
     assert separator.network_.noise_head is not None
-    speech = speech_share(separator.network_.noise_head, states)[0].numpy()
+    spectrogram = pipeline.framing.stft(torch.from_numpy(mixture)[None])
+    speech = separator.network_.noise_head(states, spectrogram)[0].numpy()
     expected = separator.predict_masks(mixture) * speech
     found = copy.deepcopy(separator).set_params(output="masks").predict(mixture, noise=True)
     assert_allclose(found[:-1], expected, atol=1e-6)
@@ -172,11 +221,12 @@ def test_training_hears_noise() -> None:
     separator.fit(y.sum(axis=1), y)
     before = {name: w.clone() for name, w in separator.network_.state_dict().items()}
 
-    def train(n_examples: int) -> BinHead:
+    def train(n_examples: int) -> NoiseHead:
         pipeline = separator.pipeline()
         return train_noise_head(pipeline, recordings, range(8), n_examples=n_examples, seed=0)
 
-    assert torch.equal(train(16).weight, train(16).weight), "the seed decides"
+    first, again = train(16).state_dict(), train(16).state_dict()
+    assert all(torch.equal(first[name], w) for name, w in again.items()), "the seed decides"
     separator.network_.set_heads(noise=train(1200))
     assert all(torch.equal(separator.network_.state_dict()[n], w) for n, w in before.items())
     noisy = recordings[1] + recordings[6] + 0.03 * rng.standard_normal(rate)

@@ -271,7 +271,7 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
         else:
             ax.legend(fontsize=7, loc="lower right")
     figure.savefig(stem.with_suffix(".png"), dpi=110)
-    spans = (1, 2, 3, 4, 7, 11, 15, 20)
+    spans = (1, 2, 3, 4, 7, 11, 15, 20, 30, 40)
     spans = [s for s in spans if any(run["rows"][-1]["core_minutes"] >= s - 0.05 for run in runs)]
     lines = [
         "| recipe | weights, M | "

@@ -16,6 +16,7 @@ from skdc.network.blstm import BLSTM
 from skdc.network.count import CountHead
 from skdc.network.heads import BinHead
 from skdc.network.interface import State, Trunk
+from skdc.network.noise import NoiseHead
 from skdc.network.registry import trunk_from_dict, trunk_to_dict
 from skdc.network.voice import VoiceHead
 
@@ -172,7 +173,7 @@ class EmbeddingNetwork(nn.Module):
         self.mask_head = BinHead(*read, config.n_masks) if config.n_masks else None
         self.voice_head = VoiceHead(*read, config.voice_dim) if config.voice_dim else None
         self.count_head = CountHead(*read, config.most_counted) if config.most_counted else None
-        self.noise_head = BinHead(*read, 1) if config.hears_noise else None
+        self.noise_head = NoiseHead(*read) if config.hears_noise else None
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
@@ -224,7 +225,7 @@ class EmbeddingNetwork(nn.Module):
         *,
         voice: VoiceHead | None = None,
         count: CountHead | None = None,
-        noise: BinHead | None = None,
+        noise: NoiseHead | None = None,
     ) -> None:
         """Take heads that were trained on this network's states.
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from skdc.network.kernels.bands import linear_bands
 from skdc.network.kernels.projection import project_active
 
-__all__ = ["BinHead", "speech_share"]
+__all__ = ["BinHead"]
 
 
 class BinHead(nn.Module):
     """A linear layer that gives each bin some numbers, from the states of the bin's band.
 
-    As the embedding head it gives each bin its vector; as the mask head, one number a mask; as the
-    noise head, the logit of how much of the bin is speech.
+    As the embedding head it gives each bin its vector; as the mask head, one number a mask.
 
     Parameters
     ----------
@@ -72,12 +70,3 @@ class BinHead(nn.Module):
         mixture.
         """
         return project_active(states, self.weight, self.bias, active, self.bands)
-
-
-def speech_share(head: BinHead, states: Tensor) -> Tensor:
-    """Tell how much of each bin is speech, 0...1, by a noise head; the rest is noise.
-
-    The states ``(n_mixtures, n_frames, n_bands, width)`` give float32 ``(n_mixtures, n_frames,
-    n_bins)``.
-    """
-    return torch.sigmoid(head(states.float()).squeeze(-1))

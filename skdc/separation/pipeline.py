@@ -18,7 +18,6 @@ from skdc import signal
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
-from skdc.network.heads import speech_share
 from skdc.separation.activity import quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assign
 from skdc.separation.evidence import (
@@ -295,7 +294,7 @@ class Separator:
                 "or skdc voices, trains one"
             )
         with torch.no_grad():
-            speech = speech_share(self.network.noise_head, stretch.states)  # (1, frames, bins)
+            speech = self.network.noise_head(stretch.states, stretch.spectrogram[None])
         return torch.cat([masks * speech, 1 - speech])
 
     def _full_band_masks(self, stretch: Stretch, masks: Tensor, *, is_higher: bool) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from skdc.network.heads import BinHead, speech_share
+from skdc.network.concurrency import seeding
+from skdc.network.noise import NoiseHead
 from skdc.separation import Separator
 from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.heads import SECONDS, Voices, fit_head
@@ -26,10 +27,7 @@ _ROOM_SHARE = 0.2
 _SMALLEST_ERROR = 3e-3
 # The speech of a mixture, brought to one level first, has more; silence is to be left as it is.
 _LEAST_POWER = 1e-6
-# A single layer learns well at a high rate.
-_LEARNING_RATE = 2e-2
-# At first nearly everything is speech.
-_FIRST_LOGIT = 3.0
+_LEARNING_RATE = 5e-3
 
 
 def train_noise_head(
@@ -40,24 +38,22 @@ def train_noise_head(
     n_examples: int,
     seed: int,
     progress: bool = False,
-) -> BinHead:
+) -> NoiseHead:
     """Train a noise head to tell how much of each bin is speech.
 
     Examples are mixtures of one to three speakers; a fifth of them is in rooms, and four fifths
     have noise, as `skdc.training.acoustics` makes both. Each, of 5 s, is seen once. The loss is
     the error of the speech that the head leaves, relative to all of the speech, in decibels.
 
-    The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The head
-    gives, for each bin, the logit of the share that is speech.
+    The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     network, framing, rate = separator.network, separator.framing, separator.sample_rate
     device = network.input_mean.device
     voices = Voices(recordings, speakers, round(SECONDS * rate), seed)
     most = min(_MOST, len(voices.names))
-    head = BinHead(network.trunk.bands, network.trunk.width, 1).to(device)
-    nn.init.zeros_(head.weight)
-    nn.init.constant_(head.bias, _FIRST_LOGIT)
+    with seeding(seed):
+        head = NoiseHead(network.trunk.bands, network.trunk.width).to(device)
 
     def draw(number: int) -> Tensor:
         """Give the sources of a mixture, (most, n_samples), those beyond `number` silent."""
@@ -72,7 +68,7 @@ def train_noise_head(
         noisy = add_noise(clean, _NOISY_SHARE, generator=generator)
         states = torch.cat([own for own, _ in separator.states(noisy)])
         speech, whole = framing.stft(torch.stack([clean, noisy]).to(device))
-        kept = speech_share(head, states) * whole  # (mixtures, frames, bins)
+        kept = head(states, whole) * whole  # (mixtures, frames, bins)
         error = (kept - speech).abs().square().sum((1, 2))
         power = speech.abs().square().sum((1, 2)).clamp_min(_LEAST_POWER)
         return 10 * torch.log10(error / power + _SMALLEST_ERROR).mean()
