@@ -52,6 +52,8 @@ _STORED_AS: dict[str, Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]] = 
 _LARGEST_SEED = 2**32 - 1
 # Voice heads that were saved before each had odds of its own have none.
 _ODDS = "voice_head.odds"
+# Noise heads were a linear layer, which is a part of what they are now.
+_NOISE = "noise_head."
 # The errors of reading a file whose statements are wrong.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 # Parameters that the weights of a network are valid for; changing them needs another fit.
@@ -271,6 +273,10 @@ def _check_shapes(config: NetworkConfig, shapes: Shapes) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if _ODDS not in shapes:
         expected.pop(_ODDS, None)
+    if network.noise_head is not None and f"{_NOISE}weight" in shapes:
+        expected = {k: v for k, v in expected.items() if not k.startswith(_NOISE)}
+        n_bins, width = config.n_bins, network.trunk.width
+        expected |= {f"{_NOISE}weight": (n_bins, width), f"{_NOISE}bias": (n_bins,)}
     wrong = [k for k in {**expected, **shapes} if expected.get(k) != shapes.get(k)]
     if wrong:
         name = wrong[0]

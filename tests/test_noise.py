@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from skdc.audio import read_audio, write_audio
 from skdc.cli import main
 from skdc.datasets import load_sample_mixture
 from skdc.metrics import si_sdr_improvement
+from skdc.model_file import read_tensors, write_tensors
 from skdc.network.noise import NoiseHead
+from skdc.network.quantized import from_int8, to_int8
 from skdc.training.noise import train_noise_head
 
 
@@ -187,6 +190,36 @@ def test_channels_have_no_noise_to_keep_out(separator: DeepClusteringSeparator) 
     channels = np.stack([recording(), recording()[::-1]])
     with pytest.raises(ValueError, match=r"^channels=True .*; leave noise=True out"):
         skdc.separate(channels, rate=8000, model=separator, channels=True, noise=True)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_head_of_a_single_layer_loads_and_gives_the_same(
+    separator: DeepClusteringSeparator, weights: Any, tmp_path: Path
+) -> None:
+    head = separator.network_.noise_head
+    assert head is not None
+    separator.save(tmp_path / "model.safetensors", weights=weights)
+    tensors, header = read_tensors(tmp_path / "model.safetensors")
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("noise_head.")}
+    shapes = {"noise_head.weight": (33, head.states.weight.shape[1]), "noise_head.bias": (33,)}
+    earlier = {name: torch.randn(shape) for name, shape in shapes.items()}
+    if weights == "int8":
+        earlier = to_int8(earlier)
+    weight, bias = (from_int8(earlier)[name].float() for name in shapes)
+    write_tensors(tmp_path / "earlier.safetensors", tensors | earlier, header)
+    loaded = DeepClusteringSeparator.load(tmp_path / "earlier.safetensors")
+    mixture = recording()
+    states, _ = next(loaded.pipeline().states([torch.from_numpy(mixture)]))
+    speech = torch.sigmoid(states[0, :, 0] @ weight.T + bias)
+    found = loaded.set_params(output="masks").predict(mixture, noise=True)
+    assert_allclose(found[-1], 1 - speech, atol=1e-5)
+    again = pickle.loads(pickle.dumps(loaded))
+    assert_array_equal(again.predict(mixture, noise=True), found)
+    # What does not fit is refused as everywhere.
+    wrong = tensors | {"noise_head.weight": torch.zeros(33, 3), "noise_head.bias": torch.zeros(33)}
+    write_tensors(tmp_path / "wrong.safetensors", wrong, header)
+    with pytest.raises(ValueError, match=r"'noise_head\.weight' has the shape \(33, 3\)"):
+        DeepClusteringSeparator.load(tmp_path / "wrong.safetensors")
 
 
 def test_command(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,6 +62,9 @@ class NoiseHead(nn.Module):
             self.states.bias[logits] = _FIRST_LOGIT
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
+        self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+            _take_a_single_layer
+        )
 
     def forward(self, states: Tensor, spectrogram: Tensor) -> Tensor:
         """Give how much of each bin is speech, 0...1, float32 ``(n_mixtures, n_frames, n_bins)``.
@@ -75,6 +80,16 @@ class NoiseHead(nn.Module):
         hidden = functional.relu(self.around(functional.relu(self.near(seen))))
         # (mixtures, 1, frames, bins) -> (mixtures, frames, bins)
         return torch.sigmoid(own[..., 0] + self.out(hidden).squeeze(1))
+
+
+def _take_a_single_layer(head: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Take the weights of heads that are a linear layer on the states; shares stay the same."""
+    if f"{prefix}weight" not in state:
+        return
+    begun = {name: torch.zeros_like(weights) for name, weights in head.state_dict().items()}
+    for name in ("weight", "bias"):
+        begun[f"states.{name}"][:: 1 + _HEARD] = state.pop(prefix + name)
+    state.update({prefix + name: weights for name, weights in begun.items()})
 
 
 def _above_quantiles(spectrogram: Tensor) -> Tensor:
