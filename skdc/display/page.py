@@ -14,7 +14,9 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -215,7 +217,7 @@ def _data(
             "name": name,
             "figures": note,
             "picture": _picture(1 + decibels / _RANGE_DB, _COLOURS),
-            "blocks": list(_blocks(signal * (0.99 / max(peak, 0.99)), rate, sound_rate)),
+            "blocks": _blocks(signal * (0.99 / max(peak, 0.99)), rate, sound_rate),
         }
         if 1 <= index <= len(sources):
             share = np.sqrt(pictures[index]) / np.maximum(total, np.finfo(float).tiny)
@@ -242,22 +244,28 @@ def _data(
     }
 
 
-def _blocks(signal: FloatArray, rate: int, sound_rate: int) -> Iterator[str]:
+def _blocks(signal: FloatArray, rate: int, sound_rate: int) -> list[str]:
     """Encode a track as one file every `_BLOCK_S` seconds, in base64."""
     channels = signal if signal.ndim == 2 and len(signal) == 2 else _mono(signal)[None]
     channels = resample(channels, rate, sound_rate)
-    n_block = _BLOCK_S * sound_rate
-    for start in range(0, channels.shape[1], n_block):
-        # (n_channels, n_samples) -> (n_samples, n_channels)
-        frames = np.ascontiguousarray(channels[:, start : start + n_block].T)
-        target = io.BytesIO()
-        with soundfile.SoundFile(
-            target, "w", sound_rate, frames.shape[1], format="OGG", subtype="OPUS"
-        ) as file:
-            # libsndfile's encoder overflows the stack where it gets much at once.
-            for first in range(0, len(frames), 4096):
-                file.write(frames[first : first + 4096])
-        yield base64.b64encode(target.getvalue()).decode("ascii")
+    starts = range(0, channels.shape[1], _BLOCK_S * sound_rate)
+    blocks = [channels[:, start : start + starts.step] for start in starts]
+    # Encoding, which is most of the work of a page, does not hold the interpreter's lock.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(partial(_encoded, sound_rate=sound_rate), blocks))
+
+
+def _encoded(block: FloatArray, sound_rate: int) -> str:
+    """Encode sound ``(n_channels, n_samples)``."""
+    frames = np.ascontiguousarray(block.T)  # (n_samples, n_channels)
+    target = io.BytesIO()
+    with soundfile.SoundFile(
+        target, "w", sound_rate, frames.shape[1], format="OGG", subtype="OPUS"
+    ) as file:
+        # libsndfile's encoder overflows the stack where it gets much at once.
+        for first in range(0, len(frames), 4096):
+            file.write(frames[first : first + 4096])
+    return base64.b64encode(target.getvalue()).decode("ascii")
 
 
 def _mono(signal: FloatArray) -> FloatArray:
