@@ -12,6 +12,7 @@ from conftest import make_separator
 from other_device import Elsewhere, other_device
 
 from skdc import DeepClusteringSeparator, StreamingSeparator
+from skdc.network.noise import NoiseHead
 
 SOURCES = 0.1 * np.random.default_rng(0).standard_normal((4, 2, 1000)).astype(np.float32)
 MIXTURES = SOURCES.sum(axis=1)
@@ -61,6 +62,10 @@ def test_nothing_is_made_on_the_wrong_device(
         live = np.concatenate([stream.push(MIXTURES[0]), stream.flush()], axis=1)
         separator.predict(MIXTURES[:1, :800], n_sources="auto", pair_sweeps=1)
         kept = separator.__getstate__()
+        trunk = separator.network_.trunk
+        separator.network_.set_heads(noise=NoiseHead(trunk.bands, trunk.width).to("meta"))
+        with_noise = separator.predict(MIXTURES[:, :800], noise=True)
+    np.testing.assert_allclose(with_noise.sum(axis=1), MIXTURES[:, :800], atol=1e-5)
     # The same run: the same batches, and the same arithmetic but for its last digits.
     np.testing.assert_allclose(found, expected, atol=1e-3)
     np.testing.assert_allclose(live.sum(axis=0), MIXTURES[0], atol=1e-5)
