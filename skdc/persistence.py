@@ -287,10 +287,12 @@ def _check_shapes(config: NetworkConfig, shapes: Shapes) -> None:
 
 
 def _check_values(network: EmbeddingNetwork, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in network.state_dict().items():
-        stored = tensors.get(name, tensor)
-        if stored.is_floating_point() != tensor.is_floating_point():
+    taken = network.state_dict()
+    for name, stored in tensors.items():
+        # What an earlier version stored under another name is floating, too.
+        if stored.is_floating_point() != taken.get(name, network.input_scale).is_floating_point():
             raise ValueError(f"its tensor {name!r} is of the type {stored.dtype}")
+    for name, tensor in taken.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"its tensor {name!r} holds numbers that are not finite")
     if not bool((network.input_scale > 0).all()):

@@ -215,7 +215,15 @@ def test_a_head_of_a_single_layer_loads_and_gives_the_same(
     assert_allclose(found[-1], 1 - speech, atol=1e-5)
     again = pickle.loads(pickle.dumps(loaded))
     assert_array_equal(again.predict(mixture, noise=True), found)
-    # What does not fit is refused as everywhere.
+    # What does not fit, or is no number, is refused as everywhere.
+    layer = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    for unsound, message in (
+        ({"noise_head.weight": layer["noise_head.weight"].int()}, "is of the type torch.int32"),
+        ({"noise_head.bias": layer["noise_head.bias"] / 0}, "numbers that are not finite"),
+    ):
+        write_tensors(tmp_path / "unsound.safetensors", tensors | layer | unsound, header)
+        with pytest.raises(ValueError, match=message):
+            DeepClusteringSeparator.load(tmp_path / "unsound.safetensors")
     wrong = tensors | {"noise_head.weight": torch.zeros(33, 3), "noise_head.bias": torch.zeros(33)}
     write_tensors(tmp_path / "wrong.safetensors", wrong, header)
     with pytest.raises(ValueError, match=r"'noise_head\.weight' has the shape \(33, 3\)"):

@@ -60,11 +60,14 @@ def test_nothing_is_made_on_the_wrong_device(
         found = separator.predict(MIXTURES)
         stream = StreamingSeparator(separator, block=0.02, context=0.05, warm_up=0.1)
         live = np.concatenate([stream.push(MIXTURES[0]), stream.flush()], axis=1)
-        separator.predict(MIXTURES[:1, :800], n_sources="auto", pair_sweeps=1)
+        several = separator.predict(MIXTURES[0, :800], n_sources=3, pair_sweeps=1)
+        counted = separator.predict(MIXTURES[0, :800], n_sources="auto", pair_sweeps=1)
         kept = separator.__getstate__()
         trunk = separator.network_.trunk
         separator.network_.set_heads(noise=NoiseHead(trunk.bands, trunk.width).to("meta"))
         with_noise = separator.predict(MIXTURES[:, :800], noise=True)
+    assert len(several) == 3
+    assert len(counted) == len(on_cpu.predict(MIXTURES[0, :800], n_sources="auto"))
     np.testing.assert_allclose(with_noise.sum(axis=1), MIXTURES[:, :800], atol=1e-5)
     # The same run: the same batches, and the same arithmetic but for its last digits.
     np.testing.assert_allclose(found, expected, atol=1e-3)
