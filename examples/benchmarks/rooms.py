@@ -6,16 +6,23 @@ microphone stood at the critical distance). Noise is added to the mixture at a r
 it is white, or has the spectrum of the speech of the list. What is to be estimated are the sources
 as the microphone has them: with their room, and without noise.
 
+Two limits stand beside them. *Ideal masks* are binary ones that share each bin, noise and all,
+among the talkers. *Ideal shares* are the model's own masks times the share of each bin that is
+speech, which is what a noise head would say that is always right.
+
 Run: ``python examples/benchmarks/rooms.py 2spk-valid.csv --limit 60``
 """
 
 import argparse
 
 import numpy as np
+import torch
 
 from skdc import load_pretrained
 from skdc.datasets import load_mixture_list
+from skdc.evaluation import oracle_estimates
 from skdc.metrics import si_sdr_improvement
+from skdc.signal import Framing, apply_masks, phase_sensitive_masks
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("list", metavar="LIST.csv")
@@ -52,6 +59,17 @@ def with_noise(mixture, ratio_db, spectrum, rng):
     return (mixture + gain * noise).astype(np.float32)
 
 
+framing = Framing(separator.win_length, separator.hop_length)
+
+
+def with_ideal_shares(mixture, sources):
+    """Separate a noisy mixture by the model's masks and by how much of each bin is speech."""
+    masks = torch.from_numpy(separator.predict_masks(mixture, n_sources=len(sources)))
+    heard, speech = (framing.stft(torch.from_numpy(x)) for x in (mixture, sources.sum(axis=0)))
+    share = phase_sensitive_masks(speech[None], heard)  # (1, n_frames, n_bins)
+    return framing.istft(apply_masks(masks * share, heard), len(mixture)).numpy()
+
+
 frames = np.concatenate([mixture[: len(mixture) // 512 * 512] for mixture, _ in pairs])
 speech = np.sqrt(
     (np.abs(np.fft.rfft(frames.reshape(-1, 512) * np.hanning(512))) ** 2).mean(axis=0)
@@ -71,12 +89,13 @@ print(
     f"{args.model}, {len(pairs)} mixtures: SI-SDR improvement, dB"
     + "; with noise=True" * hears_noise
     + "; what the model expects, without it" * (separator.quality_ is not None)
+    + "; ideal masks; ideal shares"
 )
 for name, (t60_s, ratio_db, spectrum) in cases.items():
     if args.case and name not in args.case:
         continue
     rng = np.random.default_rng(0)
-    gains, kept_out, expected = [], [], []
+    gains, kept_out, expected, ideal, shares = [], [], [], [], []
     for mixture, sources in pairs:
         if t60_s is not None:
             sources = in_room(sources, t60_s, rng)
@@ -91,5 +110,10 @@ for name, (t60_s, ratio_db, spectrum) in cases.items():
             kept_out.append(np.mean(si_sdr_improvement(sources, found, mixture)))
         if separator.quality_ is not None:
             expected.append(separator.quality_.predict(clearness)[0])
-    columns = [f"{np.mean(values):9.2f}" for values in (gains, kept_out, expected) if values]
+        found = oracle_estimates(separator, mixture, sources)["ideal_binary"]
+        ideal.append(np.mean(si_sdr_improvement(sources, found, mixture)))
+        found = with_ideal_shares(mixture, sources)
+        shares.append(np.mean(si_sdr_improvement(sources, found, mixture)))
+    measured = (gains, kept_out, expected, ideal, shares)
+    columns = [f"{np.mean(values):9.2f}" for values in measured if values]
     print(f"{name:42}{''.join(columns)}", flush=True)

@@ -37,16 +37,21 @@ def main() -> None:
     separator = load_pretrained(args.model)
     clips = load_sample_clips()
     pairs = [pair for pair in combinations(clips, 2) if pair[0].speaker != pair[1].speaker]
-    gains = []
+    gains, expected = [], []
     for pair in pairs:
         mixture, sources = mix(pair)
-        gains.append(si_sdr_improvement(sources, separator.predict(mixture), mixture).mean())
+        found, clearness = separator.separate(mixture)
+        gains.append(si_sdr_improvement(sources, found, mixture).mean())
+        if separator.quality_ is not None:
+            expected.append(separator.quality_.predict(clearness)[0])
     found = np.array(gains)
     kinds = np.array(["+".join(sorted(clip.sex for clip in pair)) for pair in pairs])
     print(f"{args.model}: SI-SDR improvement, dB, mean and median")
     for kind in ("", *np.unique(kinds)):
         some = found[kinds == kind] if kind else found
         print(f"{kind or 'all'}: {len(some)} pairs  {some.mean():.2f}  {np.median(some):.2f}")
+    if expected:
+        print(f"expected of them all: {np.mean(expected):.2f}")
     middle = int(np.argsort(found)[len(found) // 2])
     names = [clip.name for clip in pairs[middle]]
     print(f"in the middle: {' and '.join(names)}, {found[middle]:.1f} dB")

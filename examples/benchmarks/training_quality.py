@@ -18,7 +18,7 @@ from candidates.plain import plain_affinity_loss
 
 from skdc import DeepClusteringSeparator
 from skdc.datasets import load_corpus
-from skdc.network import blstm
+from skdc.network import recurrent
 from skdc.objectives import one_hot_labels, partition_weights
 from skdc.protocols import open_mixture_list
 from skdc.training import trainer
@@ -48,8 +48,8 @@ def main() -> None:
     held_out = [item.load() for item in open_mixture_list(args.list)[: args.mixtures]]
     X_val, y_val = ([pair[i] for pair in held_out] for i in range(2))
     ways = {
-        "plain": (plain_batch_loss, "float32", blstm._WIDE),
-        "fast": (trainer.batch_loss, "auto", blstm._WIDE),
+        "plain": (plain_batch_loss, "float32", recurrent._WIDE),
+        "fast": (trainer.batch_loss, "auto", recurrent._WIDE),
         "fast, as with wide layers": (trainer.batch_loss, "auto", 1),
     }
     for name, (batch_loss, precision, wide) in ways.items():
@@ -67,7 +67,7 @@ def main() -> None:
             )
             with (
                 mock.patch.object(trainer, "batch_loss", batch_loss),
-                mock.patch.object(blstm, "_WIDE", wide),
+                mock.patch.object(recurrent, "_WIDE", wide),
             ):
                 separator.fit_recordings(recordings, speakers, X_val=X_val, y_val=y_val)
             rows = separator.history_
