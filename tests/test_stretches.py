@@ -84,6 +84,14 @@ def test_sources_keep_their_order_and_sum_to_the_mixture(n_samples: int, mask: s
     assert error < 1e-2
 
 
+@pytest.mark.usefixtures("short_stretches")
+def test_a_recording_of_just_the_longest_length_is_whole() -> None:
+    separator = Separator(TwoBands().eval(), Framing())
+    for n_samples, is_whole in ((64 * 64, True), (64 * 64 + 1, False)):
+        (parts,) = separator.stretches([torch.randn(n_samples)], [2])
+        assert (len(list(parts)) == 1) == is_whole
+
+
 def test_stitch_cuts_in_the_middle_of_the_overlap() -> None:
     def piece(start: int, overlap: int, value: float) -> tuple[int, int, Tensor]:
         return start, overlap, torch.full((1, 6, 1), value)

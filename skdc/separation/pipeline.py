@@ -342,7 +342,7 @@ class Separator:
             yield self._clustered(cuts, count, n_kept, projections)
 
     def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
-        if n_frames <= self._frames(_LONGEST_WHOLE_S):
+        if n_frames <= self.framing.frame_count(round(_LONGEST_WHOLE_S * self.sample_rate)):
             return [(0, n_frames, 0)]
         return spans(n_frames, self._frames(_STRETCH_S), self._frames(_OVERLAP_S))
 
