@@ -22,7 +22,7 @@ from skdc import load_pretrained
 from skdc.datasets import load_mixture_list
 from skdc.evaluation import oracle_estimates
 from skdc.metrics import si_sdr_improvement
-from skdc.signal import Framing, apply_masks, phase_sensitive_masks
+from skdc.signal import apply_masks, phase_sensitive_masks
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("list", metavar="LIST.csv")
@@ -32,6 +32,7 @@ parser.add_argument("--case", action="append", help="only this one of the cases;
 args = parser.parse_args()
 separator = load_pretrained(args.model)
 rate = separator.sample_rate
+framing = separator.pipeline().framing
 pairs = [item.load() for item in load_mixture_list(args.list, sample_rate=rate)[: args.limit]]
 
 
@@ -57,9 +58,6 @@ def with_noise(mixture, ratio_db, spectrum, rng):
         )
     gain = np.sqrt(np.square(mixture).mean() / np.square(noise).mean() / 10 ** (ratio_db / 10))
     return (mixture + gain * noise).astype(np.float32)
-
-
-framing = Framing(separator.win_length, separator.hop_length)
 
 
 def with_ideal_shares(mixture, sources):

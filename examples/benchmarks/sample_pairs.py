@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from skdc import load_pretrained
 from skdc.datasets import SampleClip, load_sample_clips
-from skdc.metrics import si_sdr_improvement
+from skdc.evaluation import measure_quality
 
 
 def mix(pair: tuple[SampleClip, SampleClip]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -37,20 +37,14 @@ def main() -> None:
     separator = load_pretrained(args.model)
     clips = load_sample_clips()
     pairs = [pair for pair in combinations(clips, 2) if pair[0].speaker != pair[1].speaker]
-    gains, expected = [], []
-    for pair in pairs:
-        mixture, sources = mix(pair)
-        found, clearness = separator.separate(mixture)
-        gains.append(si_sdr_improvement(sources, found, mixture).mean())
-        if separator.quality_ is not None:
-            expected.append(separator.quality_.predict(clearness)[0])
-    found = np.array(gains)
+    items, found = measure_quality(separator, map(mix, pairs))
     kinds = np.array(["+".join(sorted(clip.sex for clip in pair)) for pair in pairs])
     print(f"{args.model}: SI-SDR improvement, dB, mean and median")
     for kind in ("", *np.unique(kinds)):
         some = found[kinds == kind] if kind else found
         print(f"{kind or 'all'}: {len(some)} pairs  {some.mean():.2f}  {np.median(some):.2f}")
-    if expected:
+    if separator.quality_ is not None:
+        expected = [separator.quality_.predict(item)[0] for item in items]
         print(f"expected of them all: {np.mean(expected):.2f}")
     middle = int(np.argsort(found)[len(found) // 2])
     names = [clip.name for clip in pairs[middle]]
