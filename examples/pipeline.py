@@ -57,7 +57,11 @@ recording = mixture + rumble
 
 separator = load_pretrained()
 behind_filter = TransformedSourcesSeparator(separator, HighPass(80))
-for name, model in {"as it is": separator, "high-pass": behind_filter}.items():
+models: dict[str, DeepClusteringSeparator | TransformedSourcesSeparator] = {
+    "as it is": separator,
+    "high-pass": behind_filter,
+}
+for name, model in models.items():
     gains = evaluate_separation(references, model.predict(recording), recording)
     print(f"{name}: {gains['si_sdr_improvement'].mean():.1f} dB better than the recording")
 

@@ -39,9 +39,10 @@ separator = DeepClusteringSeparator(
     max_epochs=3,
     random_state=0,
 )
-run = {"X_val": held_out[0], "y_val": held_out[1], "checkpoint": folder / "run.safetensors"}
-separator.fit(*training, **run)
-separator.set_params(max_epochs=6).fit(*training, **run)
+run = folder / "run.safetensors"
+X_val, y_val = held_out
+separator.fit(*training, X_val=X_val, y_val=y_val, checkpoint=run)
+separator.set_params(max_epochs=6).fit(*training, X_val=X_val, y_val=y_val, checkpoint=run)
 
 # %%
 # The file of the model holds numbers and settings, no code.

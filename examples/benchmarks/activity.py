@@ -10,6 +10,7 @@ Run: ``python examples/benchmarks/activity.py 2spk-valid.csv --limit 60``
 import argparse
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skdc import load_pretrained
 from skdc.datasets import load_mixture_list
@@ -45,7 +46,10 @@ def conversation(sources):
 
 
 for path in args.lists:
-    pairs = {"mixtures": [], "conversations": []}
+    pairs: dict[str, list[tuple[NDArray[np.floating], NDArray[np.float32]]]] = {
+        "mixtures": [],
+        "conversations": [],
+    }
     for item in load_mixture_list(path, sample_rate=rate)[: args.limit]:
         _, sources = item.load()
         for name, true in (("mixtures", sources), ("conversations", conversation(sources))):

@@ -14,15 +14,16 @@ import soundfile
 from numpy.typing import NDArray
 
 Options = Mapping[str, Any]
+# Name to a module of `candidates/`, and what to set in it.
+Candidates = dict[str, tuple[str, dict[str, str | bool]]]
 
 CLIPS = Path(__file__).parents[2] / "skdc" / "datasets" / "samples"
 
 N_BINS, WIN_LENGTH, HOP_LENGTH, SAMPLE_RATE, N_SOURCES = 129, 256, 64, 8000, 2
 
-# The candidates: a module of `candidates/`, and what to set in it.
-SKDC = {"skdc": ("skdc", {"precision": "auto"}), "skdc, float32": ("skdc", {})}
-PEERS = {name: (name, {}) for name in ("asteroid", "nussl", "espnet")}
-BARE = {
+SKDC: Candidates = {"skdc": ("skdc", {"precision": "auto"}), "skdc, float32": ("skdc", {})}
+PEERS: Candidates = {name: (name, {}) for name in ("asteroid", "nussl", "espnet")}
+BARE: Candidates = {
     "bare network, float32": ("plain", {}),
     "bare network, bfloat16": ("plain", {"precision": "bfloat16"}),
 }
@@ -49,7 +50,7 @@ class Case(NamedTuple):
     kind: str
     title: str
     options: dict[str, Any]
-    candidates: dict[str, tuple[str, dict[str, Any]]]
+    candidates: Candidates
     repeats: int
     warm_seconds: float = 1.0
 
@@ -179,7 +180,7 @@ def inertia(points: NDArray[np.float32], labels: NDArray[np.integer]) -> float:
 
 def recording(options: Options) -> NDArray[np.float32]:
     """Give a mixture `(samples,)` to separate."""
-    return 0.05 * np.resize(noise().sum(0), options["seconds"] * SAMPLE_RATE)
+    return np.float32(0.05) * np.resize(noise().sum(0), options["seconds"] * SAMPLE_RATE)
 
 
 def embedding_layer(n_hidden: int, dim: int) -> NDArray[np.float32]:

@@ -50,6 +50,10 @@ class Candidate:
             stderr=self.log,
             env=environment,
         )
+        # Both are there, because both were asked for as pipes.
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.questions, self.answers = self.process.stdin, self.process.stdout
         self.seconds: list[float] = []
         self.figures: dict[str, float] = {}
         self.error: str | None = None
@@ -59,12 +63,12 @@ class Candidate:
         if self.error is not None:
             return {}
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self.process.stdin.flush()
-        ready, _, _ = select.select([self.process.stdout], [], [], self.limit)
+            self.questions.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            self.questions.flush()
+        ready, _, _ = select.select([self.answers], [], [], self.limit)
         if not ready:
             self.error = f"more than {self.limit:g} s"
-        elif line := self.process.stdout.readline():
+        elif line := self.answers.readline():
             answer = json.loads(line)
             self.error = answer.pop("error", None)
             return answer
@@ -103,7 +107,7 @@ class Candidate:
         """End the process."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.questions, self.answers):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 

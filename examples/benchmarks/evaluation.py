@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -19,6 +20,7 @@ from joblib import Parallel, delayed
 from skdc import DeepClusteringSeparator
 from skdc.datasets import load_sample_mixture
 from skdc.evaluation.run import score_mixture
+from skdc.inputs import Waveforms
 from skdc.metrics import evaluate_separation
 
 N_PUBLISHED = 3000
@@ -28,7 +30,9 @@ N_SAMPLES = 6 * 8000
 class Known(DeepClusteringSeparator):
     """A separator that takes no time: it gives what it was told."""
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    estimates: np.ndarray
+
+    def predict(self, X: Waveforms, **options: object) -> np.ndarray:
         """Give the estimates."""
         return self.estimates
 
@@ -71,7 +75,9 @@ def make_case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndar
     return sources, (0.9 * sources + 0.1 * mixture)[::-1].copy(), mixture
 
 
-def measure(work: Callable[..., object], cases: list[tuple[np.ndarray, ...]], jobs: int) -> float:
+def measure(
+    work: Callable[..., object], cases: Sequence[tuple[np.ndarray, ...]], jobs: int
+) -> float:
     """Seconds a mixture, shared by processes."""
     with Parallel(n_jobs=jobs) as pool:
         pool(delayed(work)(*case) for case in cases[:jobs])  # starts the processes
@@ -93,7 +99,7 @@ def with_oracles(sources: np.ndarray, estimates: np.ndarray, mixture: np.ndarray
 
 
 def of_mir_eval(
-    mir_eval: object, sources: np.ndarray, estimates: np.ndarray, mixture: np.ndarray
+    mir_eval: ModuleType, sources: np.ndarray, estimates: np.ndarray, mixture: np.ndarray
 ) -> object:
     """Score the model and the mixture by the reference implementation."""
     measured = [estimates, np.stack([mixture] * len(sources))]

@@ -28,10 +28,13 @@ import argparse
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from skdc import load_pretrained, make_mixtures
 from skdc.metrics import best_permutation, si_sdr
@@ -51,7 +54,7 @@ args = parser.parse_args()
 
 def read_speakers(folder):
     """Rate, and the joined files of each speaker at that rate."""
-    found = {}
+    found: dict[tuple[str, int], list[NDArray[np.float32]]] = {}
     for path in sorted(folder.glob("*/**/*")):
         if not path.is_file():
             continue
@@ -110,7 +113,15 @@ def shares(parts, masks, last):
     return masks
 
 
-RULES = {
+class Rule(Protocol):
+    """How to share the bins above the network's band."""
+
+    def __call__(self, masks: Tensor, power: Tensor, first: int, last: int) -> Tensor:
+        """Give masks that are shared anew from bin `last` on, by the bins from `first` on."""
+        ...
+
+
+RULES: dict[str, Rule] = {
     "the package's": full_band.share_upper_bins,
     "powers": by_power,
     "powers ** 1.5": partial(by_power, exponent=1.5),
@@ -144,6 +155,11 @@ model = load_pretrained(args.model)
 framing = Framing(model.win_length, model.hop_length)
 
 
+def cut(samples, start, stop):
+    """Give a part of samples ``(n_channels, n_samples)``."""
+    return samples[:, start:stop]
+
+
 def above(signals, hz):
     """Keep of signals ``(..., n_samples)`` what lies above a frequency."""
     spectrum = np.fft.rfft(signals)
@@ -157,7 +173,7 @@ def improvement(references, estimates, mixture):
     return np.mean([float(si_sdr(r, e) - si_sdr(r, mixture)) for r, e in pairs])
 
 
-table = {name: [] for name in ("network band", *RULES)}
+table: dict[str, list[list[float]]] = {name: [] for name in ("network band", *RULES)}
 edge = model.sample_rate / 2
 for mixture, references in zip(X, y, strict=True):
     high, high_references = above(mixture, edge), above(references, edge)
@@ -166,7 +182,7 @@ for mixture, references in zip(X, y, strict=True):
     masks = torch.from_numpy(model.predict_masks(low.numpy()))
     stretch = Stretch(0, 0, framing.stft(low), torch.zeros(0), masks, torch.zeros(0))
     samples = torch.from_numpy(mixture)[None]
-    recording = Recording(rate, len(mixture), lambda start, stop, x=samples: x[:, start:stop])
+    recording = Recording(rate, len(mixture), partial(cut, samples))
     for name, rule in RULES.items():
         full_band.share_upper_bins = rule
         shared = full_band.full_band_masks(stretch, masks, is_higher=rate > model.sample_rate)

@@ -13,10 +13,12 @@ Run: ``python examples/benchmarks/microphones.py SPEECH --limit 40``
 """
 
 import argparse
+from typing import Literal
 
 import numpy as np
 import pyroomacoustics
 import torch
+from numpy.typing import NDArray
 
 from skdc import load_pretrained, separate_array
 from skdc.metrics import si_sdr_improvement
@@ -34,6 +36,9 @@ parser.add_argument("--count", action="store_true", help="how many talk, of 1 to
 args = parser.parse_args()
 
 ARRAYS = {1: [0], 2: [0, 3], 4: [0, 1, 2, 3]}
+Method = Literal["masks", "wiener", "mvdr"]
+# A single microphone has the first only.
+METHODS: tuple[Method, ...] = ("masks", "wiener", "mvdr")
 # Reflections that are simulated one by one. Walls that absorb little need more for a whole decay;
 # what is then missing is the weak end of it.
 MAX_ORDER = 25
@@ -45,7 +50,8 @@ rng = np.random.default_rng(0)
 
 def draw_places(size, centre, n_talkers):
     """Places around the microphones, not too near to walls and to each other."""
-    angles, places = [], []
+    angles: list[float] = []
+    places: list[NDArray[np.float64]] = []
     while len(places) < n_talkers:
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 2)
         offset = [distance * np.cos(angle), distance * np.sin(angle), rng.uniform(0, 0.4)]
@@ -119,19 +125,20 @@ def count():
 if args.count:
     count()
     raise SystemExit
-scores = {}
+scores: dict[tuple[int, Method], list[float]] = {}
 times = []
 for talkers in mixtures(args.subset):
     images, t60 = simulate(talkers)
     recording = images.sum(axis=0)
     times.append(t60)
     for n_microphones, chosen in ARRAYS.items():
-        for method in ("masks", "wiener", "mvdr") if n_microphones > 1 else ("masks",):
+        for method in METHODS if n_microphones > 1 else METHODS[:1]:
             if method == "masks":
                 found = mask(recording[chosen], len(talkers))
             else:
-                options = {"n_sources": len(talkers), "method": method}
-                found = separate_array(models, recording[chosen], **options)
+                found = separate_array(
+                    models, recording[chosen], n_sources=len(talkers), method=method
+                )
             gain = si_sdr_improvement(images[:, 0], found, recording[0]).mean()
             scores.setdefault((n_microphones, method), []).append(gain)
 
@@ -140,8 +147,8 @@ print(f"{len(times)} rooms, mixtures of {args.subset}, {is_short.sum()} with T60
 print("| microphones | filter | SI-SDR | to one | T60 0.2 to 0.4 s | T60 0.4 to 0.6 s |")
 print("| ---: | --- | ---: | ---: | ---: | ---: |")
 one = np.mean(scores[1, "masks"])
-for (n_microphones, method), gains in scores.items():
-    gains = np.array(gains)
+for (n_microphones, method), decibels in scores.items():
+    gains = np.array(decibels)
     print(
         f"| {n_microphones} | {method} | {gains.mean():.2f} dB | {gains.mean() - one:+.2f} dB "
         f"| {gains[is_short].mean():.2f} dB | {gains[~is_short].mean():.2f} dB |"

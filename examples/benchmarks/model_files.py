@@ -95,7 +95,8 @@ def crafted(content: bytes) -> Iterator[tuple[str, bytes]]:
     def with_network(name: str, value: Any) -> bytes:
         return pack(entries, stated | {"network": stated["network"] | {name: value}}, data)
 
-    odd = ("x", "no", None, [], {}, -1, 0, 0.5, HUGE, -HUGE, 10**30, NAN, True, [[1]], {"name": 1})
+    odd: list[object] = ["x", "no", None, [], {}, -1, 0, 0.5, HUGE, -HUGE, 10**30, NAN]
+    odd += [True, [[1]], {"name": 1}]
     sizes = ("n_bins", "embedding_dim", "hidden_size", "n_layers", "n_masks")
     for name in sizes:
         for value in odd:

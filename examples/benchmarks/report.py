@@ -21,7 +21,7 @@ def rows(record: Record) -> Iterator[list[str]]:
     """Give a header and a row for each candidate."""
     candidates = record["candidates"]
     measured = [c for c in candidates.values() if "median_s" in c]
-    base = next(iter(measured), {})
+    base: Record = next(iter(measured), {})
     has = {key for candidate in measured for key in candidate}
     limit = candidates.get("bare network, float32", {}).get("median_s")
     header = ["", "median", "to skdc"] + ["to bare, float32"] * (limit is not None)

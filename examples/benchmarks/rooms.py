@@ -94,20 +94,26 @@ for name, (t60_s, ratio_db, spectrum) in cases.items():
         continue
     rng = np.random.default_rng(0)
     gains, kept_out, expected, ideal, shares = [], [], [], [], []
-    for mixture, sources in pairs:
+    for number, (mixture, sources) in enumerate(pairs, 1):
         if t60_s is not None:
             sources = in_room(sources, t60_s, rng)
             mixture = sources.sum(axis=0)
         if ratio_db is not None:
             mixture = with_noise(mixture, ratio_db, spectrum, rng)
-        options = {"n_sources": len(sources), "band": "network"}
-        found, clearness = separator.separate(mixture, **options)
+        n_sources = len(sources)
+        found, clearness = separator.separate(mixture, n_sources=n_sources, band="network")
         gains.append(np.mean(si_sdr_improvement(sources, found, mixture)))
         if hears_noise:
-            found = separator.predict(mixture, **options, noise=True)[:-1]
-            kept_out.append(np.mean(si_sdr_improvement(sources, found, mixture)))
+            found = separator.predict(mixture, n_sources=n_sources, band="network", noise=True)
+            kept_out.append(np.mean(si_sdr_improvement(sources, found[:-1], mixture)))
         if separator.quality_ is not None:
-            expected.append(separator.quality_.predict(clearness)[0])
+            estimate = separator.quality_.predict(clearness)
+            if estimate is None:
+                raise ValueError(
+                    f"mixture {number} of {args.list} has one source or is silent; {args.model} "
+                    "can tell what to expect of sound of two or more only"
+                )
+            expected.append(estimate[0])
         found = oracle_estimates(separator, mixture, sources)["ideal_binary"]
         ideal.append(np.mean(si_sdr_improvement(sources, found, mixture)))
         found = with_ideal_shares(mixture, sources)

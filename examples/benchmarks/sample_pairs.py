@@ -44,11 +44,17 @@ def main() -> None:
         some = found[kinds == kind] if kind else found
         print(f"{kind or 'all'}: {len(some)} pairs  {some.mean():.2f}  {np.median(some):.2f}")
     if separator.quality_ is not None:
-        expected = [separator.quality_.predict(item)[0] for item in items]
+        expected = []
+        for pair, item in zip(pairs, items, strict=True):
+            estimate = separator.quality_.predict(item)
+            if estimate is None:
+                names = " and ".join(clip.name for clip in pair)
+                raise ValueError(f"{args.model} expects nothing of {names}, which is silent")
+            expected.append(estimate[0])
         print(f"expected of them all: {np.mean(expected):.2f}")
     middle = int(np.argsort(found)[len(found) // 2])
-    names = [clip.name for clip in pairs[middle]]
-    print(f"in the middle: {' and '.join(names)}, {found[middle]:.1f} dB")
+    names = " and ".join(clip.name for clip in pairs[middle])
+    print(f"in the middle: {names}, {found[middle]:.1f} dB")
     if args.plot is not None:
         import matplotlib
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+from functools import partial
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def main() -> None:
                     core.network.project(part.unsqueeze(0))
 
         medians = alternate(
-            {"bare network": bare, "skdc": lambda m=mixture: separator.predict(m)}, args.repeats
+            {"bare network": bare, "skdc": partial(separator.predict, mixture)}, args.repeats
         )
         report(f"{minutes:g} minutes", medians, "bare network")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -40,18 +40,19 @@ processor = used.ru_utime + used.ru_stime
 print(f"a new process that loads it: {clock:.1f} s, {processor:.1f} s of the processor")
 model = skdc.load_pretrained(args.model, device="cpu")
 print(f"memory with the model {memory():.0f} MB")
-speech, _ = load_sample_mixture()
+speech = load_sample_mixture()[0]
 skdc.separate(speech, rate=8000, model=model)
 for seconds in args.seconds:
     recording = np.resize(speech, int(8000 * seconds))
-    clock, processor = [], []
+    clocks: list[float] = []
+    processors: list[float] = []
     for _ in range(3):
         start, start_processor = time.perf_counter(), time.process_time()
         skdc.separate(recording, rate=8000, model=model)
-        clock.append(time.perf_counter() - start)
-        processor.append(time.process_time() - start_processor)
+        clocks.append(time.perf_counter() - start)
+        processors.append(time.process_time() - start_processor)
     print(
-        f"{seconds:g} s of audio: {1000 * min(clock):.0f} ms, {1000 * min(processor):.0f} ms of "
+        f"{seconds:g} s of audio: {1000 * min(clocks):.0f} ms, {1000 * min(processors):.0f} ms of "
         f"the processor; {memory():.0f} MB",
         flush=True,
     )

@@ -117,9 +117,9 @@ for name, (sdr, si_sdr) in means.items():
     if name == "whole":
         first = "| whole recording |  |  |  |  "
     else:
-        block, lookahead, warm_up, context = (f"{1000 * float(x):.0f} ms" for x in name.split(","))
+        durations = " | ".join(f"{1000 * float(x):.0f} ms" for x in name.split(","))
         latency = f"{streams[name].latency_ms:.0f} ms"
-        first = f"| {block} | {lookahead} | {warm_up} | {context} | {latency} "
+        first = f"| {durations} | {latency} "
     print(
         f"{first}| {sdr:.2f} dB | {si_sdr:.2f} dB | {sdr - means['whole'][0]:+.2f} dB "
         f"| {speeds[name]:.1f} |"

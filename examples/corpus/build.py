@@ -66,7 +66,7 @@ def librispeech(root):
 
 def speechocean(root):
     """WAVE/SPEAKERnnnn/*.WAV, and train/spk2gender, test/spk2gender."""
-    sexes = {}
+    sexes: dict[str, str] = {}
     for table in sorted(root.glob("*/spk2gender")):
         sexes |= dict(line.split()[:2] for line in table.read_text("utf-8").splitlines() if line)
     for path in sorted(root.glob("WAVE/SPEAKER*/*")):
@@ -121,9 +121,10 @@ def divide(recordings, rng):
 
 def convert(root, divided):
     """Write recordings; give the rows of the table, and the waveforms to mix."""
-    rows, waveforms = [], defaultdict(dict)
+    rows: list[list[str]] = []
+    waveforms: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for split, items, is_closed in divided:
-        seconds = defaultdict(float)
+        seconds: defaultdict[str, float] = defaultdict(float)
         for number, item in enumerate(items):
             # Every fifth recording of a speaker of the closed set is kept from training.
             place = "test-closed" if is_closed and number % 5 == 4 else split
