@@ -476,6 +476,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 def _cpu_bfloat16() -> bool:
     # This function is private in torch 2.4 to 2.13, and there is no public one; where it is gone,
-    # float32 is used.
+    # float32 is used. It says what the processor can, and not what torch was told to use of that.
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
+    is_used = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(is_used and probe and probe())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from sklearn.base import BaseEstimator
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 Weights = Literal["float32", "float16", "int8"]
+_T = TypeVar("_T")
 
 _FORMAT = 1
 _STORED_AS: dict[str, Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]] = {
@@ -50,8 +52,8 @@ _STORED_AS: dict[str, Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]] = 
     "int8": to_int8,
 }
 _LARGEST_SEED = 2**32 - 1
-# Voice heads that were saved before each had odds of its own have none.
-_ODDS = "voice_head.odds"
+# A tensor that voice heads had when they still heard the states of the trunk.
+_EARLIER_VOICE = "voice_head.hidden.weight"
 # Noise heads were a linear layer, which is a part of what they are now.
 _NOISE = "noise_head."
 # The errors of reading a file whose statements are wrong.
@@ -178,12 +180,19 @@ class PersistenceMixin(BaseEstimator):
         def check(header: dict[str, Any], shapes: Shapes) -> None:
             with _naming_damage(path):
                 separator._take_parameters(header, device)
-                _check_shapes(NetworkConfig.from_dict(header["network"]), without_steps(shapes))
+                own = without_steps(_without_earlier_voices(shapes))
+                _check_shapes(_stated_network(header, shapes), own)
 
         stored, header = read_tensors(path, check=check)
+        if _EARLIER_VOICE in stored:
+            warnings.warn(
+                f"{os.fspath(path)!r} has a voice head of an earlier version, which is left out; "
+                "fit_voices, or skdc voices, trains one anew",
+                stacklevel=2,
+            )
         with _naming_damage(path):
-            tensors = from_int8(stored)
-            network = _with_weights(NetworkConfig.from_dict(header["network"]), tensors)
+            tensors = from_int8(_without_earlier_voices(stored))
+            network = _with_weights(_stated_network(header, stored), tensors)
             _check_values(network, tensors)
             history = history_from_json(header["history"])
             # Files of version 0.1 have no quality.
@@ -267,12 +276,23 @@ def _with_weights(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> Embed
     return network
 
 
+def _stated_network(header: dict[str, Any], tensors: Container[str]) -> NetworkConfig:
+    """Give the configuration that a header states, without a voice head of before."""
+    config = NetworkConfig.from_dict(header["network"])
+    return replace(config, voice_dim=0) if _EARLIER_VOICE in tensors else config
+
+
+def _without_earlier_voices(tensors: Mapping[str, _T]) -> dict[str, _T]:
+    """Leave out a voice head of before, which heard the states of the trunk."""
+    if _EARLIER_VOICE not in tensors:
+        return dict(tensors)
+    return {name: value for name, value in tensors.items() if not name.startswith("voice_head.")}
+
+
 def _check_shapes(config: NetworkConfig, shapes: Shapes) -> None:
     """Compare what a network would hold with what a file holds, before either takes memory."""
     network = make_network(config, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    if _ODDS not in shapes:
-        expected.pop(_ODDS, None)
     if network.noise_head is not None and f"{_NOISE}weight" in shapes:
         expected = {k: v for k, v in expected.items() if not k.startswith(_NOISE)}
         n_bins, width = config.n_bins, network.trunk.width

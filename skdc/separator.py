@@ -387,9 +387,9 @@ class DeepClusteringSeparator(
     ) -> Self:
         """Teach a fitted separator to tell who is who, how many talk, and what is noise.
 
-        Trains three heads on the states of the network, which itself stays as it is to the bit.
-        The voice head serves recordings of more than 30 s: it tells which source of one stretch is
-        which of another; without it, their mean spectra do. The count head serves
+        Trains three heads; the network itself stays as it is to the bit. The voice head serves
+        recordings of more than 30 s: it tells which source of one stretch is which of another;
+        without it, their mean spectra do. The count head, on the states of the network, serves
         ``n_sources="auto"``; without it, the spread of the embeddings does. The noise head serves
         ``predict(noise=True)``. All other separation stays as it is.
 
@@ -400,7 +400,8 @@ class DeepClusteringSeparator(
         speakers : sequence of hashables of shape (n_recordings,)
             Who speaks in each; two at least, better hundreds.
         n_examples : int, default=5000
-            Examples of 5 s, 0.9 MB each with the bundled models; more take more time and hear
+            Examples of 5 s, 0.9 MB each with the bundled models, for the count and the noise head;
+            the voice head hears 40 times as many, each made anew. More take more time and hear
             finer differences.
 
         Returns

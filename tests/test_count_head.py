@@ -80,22 +80,19 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
 
 def test_a_voice_that_is_there_twice_is_found() -> None:
     generator = torch.Generator().manual_seed(0)
-    states, shares = (
-        torch.randn(1, 20, 2, 5, generator=generator),
-        torch.rand(3, 20, 9, generator=generator),
-    )
+    shares = torch.rand(3, 20, 9, generator=generator)
     centroids = torch.randn(3, 7, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        voice_head = VoiceHead(((0, 4), (4, 9)), width=5, dim=6).requires_grad_(False)
-    vectors = [voice_head(states, own[None])[0].numpy() for own in shares]
+        voice_head = VoiceHead(9, dim=6).requires_grad_(False)
+    vectors = [voice_head(own[None])[0].numpy() for own in shares]
     units = [own / np.linalg.norm(own) for own in centroids.numpy()]
     largest = max(
         -6 + 11 * float(vectors[i] @ vectors[j]) + 5 * float(units[i] @ units[j])
         for i, j in combinations(range(3), 2)
     )
     for more, expected in ((-0.1, True), (0.1, False)):
-        found = has_a_voice_twice(voice_head, states, shares, centroids, largest + more)
+        found = has_a_voice_twice(voice_head, shares, centroids, largest + more)
         assert found is expected
 
 

@@ -80,7 +80,7 @@ def test_a_clue_takes_little_room(has_heads: bool) -> None:
         stretch,
         torch.rand(2, N_FRAMES),
         None,
-        VoiceHead(bands, 600, 64) if has_heads else None,
+        VoiceHead(257, 64) if has_heads else None,
         CountHead(bands, 600, 4) if has_heads else None,
         N_MOMENT,
     )

@@ -436,6 +436,20 @@ def test_devices_and_precisions() -> None:
     assert resolve_precision("auto", cpu) in ("float32", "bfloat16")
 
 
+@pytest.mark.parametrize(
+    ("used", "expected"), [("AVX512", "bfloat16"), ("AVX2", "float32"), ("DEFAULT", "float32")]
+)
+def test_the_precision_is_that_of_the_instructions_in_use(
+    used: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: used)
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert resolve_precision("auto", torch.device("cpu")) == "float32"
+
+
 def test_a_device_without_float64_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     make = torch.zeros
 

@@ -171,7 +171,7 @@ class EmbeddingNetwork(nn.Module):
         read = (self.trunk.bands, self.trunk.width)
         self.embed = BinHead(*read, config.embedding_dim)
         self.mask_head = BinHead(*read, config.n_masks) if config.n_masks else None
-        self.voice_head = VoiceHead(*read, config.voice_dim) if config.voice_dim else None
+        self.voice_head = VoiceHead(config.n_bins, config.voice_dim) if config.voice_dim else None
         self.count_head = CountHead(*read, config.most_counted) if config.most_counted else None
         self.noise_head = NoiseHead(*read) if config.hears_noise else None
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
@@ -202,23 +202,26 @@ class EmbeddingNetwork(nn.Module):
         Parameters
         ----------
         earlier : EmbeddingNetwork
-            As for `take_weights`. Where this one has more layers, the heads do not fit its states:
-            they are left out, with a warning.
+            As for `take_weights`. Where this one has more layers, the heads that hear the states
+            do not fit: those for counts and noise are left out, with a warning.
         """
         device = self.input_mean.device
-        names = ("voice", "count", "noise")
-        every: dict[str, Any] = {name: getattr(earlier, f"{name}_head") for name in names}
-        heads = {name: head for name, head in every.items() if head is not None}
+        heads: dict[str, Any] = {
+            name: head
+            for name in ("voice", "count", "noise")
+            if (head := getattr(earlier, f"{name}_head")) is not None
+        }
         layers, n_layers = earlier.config.n_layers, self.config.n_layers
-        if n_layers != layers and heads:
+        lost = [name for name in heads if name != "voice" and n_layers != layers]
+        if lost:
             warnings.warn(
-                f"the heads for {' and '.join(heads)} belong to {layers} layers and are left out "
+                f"the heads for {' and '.join(lost)} belong to {layers} layers and are left out "
                 f"of this network, which has {n_layers}; fit_voices, or skdc voices, trains them "
                 "anew",
                 stacklevel=5,
             )
-            return
-        self.set_heads(**{name: deepcopy(head).to(device) for name, head in heads.items()})
+        kept = {name: head for name, head in heads.items() if name not in lost}
+        self.set_heads(**{name: deepcopy(head).to(device) for name, head in kept.items()})
 
     def set_heads(
         self,
@@ -227,12 +230,14 @@ class EmbeddingNetwork(nn.Module):
         count: CountHead | None = None,
         noise: NoiseHead | None = None,
     ) -> None:
-        """Take heads that were trained on this network's states.
+        """Take heads that were trained for this network, or a voice head of another one.
 
         Parameters
         ----------
-        voice, count, noise : optional
-            What is not given stays as it is.
+        voice : VoiceHead, optional
+            It may be of any network of the same framing.
+        count, noise : optional
+            Those of this network's states. What is not given stays as it is.
         """
         if voice is not None:
             self.config = replace(self.config, voice_dim=voice.dim)

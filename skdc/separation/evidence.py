@@ -156,13 +156,12 @@ def take_clue(
         vectors = _envelopes(shares)
     else:
         with torch.no_grad():
-            heard = head.hear(stretch.states)  # (1, frames, hidden units)
-            vectors = head.tell(heard, shares)
-            parts = [
-                head.tell(heard[:, start : start + n_moment], shares[:, start : start + n_moment])
-                for start in cut_moments(len(magnitude), n_moment)
-            ]
-        moments = torch.stack(parts).half().cpu().numpy()
+            vectors = head(shares)
+            starts = cut_moments(len(magnitude), n_moment)
+            parts = [shares[:, start : start + n_moment] for start in starts]
+            # (moments * clusters, dim) -> (moments, clusters, dim)
+            told = head(torch.cat(parts)).unflatten(0, (-1, n_clusters))
+        moments = told.half().cpu().numpy()
     shared = magnitude.new_zeros(n_clusters, n_clusters)
     if before is not None:
         now, power = (x[..., : stretch.overlap, :] for x in (stretch.masks, magnitude.square()))
@@ -183,7 +182,7 @@ def take_clue(
 
 
 def has_a_voice_twice(
-    head: VoiceHead, states: Tensor, shares: Tensor, centroids: Tensor, certainty: float
+    head: VoiceHead, shares: Tensor, centroids: Tensor, certainty: float
 ) -> bool:
     """Whether two of the sources that a count head hears are rather one voice, cut in two.
 
@@ -193,8 +192,6 @@ def has_a_voice_twice(
     Parameters
     ----------
     head : VoiceHead
-    states : Tensor of shape (1, n_frames, n_bands, width)
-        States of the trunk.
     shares : Tensor of shape (n_sources, n_frames, n_bins)
         What each source has of the magnitudes.
     centroids : Tensor of shape (n_sources, embedding_dim)
@@ -206,7 +203,7 @@ def has_a_voice_twice(
     bool
     """
     with torch.no_grad():
-        vectors = head.tell(head.hear(states), shares)
+        vectors = head(shares)
         units = functional.normalize(centroids, dim=-1)
         constant, by_voice, by_centroid = head.odds
         # (n_sources, n_sources), logarithms of the odds that two are one

@@ -510,7 +510,7 @@ class Separator:
             certainty = float(logits[number - 1] - logits[number - 2])
             masks, centroids = self._masks(first, number)
             shares = masks * first.spectrogram.abs()
-            number -= has_a_voice_twice(voice_head, first.states, shares, centroids, certainty)
+            number -= has_a_voice_twice(voice_head, shares, centroids, certainty)
         return number
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:

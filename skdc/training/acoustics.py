@@ -7,6 +7,7 @@ them. Random numbers are drawn on the CPU: a seed gives the same sound on every 
 from __future__ import annotations
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,7 +52,8 @@ def add_rooms(
     response = tail * 10 ** (-ratio_db / 20)
     response[..., 0] = 1.0
     response = response.to(own.device)
-    n_whole = n_samples + len(time) - 1
+    # Transforms of lengths that have large factors take many times as long.
+    n_whole = next_fast_len(n_samples + len(time) - 1, real=True)
     heard = torch.fft.irfft(
         torch.fft.rfft(own, n_whole) * torch.fft.rfft(response, n_whole), n_whole
     )[..., :n_samples]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 from tqdm.auto import trange
@@ -132,9 +133,9 @@ def _colour(sources: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     recording, all voices come through the same one.
     """
     n_samples = sources.shape[-1]
-    frequency = np.linspace(0, 1, n_samples // 2 + 1)
+    frequency = np.linspace(0, 1, n_samples // 2 + 1, dtype=np.float32)
     gain_db = sum(
-        rng.normal(0, _COLOUR_DB / i) * np.cos(np.pi * i * frequency + rng.uniform(0, 2 * np.pi))
+        rng.normal(0, _COLOUR_DB / i) * np.cos(i * np.pi * frequency + rng.uniform(0, 2 * np.pi))
         for i in range(1, 5)
     )
-    return np.fft.irfft(np.fft.rfft(sources) * 10 ** (gain_db / 20), n_samples)
+    return fft.irfft(fft.rfft(sources) * 10 ** (gain_db / 20), n_samples)

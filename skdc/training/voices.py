@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from skdc.network.concurrency import seeding
 from skdc.network.voice import VoiceHead
 from skdc.separation import Separator
 from skdc.separation.evidence import Stretch
+from skdc.signal import Framing
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["train_voice_head", "within_speaker_whitening"]
@@ -26,7 +27,21 @@ __all__ = ["train_voice_head", "within_speaker_whitening"]
 _DIM = 64
 # As they are, and as other voices: a tenth faster and higher, and slower and lower.
 _SPEEDS = ((1, 1), (10, 9), (9, 10))
+# Sources that the head hears, for each example that is asked for.
 _PASSES = 40
+# Share of the examples that are mixtures, and of the others that are not cut in two.
+_MIXED_SHARE = 0.55
+_WHOLE_SHARE = 0.6
+# Masks are ideal ratio masks raised to a power from this range; where a smooth random field is
+# large, a source has what is the other's. The less is taken off the field, the more that is.
+_POWERS = (0.5, 1.5)
+_FIELD_SCALE = 3.0
+_FIELD_OFFSETS = (1.5, 6.0)
+# Points at most between which the field is interpolated, along frames and bins.
+_FIELD_POINTS = (40, 30)
+# Share of the sources that lack a range of bins, and the largest such part of all bins.
+_GAP_SHARE = 0.5
+_LARGEST_GAP = 0.1
 # Margin and scale of the classes' cosines.
 _MARGIN = 0.2
 _SCALE = 25.0
@@ -55,17 +70,17 @@ def train_voice_head(
 ) -> VoiceHead:
     """Train a voice head to tell speakers, by additive-margin softmax [1]_.
 
-    Examples are single voices and mixtures of two, each separated into two sources, so that the
-    head learns to hear who a source is through what leaks into it, and that both halves of a
-    single voice are one. Each is filtered at random, so that it is the voice that is learnt, not
-    the microphone, and speakers who are played faster or slower are voices of their own [2]_.
-    With the trunk as it is, its states are computed once.
+    It hears single voices, whole and cut in two, and the sources of mixtures of two, which are
+    separated by ideal masks with random mistakes: so it learns to hear who a source is through
+    what leaks into it, and that both halves of a single voice are one. Every step has mixtures of
+    its own. Each is filtered at random, so that it is the voice that is learnt, not the
+    microphone, and speakers who are played faster or slower are voices of their own [2]_.
 
-    In the end the vectors are whitened by how those of one speaker differ [3]_: what changes from
-    one stretch to the next counts less, and what stays counts more. Then the odds that two sources
-    are one voice are fitted, by logistic regression. Both are learnt from a tenth of the speakers,
-    whom the head has not heard, because vectors of those whom it was trained on differ less; with
-    fewer than 20 speakers, from the examples of training.
+    In the end the head hears what the network separates. The vectors are whitened by how those of
+    one speaker differ [3]_: what changes from one stretch to the next counts less, and what stays
+    counts more. Then the odds that two sources are one voice are fitted, by logistic regression.
+    Both are learnt from a tenth of the speakers, whom the head has not heard, because vectors of
+    those whom it was trained on differ less; with fewer than 20 speakers, from all.
 
     Parameters
     ----------
@@ -78,8 +93,7 @@ def train_voice_head(
     seed : int
         Seed of examples and weights.
     n_examples : int
-        Examples of 5 s, half of them mixtures; each is used 40 times. Each takes 0.9 MB with the
-        network of the bundled model.
+        The head hears 40 times as many sources of up to 5 s.
     progress : bool, default=False
         Whether to show progress bars.
 
@@ -101,42 +115,51 @@ def train_voice_head(
     held_out = _held_out(speakers, seed)
     chosen = [i for i, speaker in enumerate(speakers) if speaker not in held_out]
     voices = Voices(*_those(recordings, speakers, chosen), n_samples, seed, _SPEEDS)
-    network = separator.network
-    device = network.input_mean.device
+    framing = separator.framing
+    device = separator.network.input_mean.device
     with seeding(seed):
-        head = VoiceHead(network.trunk.bands, network.trunk.width, _DIM).to(device)
+        head = VoiceHead(framing.n_bins, _DIM).to(device)
         classes = nn.Linear(_DIM, len(voices.names), bias=False).to(device)
-    examples = _Examples(separator, voices, n_examples, progress)
+    sources = _sources(framing, voices, seed)
     n_steps = -(-_PASSES * n_examples // BATCH_SIZE)
     parameters = [*head.parameters(), *classes.parameters()]
 
-    def loss(done: float) -> Tensor:
-        states, shares, labels = examples.draw(BATCH_SIZE, generator)
-        vectors = head(states, shares)
-        cosines = vectors @ functional.normalize(classes.weight, dim=-1).T
-        # The margin grows over the first third, after which classes are where they belong.
-        margin = _MARGIN * min(1.0, 3 * done)
-        margins = margin * functional.one_hot(labels, len(voices.names))
-        return functional.cross_entropy(
-            _SCALE * (cosines - margins), labels, label_smoothing=_SMOOTHING
-        )
+    def draw() -> tuple[Tensor, Tensor]:
+        shares, numbers = zip(*islice(sources, BATCH_SIZE), strict=True)
+        n_frames = len(shares[0])
+        cut = draw_cut(n_frames, n_frames // 3, {"generator": generator, "device": "cpu"})
+        return torch.stack([share[cut] for share in shares]), torch.tensor(numbers, device="cpu")
 
-    fit_head(parameters, loss, n_steps, name="voice head", progress=progress)
+    # The next batch is drawn while a step is computed.
+    with ThreadPoolExecutor(1, thread_name_prefix="voices") as pool:
+        ahead = pool.submit(draw)
+
+        def loss(done: float) -> Tensor:
+            nonlocal ahead
+            shares, labels = (tensor.to(device) for tensor in ahead.result())
+            ahead = pool.submit(draw)
+            cosines = head(shares) @ functional.normalize(classes.weight, dim=-1).T
+            # The margin grows over the first third, after which classes are where they belong.
+            margin = _MARGIN * min(1.0, 3 * done)
+            margins = margin * functional.one_hot(labels, len(voices.names))
+            return functional.cross_entropy(
+                _SCALE * (cosines - margins), labels, label_smoothing=_SMOOTHING
+            )
+
+        fit_head(parameters, loss, n_steps, name="voice head", progress=progress)
     head.eval().requires_grad_(False)
-    if held_out:
-        del examples
-        rest = [i for i, speaker in enumerate(speakers) if speaker in held_out]
-        others = Voices(*_those(recordings, speakers, rest), n_samples, seed)
-        n_compared = min(_MOST_COMPARED, max(2, n_examples // 4))
+    n_compared = min(_MOST_COMPARED, n_examples)
+    if n_compared > 1:
+        rest = [i for i, speaker in enumerate(speakers) if not held_out or speaker in held_out]
+        others = Voices(*_those(recordings, speakers, rest), n_samples, seed + 1)
         examples = _Examples(separator, others, n_compared, progress)
-    if len(examples) > 1:
-        vectors, labels = examples.vectors(head)
-        whitening = within_speaker_whitening(vectors, labels)
+        vectors, owners = examples.vectors(head)
+        whitening = within_speaker_whitening(vectors, owners)
         head.out.weight.copy_(whitening @ head.out.weight)
         head.out.bias.copy_(whitening @ head.out.bias)
         # What the head gives from now on
         vectors = functional.normalize(vectors @ whitening.T, dim=-1)
-        head.odds.copy_(examples.odds(vectors, labels))
+        head.odds.copy_(examples.odds(vectors, owners))
     return head
 
 
@@ -184,13 +207,52 @@ def within_speaker_whitening(vectors: Tensor, labels: Tensor) -> Tensor:
     return (directions * values.rsqrt() @ directions.T).to(vectors)
 
 
+def _sources(framing: Framing, voices: Voices, seed: int) -> Iterator[tuple[Tensor, int]]:
+    """Give, without end, what sources have of the magnitudes, and whose voice each is."""
+    rng = np.random.default_rng(seed)
+    while True:
+        is_mixed = rng.random() < _MIXED_SHARE
+        references, numbers = voices.draw(1 + is_mixed)
+        spectrograms = framing.stft(references)  # (voices, frames, bins)
+        magnitude = spectrograms.sum(0).abs()
+        if is_mixed:
+            mask = _mask_with_mistakes(spectrograms, rng)
+            shares = [mask * magnitude, (1 - mask) * magnitude]
+        elif rng.random() < _WHOLE_SHARE:
+            shares = [magnitude]
+        else:
+            shares = [_smooth_field(magnitude.shape, rng.normal(), rng) * magnitude]
+        for share, number in zip(shares, numbers, strict=True):
+            if rng.random() < _GAP_SHARE:
+                width = rng.integers(1, 1 + max(1, round(_LARGEST_GAP * framing.n_bins)))
+                first = rng.integers(framing.n_bins - width + 1)
+                share[:, first : first + width] = 0
+            yield share, number
+
+
+def _mask_with_mistakes(spectrograms: Tensor, rng: np.random.Generator) -> Tensor:
+    """Give a mask of the first of two voices as a network could: right in most bins."""
+    powers = spectrograms.abs().square() ** rng.uniform(*_POWERS)
+    tiny = torch.finfo(powers.dtype).tiny
+    mask = powers[0] / powers.sum(0).clamp_min(tiny)
+    mistakes = _smooth_field(mask.shape, -rng.uniform(*_FIELD_OFFSETS), rng)
+    return mask * (1 - mistakes) + (1 - mask) * mistakes
+
+
+def _smooth_field(shape: Sequence[int], offset: float, rng: np.random.Generator) -> Tensor:
+    """Draw numbers from 0 to 1 that change smoothly along frames and bins."""
+    points = [int(rng.integers(2, most)) for most in _FIELD_POINTS]
+    values = torch.from_numpy(rng.standard_normal((1, 1, *points), dtype=np.float32))
+    field = functional.interpolate(values, tuple(shape), mode="bilinear", align_corners=True)
+    return torch.sigmoid(_FIELD_SCALE * field[0, 0] + offset)
+
+
 class _Examples:
-    """States of the trunk, and what the sources have of each bin, in half precision."""
+    """What the sources of separated examples have of each bin, in half precision."""
 
     def __init__(
         self, separator: Separator, voices: Voices, n_examples: int, progress: bool
     ) -> None:
-        self._states: list[Tensor] = []
         self._shares: list[Tensor] = []
         self._labels: list[list[int]] = []
         self._nearness: list[float] = []
@@ -203,46 +265,16 @@ class _Examples:
             for (references, numbers), (stretch,) in zip(examples, stretches, strict=True):
                 magnitude = stretch.spectrogram.abs()
                 shares = stretch.masks * magnitude / magnitude.amax().clamp_min(1e-20)
-                self._states.append(stretch.states[0].half())
                 self._shares.append(shares.half())
                 self._labels.append(_owners(separator, stretch, references, numbers))
                 first, second = functional.normalize(stretch.centroids, dim=-1)
                 self._nearness.append(float(first @ second))
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Give states, shares and speakers of sources, all cut to the same random stretch."""
-        of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
-        chosen = torch.randint(len(self._states), (count,), **of_cpu).tolist()
-        clusters = torch.randint(2, (count,), **of_cpu).tolist()
-        # A single voice as it is, as often as a half of it.
-        wholes = (torch.rand(count, **of_cpu) < 0.5).tolist()
-        n_frames = len(self._states[0])
-        cut = draw_cut(n_frames, n_frames // 3, of_cpu)
-        states, shares, labels = [], [], []
-        for index, cluster, is_whole in zip(chosen, clusters, wholes, strict=True):
-            own = self._labels[index]
-            share = self._shares[index][:, cut]
-            is_single = own[0] == own[1]
-            shares.append(share.sum(0) if is_single and is_whole else share[cluster])
-            states.append(self._states[index][cut])
-            labels.append(own[cluster])
-        found = torch.stack(states), torch.stack(shares), torch.tensor(labels, device="cpu")
-        return found[0], found[1], found[2].to(found[0].device)
-
     def vectors(self, head: VoiceHead) -> tuple[Tensor, Tensor]:
         """Give the vectors of both sources of examples, one after the other, and the speakers."""
         with torch.no_grad():
-            found = [
-                head(states.expand(2, -1, -1, -1), shares)
-                for states, shares in islice(
-                    zip(self._states, self._shares, strict=True), _MOST_COMPARED
-                )
-            ]
-        labels = torch.tensor(self._labels[: len(found)], device=found[0].device)
-        return torch.cat(found), labels.flatten()
+            vectors = torch.cat([head(shares) for shares in self._shares])
+        return vectors, torch.tensor(self._labels, device=vectors.device).flatten()
 
     def odds(self, vectors: Tensor, labels: Tensor) -> Tensor:
         """Fit the odds that both sources of an example are one voice; examples are of both kinds.
@@ -251,10 +283,10 @@ class _Examples:
         """
         pairs = vectors.unflatten(0, (-1, 2)).double()  # (n_examples, 2, dim)
         cosines = (pairs[:, 0] * pairs[:, 1]).sum(-1).cpu().numpy()
-        read = np.stack([cosines, self._nearness[: len(cosines)]], axis=1)
+        read = np.stack([cosines, self._nearness], axis=1)
         is_one = (labels[::2] == labels[1::2]).cpu().numpy()
         # Nearly no penalty: of two numbers, there is nothing to learn by heart.
-        line = LogisticRegression(C=1e3, class_weight={False: _TWO_COUNT, True: 1.0})
+        line = LogisticRegression(C=1e3, tol=1e-6, class_weight={False: _TWO_COUNT, True: 1.0})
         line.fit(read, is_one)
         numbers = [*line.intercept_, *line.coef_[0]]
         return torch.tensor(numbers, dtype=torch.float32, device="cpu")
