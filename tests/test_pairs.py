@@ -30,6 +30,7 @@ from skdc.datasets import load_sample_clips
 from skdc.metrics import si_sdr_improvement
 from skdc.separation import pipeline
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
+from skdc.signal import bin_weights, to_unit_peak
 
 Sums = Sequence[tuple[int, Tensor]]
 
@@ -184,6 +185,30 @@ def test_stretches_of_a_recording_have_their_pairs_separated_too(
     # Stretches that go through the network together give what they give alone.
     monkeypatch.setattr(pipeline, "_FRAMES_TOGETHER", 1)
     assert_allclose(separator.predict(mixture), found[2], atol=1e-3)
+
+
+def test_pairs_that_have_next_to_nothing_do_no_harm() -> None:
+    mixture = mixtures_of_three()[0][0][:8000]
+    separation = small().pipeline()
+    (part,) = separation._projections([torch.from_numpy(mixture).float()])
+    # So little that its power of 1.5 is 0 in single precision.
+    tiny = torch.full((2, *part.spectrogram.shape), 1e-34)
+    masks = torch.cat([tiny, 1 - tiny.sum(0, keepdim=True)])
+    ((found, _),) = separation._pairs_again([(part, masks, torch.zeros(3, 5))])
+    assert_allclose(found.sum(0).numpy(), 1, atol=1e-5)
+
+
+def test_the_peak_is_brought_near_one_and_no_digit_changes() -> None:
+    magnitude = torch.rand(40, 9)
+    for power in (-40, -30, -7, -1, 0, 1, 8, 33):
+        scaled = to_unit_peak(torch.ldexp(magnitude, torch.tensor(3 * power)))
+        assert 0.5 <= float(scaled.max()) < 2
+        ratio = scaled / to_unit_peak(magnitude)
+        assert torch.equal(ratio, ratio[:1, :1].expand_as(ratio))
+        assert torch.equal(ratio.log2(), ratio.log2().round())
+    assert torch.equal(to_unit_peak(torch.zeros(3)), torch.zeros(3))
+    even = torch.ldexp(magnitude, torch.tensor(-60))
+    assert torch.equal(bin_weights(to_unit_peak(even)), bin_weights(to_unit_peak(magnitude)))
 
 
 def test_a_clusterer_of_ones_own_does_without() -> None:

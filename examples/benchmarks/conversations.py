@@ -4,7 +4,10 @@ Run: ``python examples/benchmarks/conversations.py SPEECH --split valid --minute
 
 SPEECH is a folder of recordings with `utterances.csv`, whose table has the columns split, speaker,
 sex, path. Each kind of conversation is made for pairs of f+m, m+m and f+f. The utterances of a
-speaker are joined in an order drawn anew each time they are through.
+speaker are joined in an order drawn anew each time they are through. With ``--one-day`` these are
+of one chapter, where names are those of LibriSpeech, ``speaker-chapter-number``: others of the
+same speaker were recorded on other days, often by another microphone in another room, as is
+nobody within one recording.
 
 A row is one recording. It is compared to its references in blocks of 5 s: a block is in the wrong
 output where more of its energy would be right the other way round, and a swap is a change from
@@ -17,6 +20,7 @@ recordings of one person.
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,10 +110,23 @@ KINDS: dict[str, Callable[[np.random.Generator, float], Turns]] = {
 }
 
 
+# Names of LibriSpeech, of which the first two numbers are those of speaker and chapter.
+CHAPTER = re.compile(r"(\d+-\d+)-\d+")
+
+
+def longest_chapter(paths: list[Path]) -> list[Path]:
+    """Give the chapter with the most utterances, the first of these; all where there are none."""
+    chapters: dict[str, list[Path]] = {}
+    for path in paths:
+        name = CHAPTER.fullmatch(path.stem)
+        chapters.setdefault(name[1] if name else "", []).append(path)
+    return max(chapters.values(), key=len)
+
+
 class Corpus:
     """Utterances of a split, by sex and speaker."""
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str, *, one_day: bool = False) -> None:
         _, rows = read_table(root / "utterances.csv", ("split", "speaker", "sex", "path"))
         self._paths: dict[str, list[Path]] = {}
         self._sexes: dict[str, str] = {}
@@ -117,6 +134,8 @@ class Corpus:
             if row["split"] == split and row["sex"] in "fm":
                 self._paths.setdefault(row["speaker"], []).append(root / row["path"])
                 self._sexes[row["speaker"]] = row["sex"]
+        if one_day:
+            self._paths = {who: longest_chapter(own) for who, own in self._paths.items()}
 
     def draw_pair(self, rng: np.random.Generator, sexes: str) -> list[str]:
         """Draw two different speakers."""
@@ -214,13 +233,14 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--sexes", nargs="+", default=list(SEXES), choices=SEXES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--one-day", action="store_true", help="one chapter of each speaker")
     parser.add_argument("--model", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--count", action="store_true", help="n_sources=None")
     parser.add_argument("--noise", type=float, metavar="DB", help="white noise so much weaker")
     args = parser.parse_args()
 
     separator = DeepClusteringSeparator.load(args.model) if args.model else load_pretrained()
-    corpus = Corpus(args.root, args.split)
+    corpus = Corpus(args.root, args.split, one_day=args.one_day)
     kinds = {name: KINDS[name] for name in args.kinds}
     if args.count:
         separator.set_params(n_sources=None)

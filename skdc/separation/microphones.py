@@ -24,7 +24,7 @@ from skdc.exceptions import AudioWarning, name_some
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
-from skdc.signal import Framing, bin_weights
+from skdc.signal import Framing, bin_weights, to_unit_peak
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
 
@@ -538,7 +538,7 @@ def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int 
         vectors,
         first.framing.activity(magnitudes),
         n_sources,
-        weights=bin_weights(magnitudes),
+        weights=bin_weights(to_unit_peak(magnitudes)),
         spread_of_one=first.spread_of_one,
         seed=first.seed,
         clusterer=first.new_clusterer(),

@@ -514,11 +514,13 @@ class Separator:
         return number
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
+        # Where there are three, a pair of them may have next to nothing.
+        magnitude = signal.to_unit_peak(part.spectrogram.abs())
         return find_centroids(
             part.vectors,
             self.framing.activity(part.spectrogram),
             n_sources,
-            weights=signal.bin_weights(part.spectrogram.abs()),
+            weights=signal.bin_weights(magnitude),
             spread_of_one=self.spread_of_one,
             seed=self.seed,
             clusterer=self.new_clusterer(),

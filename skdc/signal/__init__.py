@@ -14,6 +14,7 @@ from skdc.signal.features import (
     phase_differences,
     root_mean_square,
     running_root_mean_square,
+    to_unit_peak,
 )
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
@@ -62,4 +63,5 @@ __all__ = [
     "share_rest",
     "stft",
     "to_rttm",
+    "to_unit_peak",
 ]

@@ -14,6 +14,7 @@ __all__ = [
     "phase_differences",
     "root_mean_square",
     "running_root_mean_square",
+    "to_unit_peak",
 ]
 
 _FEATURE_FLOOR_DB = 40.0
@@ -199,6 +200,35 @@ def bin_weights(magnitude: Tensor) -> Tensor:
     """
     # As a product, which is several times as fast as a general power.
     return magnitude * magnitude.sqrt()
+
+
+def to_unit_peak(magnitude: Tensor) -> Tensor:
+    """Bring the loudest bin near 1 by a power of 4, which changes no digit.
+
+    What is weighted by powers of magnitudes, as by :func:`bin_weights`, has the same weights but
+    for a factor then, and none of the loud bins has a weight of 0 because it is too small a
+    number.
+
+    Parameters
+    ----------
+    magnitude : float Tensor
+        At least 0.
+
+    Returns
+    -------
+    Tensor
+        It has the same shape; the largest value is at least 0.5 and below 2, or 0 where all are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import to_unit_peak
+    >>> to_unit_peak(torch.tensor([0.0, 5.0, 20.0]))
+    tensor([0.0000, 0.3125, 1.2500])
+    """
+    # Below 2 ** -120 the power itself would be too large a number.
+    exponent = torch.frexp(magnitude.amax()).exponent.clamp_min(-120) // 2 * 2
+    return torch.ldexp(magnitude, -exponent)
 
 
 def activity(spectrogram: Tensor, *, threshold_db: float = 40.0) -> Tensor:
