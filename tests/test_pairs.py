@@ -207,6 +207,7 @@ def test_the_peak_is_brought_near_one_and_no_digit_changes() -> None:
         assert torch.equal(ratio, ratio[:1, :1].expand_as(ratio))
         assert torch.equal(ratio.log2(), ratio.log2().round())
     assert torch.equal(to_unit_peak(torch.zeros(3)), torch.zeros(3))
+    assert to_unit_peak(torch.zeros(0, 9)).shape == (0, 9)
     even = torch.ldexp(magnitude, torch.tensor(-60))
     assert torch.equal(bin_weights(to_unit_peak(even)), bin_weights(to_unit_peak(magnitude)))
 

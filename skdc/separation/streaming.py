@@ -362,7 +362,7 @@ class StreamingSeparator:
 
     def _find_centroids(self, starts: Tensor | None = None) -> Tensor:
         """Cluster what is remembered, from nothing or from given centroids."""
-        magnitude = _relative(self._spectrogram.rows.abs())
+        magnitude = signal.to_unit_peak(self._spectrogram.rows.abs())
         return find_centroids(
             self._vectors.rows,
             self._framing.activity(magnitude),
@@ -402,7 +402,8 @@ class StreamingSeparator:
         if self._centroids is None:
             return torch.arange(self.n_sources, device=centroids.device)
         given = self._masks.last(n_before)  # (frames, sources, bins)
-        power = _relative(self._spectrogram.last(n_before + n_shown)[:n_before].abs()).square()
+        heard = self._spectrogram.last(n_before + n_shown)[:n_before].abs()
+        power = signal.to_unit_peak(heard).square()
         power = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
         # Energy that place i had and source j takes: (n_sources, n_sources)
         shared = torch.einsum("fib,jfb,fb->ij", given, earlier, power)
@@ -448,13 +449,6 @@ class _Tail:
         if self._room is None:
             raise ValueError("nothing was appended yet")
         return self._room[self._stop - n_rows : self._stop]
-
-
-def _relative(magnitude: Tensor) -> Tensor:
-    """Divide by the peak, so that no power of it over- or underflows."""
-    if not len(magnitude):
-        return magnitude
-    return magnitude / magnitude.max().clamp_min(torch.finfo(magnitude.dtype).tiny)
 
 
 def _as_block(samples: ArrayLike) -> NDArray[np.floating]:

@@ -217,7 +217,8 @@ def to_unit_peak(magnitude: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        It has the same shape; the largest value is at least 0.5 and below 2, or 0 where all are.
+        It has the same shape; the largest value is at least 0.5 and below 2, but less where it was
+        below 1e-36.
 
     Examples
     --------
@@ -226,6 +227,8 @@ def to_unit_peak(magnitude: Tensor) -> Tensor:
     >>> to_unit_peak(torch.tensor([0.0, 5.0, 20.0]))
     tensor([0.0000, 0.3125, 1.2500])
     """
+    if not magnitude.numel():
+        return magnitude
     # Below 2 ** -120 the power itself would be too large a number.
     exponent = torch.frexp(magnitude.amax()).exponent.clamp_min(-120) // 2 * 2
     return torch.ldexp(magnitude, -exponent)
