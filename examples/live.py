@@ -10,8 +10,9 @@ the microphone; with one, and the package ``sounddevice``, the blocks would come
             block, _ = microphone.read(800)
             sources = stream.push(block[:, 0])
 
-Without a line of Python, ``arecord -t raw -f S16_LE -r 8000 | skdc stream | aplay -f S16_LE -r
-8000 -c 2`` does the same through pipes.
+Without a line of Python, ``arecord -t raw -f S16_LE -r 8000 | skdc stream --no-wait | aplay -f
+S16_LE -r 8000 -c 2`` does the same through pipes. ``--no-wait``, in Python ``wait=False``, plays
+the mixture until the speakers are told apart, so that nothing is heard late.
 """
 
 import numpy as np

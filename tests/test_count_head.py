@@ -22,7 +22,7 @@ from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.evidence import has_a_voice_twice
 from skdc.training.acoustics import add_noise
-from skdc.training.counts import train_count_head
+from skdc.training.counts import WithoutPauses, train_count_head
 
 
 def head(most: int = 4) -> CountHead:
@@ -208,3 +208,14 @@ def test_the_head_learns_to_count_also_in_noise() -> None:
         noisy = add_noise(mixture.expand(40, -1), 1.0, generator=torch.Generator().manual_seed(0))
         told = [1 + int(head(*heard).argmax()) for heard in separator.states(list(noisy))]
         assert told.count(count) >= 32
+
+
+def test_pauses_are_taken_out_and_speech_is_kept() -> None:
+    tone = np.sin(2 * np.pi * 100 * np.arange(800) / 8000).astype(np.float32)  # 0.1 s
+    faint, silence = 0.1 * tone, np.zeros(1600, dtype=np.float32)  # -20 dB is no pause
+    kept = WithoutPauses([np.r_[silence, tone, silence, faint, silence], silence], 8000)
+    # 40 ms of the pauses are left at each end of each of the tones.
+    pause = silence[:320]
+    assert_array_equal(kept[0], np.r_[pause, tone, pause, pause, faint, pause])
+    assert_array_equal(kept[1], silence)
+    assert len(kept) == 2

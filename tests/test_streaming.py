@@ -335,6 +335,50 @@ def test_latency_is_what_it_says(block: float, lookahead: float) -> None:
     assert waits[came[:n_out] > first].max() == stream.latency_ms * 8
 
 
+@pytest.mark.parametrize("lookahead", [0.0, 0.032])
+@pytest.mark.parametrize("block", [0.0, 0.04])
+def test_without_waiting_nothing_comes_late(block: float, lookahead: float) -> None:
+    times: dict[str, Any] = {"block": block, "context": 0.1, "lookahead": lookahead}
+    stream = StreamingSeparator(fake(TwoBands()), warm_up=0.2, wait=False, **times)
+    mixture = low_and_high(6000).sum(axis=0)
+    parts = []
+    n_out = 0
+    for n_in in range(1, 6001):
+        parts.append(stream.push(mixture[n_in - 1 : n_in]))
+        n_out += parts[-1].shape[1]
+        assert n_in - n_out <= stream.latency_ms * 8
+    found = np.concatenate([*parts, stream.flush()], axis=1)
+    np.testing.assert_allclose(found.sum(axis=0), mixture, atol=1e-5)
+    # All have the same until they are told apart, and then what they have with waiting.
+    n_alike = int(stream.warm_up_ms * 8) - int(stream.latency_ms * 8)
+    np.testing.assert_allclose(found[0, :n_alike], found[1, :n_alike], atol=1e-6)
+    expected = push_all(StreamingSeparator(fake(TwoBands()), warm_up=0.2, **times), mixture, [])
+    np.testing.assert_allclose(found[:, 4000:], expected[:, 4000:], atol=1e-4)
+    gain = np.square(found[0, 4000:] - found[1, 4000:]).mean()
+    assert gain > 0.1 * np.square(mixture).mean()
+
+
+def test_without_waiting_blocks_of_any_size_give_the_same_bits(
+    separator: DeepClusteringSeparator,
+) -> None:
+    mixture = noises(8000).sum(axis=0)
+    stream = StreamingSeparator(separator, wait=False, **TIMES)
+    expected = push_all(stream, mixture, [])
+    np.testing.assert_allclose(expected.sum(axis=0), mixture, atol=1e-5)
+    for size in (7, 160, 1001):
+        found = push_all(stream, mixture, list(range(size, 8000, size)))
+        np.testing.assert_array_equal(found, expected)
+    # What ends before anything is told apart
+    short = push_all(stream, mixture[:300], [100])
+    np.testing.assert_allclose(short, np.stack([mixture[:300] / 2] * 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("wait", [None, "no", 1])
+def test_whether_to_wait_is_yes_or_no(wait: Any) -> None:
+    with pytest.raises(ValueError, match="wait="):
+        StreamingSeparator(fake(TwoBands()), wait=wait)
+
+
 def test_memory_does_not_grow() -> None:
     stream = StreamingSeparator(fake(TwoBands()), memory=1.0, context=0.3)
     mixture = low_and_high(8000).sum(axis=0)

@@ -3,7 +3,9 @@
 Mixtures are the first of the lists of two and of three speakers; single voices are the first
 sources of the list of two. Each is separated with ``n_sources="auto"``. Prints how often each
 number is told, with the count head of the model and, where it has one, without; and of how many
-it is said that more than two speak, when they are separated into two.
+it is said that more than two speak, when they are separated into two. ``--clips`` takes all
+mixtures of one, two and three speakers of the sample clips instead: prompts and readings from
+elsewhere, whose speakers hardly pause.
 
 Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-8k``
 """
@@ -11,12 +13,13 @@ Run: ``python examples/benchmarks/count_sources.py --root speech --model speech-
 from __future__ import annotations
 
 import argparse
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from skdc import load_pretrained
-from skdc.datasets import load_mixture_list
+from skdc.datasets import load_mixture_list, load_sample_clips
 
 MOST = 5
 
@@ -37,6 +40,18 @@ def load(root: Path, split: str, count: int) -> list[tuple[int, np.ndarray]]:
     ]
 
 
+def of_clips() -> list[tuple[int, np.ndarray]]:
+    """Give all mixtures of one, two and three speakers of the sample clips, at equal levels."""
+    mixtures: list[tuple[int, np.ndarray]] = []
+    for number in (1, 2, 3):
+        for chosen in combinations(load_sample_clips(), number):
+            if len({clip.speaker for clip in chosen}) == number:
+                n_samples = min(len(clip.waveform) for clip in chosen)
+                sources = [clip.waveform[:n_samples] for clip in chosen]
+                mixtures.append((number, np.sum([s / (20 * s.std()) for s in sources], axis=0)))
+    return mixtures
+
+
 def with_noise(mixture: np.ndarray, ratio_db: float, rng: np.random.Generator) -> np.ndarray:
     """Add white noise that is so many dB weaker than the mixture."""
     noise = rng.standard_normal(len(mixture))
@@ -47,14 +62,16 @@ def with_noise(mixture: np.ndarray, ratio_db: float, rng: np.random.Generator) -
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="folder with mixtures/")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--root", type=Path, help="folder with mixtures/")
+    source.add_argument("--clips", action="store_true", help="mixtures of the sample clips")
     parser.add_argument("--split", default="open", help="lists of these speakers")
     parser.add_argument("--model", default="speech-8k", help="name or file")
     parser.add_argument("--noise", type=float, metavar="DB", help="white noise so much weaker")
     parser.add_argument("--count", type=int, default=100, help="mixtures of each number")
     args = parser.parse_args()
     model = load_pretrained(args.model)
-    mixtures = load(args.root, args.split, args.count)
+    mixtures = of_clips() if args.clips else load(args.root, args.split, args.count)
     if args.noise is not None:
         rng = np.random.default_rng(0)
         mixtures = [(number, with_noise(mixture, args.noise, rng)) for number, mixture in mixtures]

@@ -4,7 +4,7 @@ The folder has a folder of audio files for each speaker, at 16 kHz or more. The 
 at the rate that most have are joined, cut into pieces, and mixed in pairs. Two such folders that
 anybody can make are of real people in packages of Debian:
 
-- ``/usr/share/ktuberling/sounds`` of ``ktuberling-data``: words in 13 languages, 44.1 kHz, each
+- ``/usr/share/ktuberling/sounds`` of ``ktuberling-data``: words in 15 languages, 44.1 kHz, each
   language by another person (GPL). Some files are noisy, and joined words are no sentences.
 - The prompts of ``asterisk-core-sounds-{en,fr,it,ru}-g722``: 4 speakers, 16 kHz, after
   ``ffmpeg -f g722 -i PROMPT.g722 PROMPT.wav`` (CC BY-SA). They are coded with loss. The Spanish

@@ -3,7 +3,8 @@
 ``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``. Each setting is four durations
 in seconds, ``BLOCK,LOOKAHEAD,WARM_UP,CONTEXT``. Mixtures are pushed in pieces of 20 ms. The time
 is that of the processor, with one thread. ``--csv`` keeps the scores of each mixture as they are
-known, and the same command goes on from there.
+known, and the same command goes on from there. ``--no-wait`` streams with ``wait=False``, where
+the warm-up is not separated, and scores what comes after the longest of the warm-ups alone.
 
 Run: ``python examples/benchmarks/streaming.py SPEECH --csv streaming.csv --plot curve.png``
 """
@@ -35,6 +36,7 @@ parser.add_argument("--limit", type=int, help="mixtures (default: all)")
 parser.add_argument("--model", default="speech-8k", help="name or file of a model")
 parser.add_argument("--settings", nargs="+", default=SETTINGS, help="(default: %(default)s)")
 parser.add_argument("--minutes", type=float, default=600, help="after which it ends with fewer")
+parser.add_argument("--no-wait", action="store_true", help="score what follows the warm-up")
 parser.add_argument("--csv", metavar="FILE", type=Path, help="scores of each mixture, kept")
 parser.add_argument("--plot", metavar="FILE", help="picture of the curve")
 args = parser.parse_args()
@@ -45,8 +47,19 @@ streams = {}
 for text in args.settings:
     block, lookahead, warm_up, context = map(float, text.split(","))
     streams[text] = StreamingSeparator(
-        model, block=block, lookahead=lookahead, warm_up=warm_up, context=context
+        model,
+        block=block,
+        lookahead=lookahead,
+        warm_up=warm_up,
+        context=context,
+        wait=not args.no_wait,
     )
+n_left_out = 0
+subset = args.subset
+if args.no_wait:
+    longest_ms = max(stream.warm_up_ms + stream.latency_ms for stream in streams.values())
+    n_left_out = round(longest_ms * model.sample_rate / 1000)
+    subset += f", after {n_left_out / model.sample_rate:.1f} s"
 
 
 def pushed(stream, mixture):
@@ -67,7 +80,7 @@ started = time.monotonic()
 for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]:
     if time.monotonic() - started > 60 * args.minutes:
         break
-    keys = [(args.model, args.subset, listed.mixture_id, name) for name in names]
+    keys = [(args.model, subset, listed.mixture_id, name) for name in names]
     left = [key for key in keys if key not in is_done]
     if not left:
         continue
@@ -78,7 +91,8 @@ for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.li
         start = time.process_time()
         sources = model.predict(mixture) if name == "whole" else pushed(streams[name], mixture)
         spent = time.process_time() - start
-        found = evaluate_separation(references, sources, mixture)
+        later = (x[..., n_left_out:] for x in (references, sources, mixture))
+        found = evaluate_separation(*later)
         sdrs = [found["sdr_improvement"].mean(), found["si_sdr_improvement"].mean()]
         values = [*key, *sdrs, len(mixture) / model.sample_rate, spent]
         new.append(dict(zip(COLUMNS, map(str, values), strict=True)))
@@ -91,7 +105,7 @@ for listed in open_protocol("speech", args.speech, subset=args.subset)[: args.li
                 writer.writeheader()
             writer.writerows(new)
 
-rows = [r for r in rows if (r["model"], r["subset"]) == (args.model, args.subset)]
+rows = [r for r in rows if (r["model"], r["subset"]) == (args.model, subset)]
 of_each = {name: {r["mixture"]: r for r in rows if r["name"] == name} for name in names}
 # Mixtures that every setting has, so that all means are of the same ones
 common = sorted(set.intersection(*(set(found) for found in of_each.values())))[: args.limit]
@@ -108,7 +122,7 @@ speeds = {
 }
 n_mixtures = len(common)
 seconds = column("whole", "audio_s").sum()
-print(f"{n_mixtures} mixtures of {args.subset}, {seconds / n_mixtures:.1f} s on average")
+print(f"{n_mixtures} mixtures of {subset}, {seconds / n_mixtures:.1f} s on average")
 print(
     "| block | look-ahead | warm-up | context | latency | SDR | SI-SDR | to whole | x real time |"
 )

@@ -1,9 +1,9 @@
 """Write what a microphone hears to the standard output, for ``skdc stream`` to separate.
 
-Run: ``python examples/pipes/microphone.py | skdc stream - | aplay -f S16_LE -r 8000 -c 2``, one
-speaker in each ear, until Ctrl-C. It takes the package ``sounddevice``, which the library does
-without: ``pip install sounddevice``. To a file: ``... | skdc stream - | ffmpeg -f s16le -ar 8000
--ac 2 -i - sources.wav``.
+Run: ``python examples/pipes/microphone.py | skdc stream - --model speech-2mix-8k-live --block 0
+--no-wait | aplay -f S16_LE -r 8000 -c 2``, one speaker in each ear, until Ctrl-C. It takes the
+package ``sounddevice``, which the library does without: ``pip install sounddevice``. To a file:
+``... | skdc stream - | ffmpeg -f s16le -ar 8000 -ac 2 -i - sources.wav``.
 """
 
 import argparse

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 16
 _FULL_SCALE = 32768
 _DURATIONS = {
-    "block": "that are separated together",
-    "context": "before them that are heard again with each block",
-    "lookahead": "after them that are waited for",
-    "warm-up": "before the first sound comes out",
+    "block": "that are separated together; 0 is one frame (default: 0.25)",
+    "context": "before them that are heard again with each block, where the model reads both ways "
+    "(default: 1)",
+    "lookahead": "after them that are waited for (default: 0.25, and 0 where the model reads "
+    "forwards only)",
+    "warm-up": "before speakers are told apart (default: 1.5)",
 }
 
 
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Separate live audio. The standard input is a WAV file, also one without an end, or raw "
         "audio, 16 bits little-endian, one channel, at the rate of the model (8000 Hz for the "
         "bundled ones); the standard output is raw audio with a channel for each speaker. For "
-        "instance: arecord -t raw -f S16_LE -r 8000 | skdc stream | aplay -f S16_LE -r 8000 -c 2"
+        "instance: arecord -t raw -f S16_LE -r 8000 | skdc stream --no-wait --block 0 --model "
+        "speech-2mix-8k-live | aplay -f S16_LE -r 8000 -c 2"
     )
     parser.add_argument(
         "input",
@@ -47,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, meaning in _DURATIONS.items():
         parser.add_argument(f"--{name}", type=float, metavar="S", help=f"seconds {meaning}")
+    parser.add_argument(
+        "--no-wait",
+        dest="wait",
+        action="store_false",
+        help="for listening: until speakers are told apart, give what comes in to all channels "
+        "alike, in place of nothing and then all of it at once, which a player would play late",
+    )
     add_model_argument(parser)
 
 
@@ -62,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
     durations: dict[str, Any] = {name: s for name, s in given.items() if s is not None}
     separator = load_pretrained(args.model, device=args.device)
     warn_of_count(separator, args.n_sources)
-    stream = StreamingSeparator(separator, n_sources=args.n_sources, **durations)
+    stream = StreamingSeparator(separator, n_sources=args.n_sources, wait=args.wait, **durations)
+    later = "first sound" if args.wait else "speakers apart"
     print(
-        f"skdc: {stream.sample_rate} Hz, {stream.n_sources} channels out, first sound after "
+        f"skdc: {stream.sample_rate} Hz, {stream.n_sources} channels out, {later} after "
         f"{stream.warm_up_ms:.0f} ms, latency {stream.latency_ms:.0f} ms",
         file=sys.stderr,
     )

@@ -56,6 +56,8 @@ class StreamingSeparator:
     Nothing comes out during the first `warm_up` seconds. From these, the clusters are found, and
     the sources of all that came so far follow at once. From then on, the clusters are followed in
     the last `memory` seconds, and found anew once a second and put into the order that they had.
+    Who plays the sources from their beginning on hears all of them `warm_up` later than they were
+    said; `wait` tells how not to.
 
     A causal network (``bidirectional=False``) reads each frame once and keeps its state, in
     float32. Any other reads windows: some frames are separated, with `context` seconds before them
@@ -85,6 +87,10 @@ class StreamingSeparator:
         Seconds before the first sources come.
     memory : float, default=10.0
         Seconds that level and clusters are taken from.
+    wait : bool, default=True
+        Whether nothing comes out during the warm-up. False is for listening while somebody speaks:
+        what comes in then comes out with `latency_ms` from the beginning, and until the clusters
+        are found each source has an equal share of it, so that the warm-up is not separated.
 
     Attributes
     ----------
@@ -95,7 +101,7 @@ class StreamingSeparator:
         From a sample's coming in until its sources come out, at most, without the time that
         computing takes: window, block and look-ahead together, less one hop.
     warm_up_ms : float
-        How much audio must have come in before any sources come out.
+        How much audio must have come in before the sources are told apart.
 
     Raises
     ------
@@ -139,6 +145,7 @@ class StreamingSeparator:
         lookahead: float | None = None,
         warm_up: float = 1.5,
         memory: float = 10.0,
+        wait: bool = True,
     ) -> None:
         durations = {"block": block, "context": context, "warm_up": warm_up, "memory": memory}
         if lookahead is not None:
@@ -147,6 +154,8 @@ class StreamingSeparator:
             is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
             if not is_number or not 0 <= seconds < float("inf"):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
+        if not isinstance(wait, bool):
+            raise ValueError(f"wait={wait!r} must be True or False")
         self._separator, count = read_separator(separator, n_sources)
         if count is None:
             raise ValueError(
@@ -175,7 +184,11 @@ class StreamingSeparator:
         self._n_block = max(1, frames["block"])
         self._n_context = frames["context"]
         self._n_lookahead = frames["lookahead"]
-        self._n_first = max(self._n_block, frames["warm_up"] - self._n_lookahead)
+        n_first = max(self._n_block, frames["warm_up"] - self._n_lookahead)
+        if not wait:  # whole blocks come out meanwhile
+            n_first = ceil(n_first / self._n_block) * self._n_block
+        # Frames until the clusters are found, and those that are first separated together
+        self._n_first, self._n_at_first = n_first, n_first if wait else self._n_block
         longest = self._n_context + self._n_first + self._n_lookahead
         self._n_remembered = max(frames["memory"], longest)
         self._n_followed, self._n_searched = (
@@ -194,13 +207,13 @@ class StreamingSeparator:
 
     @property
     def warm_up_ms(self) -> float:
-        """How much audio must have come in before any sources come out."""
-        return 1000 * self._n_warm_up / self.sample_rate
+        """How much audio must have come in before the sources are told apart."""
+        return 1000 * self._n_samples_until(self._n_first) / self.sample_rate
 
-    @property
-    def _n_warm_up(self) -> int:
-        n_frames = self._n_first - 1 + self._n_lookahead
-        return self._framing.win_length // 2 + n_frames * self._framing.hop_length
+    def _n_samples_until(self, n_frames: int) -> int:
+        """Tell how many samples must come in before so many frames have sources."""
+        n_later = n_frames - 1 + self._n_lookahead
+        return self._framing.win_length // 2 + n_later * self._framing.hop_length
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -214,7 +227,8 @@ class StreamingSeparator:
         return copy.deepcopy(self)
 
     def _begin(self) -> None:
-        self._offsets = OffsetRemover(self.sample_rate, self._n_warm_up)
+        n_held = self._n_samples_until(self._n_at_first)
+        self._offsets = OffsetRemover(self.sample_rate, n_held)
         self._reader = FrameReader(self._framing)
         self._writer = FrameWriter(self._framing)
         # Frames whose sources were given, and how many after them have been read ahead.
@@ -300,7 +314,7 @@ class StreamingSeparator:
 
     @property
     def _n_next(self) -> int:
-        return self._n_block if self._n_done else self._n_first
+        return self._n_block if self._n_done else self._n_at_first
 
     def _joined(self, parts: list[Tensor]) -> NDArray[np.float32]:
         if not parts:
@@ -315,7 +329,12 @@ class StreamingSeparator:
             self._spectrogram.append(self._reader.take(n_read))
         n_shown = n_new + n_ahead
         self._read(n_read, n_shown)
-        if self._heard.has_rows:
+        if self._n_done + n_new < self._n_first and self._n_at_first < self._n_first:
+            n_bins = self._framing.n_bins
+            masks = self._vectors.rows.new_full(
+                (self.n_sources, n_new, n_bins), 1 / self.n_sources, dtype=torch.float32
+            )
+        elif self._heard.has_rows:
             masks = self._head_masks(n_new, n_shown)
         else:
             masks = self._cluster_masks(n_new, n_shown)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -19,7 +20,7 @@ from skdc.separation import Separator
 from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
-__all__ = ["train_count_head"]
+__all__ = ["WithoutPauses", "train_count_head"]
 
 _MOST = 4  # talkers
 _SMOOTHING = 0.05
@@ -30,6 +31,12 @@ _PARTIAL_SHARE = 0.2
 # the more there are.
 _TURNS_SHARE = 0.15
 _TURN_S = (0.6, 1.6)
+# Share of the mixtures whose talkers pause nowhere, as people who read a sentence do: without
+# these the head takes two who never pause for three who do. A pause is what is weaker than the
+# loudest 20 ms of a recording by more than so many dB, less 40 ms at both of its ends.
+_DENSE_SHARE = 0.4
+_PAUSE_DB = 25.0
+_KEPT_FRAMES = 2
 # Recordings have noise and reverberation, neither of which is one more talker.
 _NOISY_SHARE = 0.4
 _ROOM_SHARE = 0.15
@@ -49,10 +56,10 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In a fifth of them each speaks for a part of the time only, as in conversations, and in
-    15 % they take turns; 15 % are in rooms, and 40 % have noise, as `skdc.training.acoustics`
-    makes both. There are as many of each number, each of 5 s, which takes 0.7 MB with the network
-    of the bundled model.
+    apart. In two fifths of them nobody pauses. In a fifth each speaks for a part of the time only,
+    as in conversations, and in 15 % they take turns; 15 % are in rooms, and 40 % have noise, as
+    `skdc.training.acoustics` makes both. There are as many of each number, each of 5 s, which
+    takes 0.7 MB with the network of the bundled model.
 
     The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
     that of examples and weights.
@@ -63,31 +70,39 @@ def train_count_head(
     device = network.input_mean.device
     n_samples = round(SECONDS * separator.sample_rate)
     voices = Voices(recordings, speakers, n_samples, seed)
+    without_pauses = WithoutPauses(recordings, separator.sample_rate)
+    dense = Voices(without_pauses, speakers, n_samples, seed + 1)
     most = min(_MOST, len(voices.names))
     with seeding(seed):
         head = CountHead(network.trunk.bands, network.trunk.width, most).to(device)
-    states: list[Tensor] = []
-    energies: list[Tensor] = []
+    # (n_examples, n_frames, n_bands, width) and (n_examples, n_frames), made with the first of all
+    # examples: to join them in the end would take the memory of twice as many.
+    states, energies = torch.empty(0, device=device), torch.empty(0, device=device)
     numbers = [1 + index % most for index in range(n_examples)]
     bar = tqdm(total=n_examples, desc="mixtures", unit="mixture", disable=not progress)
     for first in range(0, n_examples, BATCH_SIZE):
         batch = numbers[first : first + BATCH_SIZE]
-        mixtures = [_record(voices.draw(number)[0], separator, generator) for number in batch]
-        for stretch_states, energy in separator.states(mixtures):
-            states.append(stretch_states.half())
-            energies.append(energy)
+        are_dense = torch.rand(len(batch), **of_cpu) < _DENSE_SHARE
+        drawn = [
+            (dense if is_dense else voices).draw(number)[0]
+            for number, is_dense in zip(batch, are_dense.tolist(), strict=True)
+        ]
+        mixtures = [_record(sources, separator, generator) for sources in drawn]
+        for index, (own, energy) in enumerate(separator.states(mixtures), first):
+            if not index:
+                states = own.new_empty(n_examples, *own.shape[1:], dtype=torch.float16)
+                energies = energy.new_empty(n_examples, *energy.shape[1:])
+            states[index], energies[index] = own[0], energy[0]
         bar.update(len(batch))
     bar.close()
-    # The shapes are (n_examples, n_frames, n_bands, width) and (n_examples, n_frames).
-    all_states, all_energies = torch.cat(states), torch.cat(energies)
     labels = torch.tensor(numbers, device=device) - 1
     n_steps = -(-_PASSES * n_examples // BATCH_SIZE)
-    n_frames = all_states.shape[1]
+    n_frames = states.shape[1]
 
     def loss(done: float) -> Tensor:
         chosen = torch.randint(n_examples, (BATCH_SIZE,), **of_cpu).to(device)
         cut = draw_cut(n_frames, n_frames // 2, of_cpu)
-        logits = head(all_states[chosen][:, cut], all_energies[chosen][:, cut])
+        logits = head(states[chosen][:, cut], energies[chosen][:, cut])
         return functional.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
 
     fit_head(head.parameters(), loss, n_steps, name="count head", progress=progress)
@@ -95,6 +110,29 @@ def train_count_head(
         # Examples come in equal numbers; of recordings, n talkers are taken to be 1 / n as common.
         head.out.bias.sub_(torch.arange(1, most + 1, device=device).log())
     return head.eval().requires_grad_(False)
+
+
+class WithoutPauses(Sequence[NDArray[np.float32]]):
+    """Recordings without the pauses in them, which are taken out as they are read.
+
+    A pause is what is weaker than the loudest 20 ms of its recording by more than 25 dB; 40 ms at
+    both ends of each are left.
+    """
+
+    def __init__(self, recordings: Sequence[NDArray[np.float32]], sample_rate: int) -> None:
+        self._recordings, self._sample_rate = recordings, sample_rate
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __getitem__(self, index: Any) -> Any:
+        recording = self._recordings[index]
+        n = max(1, min(len(recording), self._sample_rate // 50))
+        # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
+        frames = recording[: len(recording) // n * n].reshape(-1, n)
+        power = np.square(frames, dtype=np.float64).mean(axis=1)
+        is_speech = power >= power.max() * 10 ** (-_PAUSE_DB / 10)
+        return frames[maximum_filter1d(is_speech, 2 * _KEPT_FRAMES + 1)].reshape(-1)
 
 
 def _record(sources: Tensor, separator: Separator, generator: torch.Generator) -> Tensor:
