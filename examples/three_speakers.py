@@ -26,9 +26,9 @@ separator = load_pretrained().set_params(n_sources=3)
 print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better than the mixture")
 
 # %%
-# With ``n_sources="auto"`` a small head of the network tells the number. Of speakers that it
-# never heard, and who pause now and then, it is right about nearly all single ones and pairs, and
-# most mixtures of three. These three hardly pause, which it takes for one more talker. So give
+# With ``n_sources="auto"`` a small head of the network tells the number. It is right
+# about nearly all single speakers and pairs, and most mixtures of three, that it never heard, where
+# they pause now and then. These three hardly pause, which it takes for one more talker. So give
 # the number where you know it:
 
 counter = load_pretrained().set_params(n_sources="auto")

@@ -187,8 +187,7 @@ class StreamingSeparator:
         n_first = max(self._n_block, frames["warm_up"] - self._n_lookahead)
         if not wait:  # whole blocks come out meanwhile
             n_first = ceil(n_first / self._n_block) * self._n_block
-        # Frames until the clusters are found, and those that are first separated together
-        self._n_first, self._n_at_first = n_first, n_first if wait else self._n_block
+        self._waits, self._n_first = wait, n_first
         longest = self._n_context + self._n_first + self._n_lookahead
         self._n_remembered = max(frames["memory"], longest)
         self._n_followed, self._n_searched = (
@@ -227,13 +226,12 @@ class StreamingSeparator:
         return copy.deepcopy(self)
 
     def _begin(self) -> None:
-        n_held = self._n_samples_until(self._n_at_first)
-        self._offsets = OffsetRemover(self.sample_rate, n_held)
         self._reader = FrameReader(self._framing)
         self._writer = FrameWriter(self._framing)
         # Frames whose sources were given, and how many after them have been read ahead.
         self._n_done = 0
         self._n_ahead = 0
+        self._offsets = OffsetRemover(self.sample_rate, self._n_samples_until(self._n_next))
         self._spectrogram = _Tail(self._n_remembered)
         self._vectors = _Tail(self._n_remembered)
         # Masks that were given, and those of the mask head in its own order. Frames are the first
@@ -314,7 +312,7 @@ class StreamingSeparator:
 
     @property
     def _n_next(self) -> int:
-        return self._n_block if self._n_done else self._n_at_first
+        return self._n_first if self._waits and not self._n_done else self._n_block
 
     def _joined(self, parts: list[Tensor]) -> NDArray[np.float32]:
         if not parts:
@@ -329,11 +327,10 @@ class StreamingSeparator:
             self._spectrogram.append(self._reader.take(n_read))
         n_shown = n_new + n_ahead
         self._read(n_read, n_shown)
-        if self._n_done + n_new < self._n_first and self._n_at_first < self._n_first:
-            n_bins = self._framing.n_bins
-            masks = self._vectors.rows.new_full(
-                (self.n_sources, n_new, n_bins), 1 / self.n_sources, dtype=torch.float32
-            )
+        if not self._waits and self._n_done + n_new < self._n_first:
+            shape = (self.n_sources, n_new, self._framing.n_bins)
+            device = self._separator.network.input_mean.device
+            masks = torch.full(shape, 1 / self.n_sources, device=device)
         elif self._heard.has_rows:
             masks = self._head_masks(n_new, n_shown)
         else:
