@@ -26,10 +26,10 @@ separator = load_pretrained().set_params(n_sources=3)
 print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better than the mixture")
 
 # %%
-# With ``n_sources="auto"`` a small head of the network tells the number. It is right
-# about nearly all single speakers and pairs, and most mixtures of three, that it never heard, where
-# they pause now and then. These three hardly pause, which it takes for one more talker. So give
-# the number where you know it:
+# With ``n_sources="auto"`` a small head of the network tells the number. It is right about nearly
+# all single speakers and pairs that it never heard, and most mixtures of three, where they pause
+# now and then. These three hardly pause, which it takes for one more talker. So give the number
+# where you know it:
 
 counter = load_pretrained().set_params(n_sources="auto")
 print(f"talkers counted: {len(counter.predict(mixture))}")
