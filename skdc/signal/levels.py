@@ -11,7 +11,7 @@ from scipy.signal import cheby2, lfilter, sosfilt
 
 from skdc.signal.demands import as_array, check_finite
 
-__all__ = ["active_level", "active_speech_level", "short_frames"]
+__all__ = ["active_level", "active_speech_level"]
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
@@ -58,33 +58,11 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     """
     if np.ndim(waveform) != 1 or not len(waveform):
         raise ValueError(f"waveform has shape {np.shape(waveform)}; give (n_samples,), not empty")
-    _, power = short_frames(np.asarray(waveform), sample_rate)
-    return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))
-
-
-def short_frames(
-    waveform: NDArray[np.floating], sample_rate: int
-) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
-    """Cut a recording into frames of 20 ms, and give the power of each.
-
-    Parameters
-    ----------
-    waveform : array of shape (n_samples,)
-        At least one sample.
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    frames : array of shape (n_frames, n_samples of 20 ms)
-        What is left at the end is left out; of a shorter recording, one frame with all of it.
-    power : float64 array of shape (n_frames,)
-        Mean square.
-    """
     n = max(1, min(len(waveform), sample_rate // 50))
-    # (n_samples,) -> (n_frames, samples of 20 ms)
-    frames = waveform[: len(waveform) // n * n].reshape(-1, n)
-    return frames, np.square(frames, dtype=np.float64).mean(axis=1)
+    # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
+    frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
+    power = np.square(frames).mean(axis=1)
+    return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))
 
 
 def active_speech_level(waveform: ArrayLike, sample_rate: int) -> float:

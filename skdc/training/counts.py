@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from skdc.network.concurrency import seeding
 from skdc.network.count import CountHead
 from skdc.separation import Separator
-from skdc.signal.levels import short_frames
 from skdc.training.acoustics import add_noise, add_rooms
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
@@ -127,7 +126,11 @@ class WithoutPauses(Sequence[NDArray[np.float32]]):
         return len(self._recordings)
 
     def __getitem__(self, index: Any) -> Any:
-        frames, power = short_frames(self._recordings[index], self._sample_rate)
+        recording = self._recordings[index]
+        n = max(1, min(len(recording), self._sample_rate // 50))
+        # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
+        frames = recording[: len(recording) // n * n].reshape(-1, n)
+        power = np.square(frames, dtype=np.float64).mean(axis=1)
         is_speech = power >= power.max() * 10 ** (-_PAUSE_DB / 10)
         # (frames kept, samples) -> (samples,)
         return frames[maximum_filter1d(is_speech, 2 * _KEPT_FRAMES + 1)].reshape(-1)
