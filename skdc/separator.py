@@ -169,11 +169,10 @@ class DeepClusteringSeparator(
     verbose : int, default=0
         1 shows progress bars, in the seconds of audio where recordings are separated.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights. With ``trunk=BLSTM(residual=True)``
-        `n_layers` may have been raised meanwhile: a network of two layers grows, and so does one
-        that is to hear phases, with ``PhaseBLSTM(residual=True)``. Heads stay as they are, which
-        serves a network that has changed little; after long training, `fit_voices` trains them
-        anew. A network that grows loses them.
+        Whether `fit` goes on from the present weights. A network grows by raising `n_layers`
+        with ``trunk="band_blstm"``, or from two on with ``trunk=BLSTM(residual=True)``, and to
+        hear phases with ``PhaseBLSTM(residual=True)``; it loses its heads then. Else they stay
+        as they are; after long training, `fit_voices` trains them anew.
 
     Attributes
     ----------

@@ -264,3 +264,26 @@ def test_a_trained_trunk_grows_without_a_step_back(trunk: Trunk, bidirectional: 
     grown(features)[..., 0].sum().backward()
     gates = [gate.grad for gate in grown.trunk.gates]  # type: ignore[union-attr]
     assert all(gradient is not None and bool(gradient.any()) for gradient in gates)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_blocks_of_bands_are_added_without_a_step_back(bidirectional: bool) -> None:
+    trunk = BandBLSTM(n_bands=4, fold=1 + bidirectional, attention=bidirectional)
+    separator = make_separator(trunk=trunk, hidden_size=8, bidirectional=bidirectional)
+    trained = separator.fit(MIXTURES, SOURCES).network_
+    wanted = BandBLSTM(**{**trunk.get_params(), "dropout": 0.1})
+    with torch.random.fork_rng(devices=[]):
+        grown = EmbeddingNetwork(replace(trained.config, n_layers=3, trunk=wanted)).eval()
+    grown.take_weights(trained)
+    features = torch.randn(2, 30, 33, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(grown.states(features), trained.states(features))
+    # The added blocks learn, and the next training step is of all of them.
+    separator.set_params(n_layers=3, trunk=wanted, warm_start=True).fit(MIXTURES, SOURCES)
+    parameters = separator.network_.trunk.named_parameters()
+    added = {k: bool(p.any()) for k, p in parameters if ".2." in k and "project.weight" in k}
+    assert len(added) == 2 + bidirectional
+    assert all(added.values())
+    assert separator.history_[-1]["epoch"] == 2
+    for changed in ({"n_layers": 2}, {"trunk": BandBLSTM(n_bands=5)}):
+        with pytest.raises(ValueError, match="cannot train on from the present weights: .*n_"):
+            pickle.loads(pickle.dumps(separator)).set_params(**changed).fit(MIXTURES, SOURCES)

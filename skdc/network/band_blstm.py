@@ -136,6 +136,12 @@ class BandBLSTM(Trunk):
         bands = split_bands(n_bins, int(self.n_bands))
         return _BandStack(bands, hidden_size, blocks, int(self.fold), not bidirectional)
 
+    def grows_from(self, earlier: Trunk, n_layers: int) -> bool:
+        """Whether all blocks are alike, so that more can be added; see `Trunk.grows_from`."""
+        if not isinstance(earlier, BandBLSTM):
+            return False
+        return {**self.get_params(), "dropout": 0.0} == {**earlier.get_params(), "dropout": 0.0}
+
 
 def split_bands(n_bins: int, n_bands: int) -> tuple[tuple[int, int], ...]:
     """Split the bins of a frame into bands that widen with frequency as the mel scale does.
@@ -199,6 +205,13 @@ class _BandStack(TrunkModule):
         # -> (mixtures, steps, fold, bands, size) -> (mixtures, frames, bands, size)
         states = states.transpose(2, 3).flatten(1, 2)[:, :n_frames]
         return self.norm(states), after if self.is_causal else None
+
+    def bypass(self, n_layers: int) -> None:
+        for block in cast("list[_Block]", self.blocks)[n_layers:]:
+            for part in block.children():
+                project = cast("_AddedLSTM | _AddedAttention", part).project
+                nn.init.zeros_(project.weight)
+                nn.init.zeros_(project.bias)
 
 
 class _Block(nn.Module):

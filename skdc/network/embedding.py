@@ -185,7 +185,8 @@ class EmbeddingNetwork(nn.Module):
         ----------
         earlier : EmbeddingNetwork
             A network of the same configuration, or of a smaller trunk from which this one's
-            grows; the layers and the columns that it does not have stay as they are.
+            grows; the layers that it does not have add nothing at first, and the columns stay
+            as they are.
         share : float, default=1.0
             Share of the earlier weights, 0...1; the rest are the present ones.
         """
@@ -195,6 +196,7 @@ class EmbeddingNetwork(nn.Module):
             if name in own:
                 begun = own[name][..., : weights.shape[-1]]
                 begun.lerp_(weights.to(begun), share)
+        self.trunk.bypass(earlier.config.n_layers)
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice, count and noise head of the network that this began with.

@@ -32,6 +32,18 @@ class TrunkModule(nn.Module):
     bands: tuple[tuple[int, int], ...]
     width: int
 
+    def bypass(self, n_layers: int) -> None:
+        """Make all layers but the first ones add nothing, so that a trained trunk can grow.
+
+        Only a trunk whose `Trunk.grows_from` allows for growth needs it, unless its added layers
+        begin so.
+
+        Parameters
+        ----------
+        n_layers : int
+            Number of the first layers, which were trained.
+        """
+
 
 class Trunk(BaseEstimator, ABC):
     """Settings of a trunk, and how it is built from them.
@@ -123,8 +135,8 @@ class Trunk(BaseEstimator, ABC):
         -------
         bool
             Where True, the parameters of the earlier one are among those of this one by name, or
-            are the first columns of them, and with them alone, the others being fresh, this one
-            gives the same states.
+            are the first columns of them, and with them alone, the others being fresh and the
+            added layers bypassed (`TrunkModule.bypass`), this one gives the same states.
         """
         return False
 
