@@ -285,5 +285,5 @@ def test_blocks_of_bands_are_added_without_a_step_back(bidirectional: bool) -> N
     assert all(added.values())
     assert separator.history_[-1]["epoch"] == 2
     for changed in ({"n_layers": 2}, {"trunk": BandBLSTM(n_bands=5)}):
-        with pytest.raises(ValueError, match="cannot train on from the present weights: .*n_"):
+        with pytest.raises(ValueError, match=r"cannot train on from the present weights: .*n_"):
             pickle.loads(pickle.dumps(separator)).set_params(**changed).fit(MIXTURES, SOURCES)
