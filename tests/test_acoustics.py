@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 
 from skdc.training import DynamicMixing
-from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.acoustics import add_noise, add_rooms, even_out
 from skdc.training.banks import SourceBank
 
 RATE = 8000
@@ -144,3 +144,35 @@ def test_way_of_mixing_is_in_the_digest() -> None:
 def test_wrong_shares_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=1.5 must lie between 0 and 1"):
         DynamicMixing().set_params(**{name: 1.5}).check()
+
+
+def level_db(waveforms: Tensor) -> Tensor:
+    return 10 * torch.log10(waveforms.square().mean(-1))
+
+
+def test_levels_are_evened_out_by_up_to_four_fifths_and_those_of_sources_stay() -> None:
+    # A second each at -20 dB and at 0 dB, 40 times, and before them silence of -60 dB.
+    noise = torch.randn(40, 3 * RATE, generator=generator(1))
+    noise[:, :RATE] *= 1e-3
+    noise[:, RATE : 2 * RATE] *= 0.1
+    evened = even_out(noise, sample_rate=RATE, generator=generator())
+    assert_allclose(level_db(evened), level_db(noise), atol=1e-4)
+    # Away from the borders, where both levels are heard at once.
+    silent, soft, loud = (
+        level_db(evened[:, first + 1000 : first + 7000]) for first in (0, RATE, 2 * RATE)
+    )
+    between = loud - soft
+    assert 4 <= float(between.min()) < 5
+    assert 17 < float(between.max()) <= 20.5
+    # What is more than 30 dB below the loudest is not raised further than that: 40 dB become 30
+    # dB less four fifths at most, and 10 dB.
+    share = 1 - between / 20
+    assert_allclose(soft - silent, 40 - 10 * share, atol=1)
+
+
+def test_evened_levels_of_silence_are_silence_and_repeat() -> None:
+    silence = torch.zeros(2, RATE)
+    assert torch.equal(even_out(silence, sample_rate=RATE, generator=generator()), silence)
+    noise = torch.randn(2, RATE, generator=generator(1))
+    one, again = (even_out(noise, sample_rate=RATE, generator=generator(3)) for _ in range(2))
+    assert torch.equal(one, again)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from skdc.network.concurrency import seeding
 from skdc.network.count import CountHead
 from skdc.separation import Separator
-from skdc.training.acoustics import add_noise, add_rooms
+from skdc.training.acoustics import add_noise, add_rooms, even_out
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
 __all__ = ["WithoutPauses", "train_count_head"]
@@ -34,9 +34,11 @@ _TURN_S = (0.6, 1.6)
 # Share of the mixtures whose talkers pause nowhere, as people who read a sentence do: without
 # these the head takes two who never pause for three who do. A pause is what is weaker than the
 # loudest 20 ms of a recording by more than so many dB, less 40 ms at both of its ends.
-_DENSE_SHARE = 0.4
+_DENSE_SHARE = 0.5
 _PAUSE_DB = 25.0
 _KEPT_FRAMES = 2
+# Share of these whose talkers are besides as loud all the time as prompts and broadcasts are.
+_EVENED_SHARE = 0.6
 # Recordings have noise and reverberation, neither of which is one more talker.
 _NOISY_SHARE = 0.4
 _ROOM_SHARE = 0.15
@@ -56,10 +58,10 @@ def train_count_head(
     """Train a count head to tell how many talk.
 
     Examples are mixtures of one to four different speakers, or of as many as there are, up to 5 dB
-    apart. In two fifths of them nobody pauses. In a fifth each speaks for a part of the time only,
-    as in conversations, and in 15 % they take turns; 15 % are in rooms, and 40 % have noise, as
-    `skdc.training.acoustics` makes both. There are as many of each number, each of 5 s, which
-    takes 0.7 MB with the network of the bundled model.
+    apart. In half of them nobody pauses, and in three fifths of these the levels are evened out
+    besides, as in prompts. In a fifth each speaks for a part of the time only, as in
+    conversations, and in 15 % they take turns; 15 % are in rooms, and 40 % have noise. There are
+    as many of each number, each of 5 s, which takes 0.7 MB with the network of the bundled model.
 
     The recordings ``(n_samples_i,)``, of one speaker each, are at the network's rate. The seed is
     that of examples and weights.
@@ -83,11 +85,12 @@ def train_count_head(
     for first in range(0, n_examples, BATCH_SIZE):
         batch = numbers[first : first + BATCH_SIZE]
         are_dense = torch.rand(len(batch), **of_cpu) < _DENSE_SHARE
-        drawn = [
-            (dense if is_dense else voices).draw(number)[0]
-            for number, is_dense in zip(batch, are_dense.tolist(), strict=True)
-        ]
-        mixtures = [_record(sources, separator, generator) for sources in drawn]
+        mixtures = []
+        for number, is_dense in zip(batch, are_dense.tolist(), strict=True):
+            sources, _ = (dense if is_dense else voices).draw(number)
+            if is_dense and float(torch.rand((), **of_cpu)) < _EVENED_SHARE:
+                sources = even_out(sources, sample_rate=separator.sample_rate, generator=generator)
+            mixtures.append(_record(sources, separator, generator))
         for index, (own, energy) in enumerate(separator.states(mixtures), first):
             if not index:
                 states = own.new_empty(n_examples, *own.shape[1:], dtype=torch.float16)
