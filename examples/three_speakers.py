@@ -28,8 +28,8 @@ print(f"three talkers: {separator.score([mixture], [references]):.1f} dB better 
 # %%
 # With ``n_sources="auto"`` a small head of the network tells the number. It is right about nearly
 # all single speakers and pairs that it never heard, and most mixtures of three, where they pause
-# now and then. These three hardly pause, which it takes for one more talker. So give the number
-# where you know it:
+# now and then. These three, recorded in studios, never pause, which it takes for one more talker.
+# So give the number where you know it:
 
 counter = load_pretrained().set_params(n_sources="auto")
 print(f"talkers counted: {len(counter.predict(mixture))}")

@@ -527,15 +527,15 @@ def test_a_measured_model_knows_one_talker_by_the_spread_of_its_own_embeddings()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "n_by_head", "n_by_spread"),
-    [("speech-8k", 12, 12), ("speech-2mix-8k", 12, 6), ("speech-2mix-8k-small", 10, 9)],
+    ("name", "n_by_spread"),
+    [("speech-8k", 12), ("speech-2mix-8k", 6), ("speech-2mix-8k-small", 9)],
 )
-def test_sample_clips_are_heard_as_one_talker(name: str, n_by_head: int, n_by_spread: int) -> None:
+def test_sample_clips_are_heard_as_one_talker(name: str, n_by_spread: int) -> None:
     # The figures of docs/trust.md.
     model = skdc.load_pretrained(name, device="cpu")
     assert model.quality_ is not None
     least = model.quality_.smallest_spread
     found = [model.separate(clip.waveform)[1] for clip in load_sample_clips()]
     assert len(found) == 12
-    assert sum(item.is_one_talker(least) for item in found) == n_by_head
+    assert all(item.is_one_talker(least) for item in found)
     assert sum(item.spread < least for item in found) == n_by_spread
