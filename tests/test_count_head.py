@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +14,6 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.cluster import KMeans
 
-import skdc
 from skdc import DeepClusteringSeparator, separate_array
 from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.exceptions import AudioWarning
@@ -222,17 +219,3 @@ def test_pauses_are_taken_out_and_speech_is_kept() -> None:
     assert_array_equal(kept[0], np.r_[pause, tone, pause, pause, faint, pause])
     assert_array_equal(kept[1], silence)
     assert len(kept) == 2
-
-
-def test_who_is_counted_by_the_clusters_alone_is_said(plain: DeepClusteringSeparator) -> None:
-    mixture, _ = load_sample_mixture()
-    with pytest.warns(AudioWarning, match=r"no count head, so the number .* skdc voices"):
-        skdc.separate(mixture, rate=8000, model=plain, n_sources="auto")
-    # Nothing is said where the number is given, or another clusterer counts.
-    own = pickle.loads(pickle.dumps(plain)).set_params(clusterer=KMeans(2, n_init=1))
-    cases: list[tuple[DeepClusteringSeparator, Any]] = [(plain, 2), (own, "auto")]
-    for model, number in cases:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*no count head")
-            warnings.filterwarnings("ignore", message="(?!.*no count head)")
-            skdc.separate(mixture, rate=8000, model=model, n_sources=number)

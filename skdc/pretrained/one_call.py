@@ -573,12 +573,6 @@ def _notes_of_quality(
             f"more than {found.n_sources} people seem to speak; --n-sources {more} "
             f"(n_sources={more}) looks for {more}, and 'auto' counts them"
         )
-    if is_counted and model.clusterer == "kmeans" and model.network_.count_head is None:
-        yield (
-            "the model has no count head, so the number of people was told by the clusters, which "
-            "rarely find a third one, and find but one where little was learnt; skdc voices "
-            "(fit_voices) trains a count head"
-        )
     if model.quality_ is None or expected is None:
         return
     if not is_counted and found.is_one_talker(model.quality_.smallest_spread):
