@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_separator, touch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
@@ -127,11 +127,28 @@ PIECES = ["*", "?", "a", "b", "[ab]", "[!a]", "[a-]", "[]]", "[!]]", "[[]", "]",
 PARTS = st.one_of(st.lists(st.sampled_from(PIECES), max_size=3).map("".join), st.just("**"))
 
 
+def speaker_is_in_a_class(part: str) -> bool:
+    at, name = 0, part.index("{speaker}")
+    while (at := part.find("[", at)) >= 0:
+        first = at + 1 + part.startswith("!", at + 1)
+        end = part.find("]", first + 1)  # a bracket that comes first is one of the class
+        if at < name < end:
+            return True
+        at = max(end, at) + 1
+    return False
+
+
+@example(above=[], before="[", after="[ab]", below=[])
+@example(above=[], before="[[]", after="]", below=[])
 @given(st.lists(PARTS, max_size=2), PARTS, PARTS, st.lists(PARTS, max_size=2))
 def test_patterns_find_what_glob_finds(
     tree: Path, above: list[str], before: str, after: str, below: list[str]
 ) -> None:
     pattern = "/".join([str(tree), *above, f"{before}{{speaker}}{after}", *below])
+    if speaker_is_in_a_class(f"{before}{{speaker}}{after}.wav"):
+        with pytest.raises(ValueError, match=r"between brackets.*write \[\[\] for"):
+            _matching_recordings(f"{pattern}.wav")
+        return
     for end in ("", ".wav", "/**"):
         everything = glob(f"{pattern}{end}".replace("{speaker}", "?*"), recursive=True)
         audio = {Path(x) for x in everything if x.endswith(".wav") and not Path(x).is_dir()}
@@ -155,6 +172,11 @@ def test_any_name_of_a_speaker(tmp_path_factory: pytest.TempPathFactory, name: s
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
+        (
+            "x/[{speaker}]/*.wav",
+            ValueError,
+            r"one character of several.*write \[\[\] for an opening",
+        ),
         ("gone", FileNotFoundError, "there is nothing at 'gone'; give one of: a folder with"),
         ("empty", ValueError, r"'empty' gives 0 recordings of 0 speakers.*voices/ann/1\.wav"),
         ("one", ValueError, r"'one' gives 1 recordings of 1 .*'voices/\{speaker\}-\*\.wav'"),

@@ -24,6 +24,7 @@ __all__ = ["find_recordings", "load_corpus", "open_corpus"]
 FloatArray = NDArray[np.float32]
 
 _SPEAKER = "{speaker}"
+_CLASS = r"\[!?\]?[^]]*\]"
 _ACCEPTED = f"""give one of: a folder with a folder of audio for each speaker (voices/ann/1.wav, \
 voices/bob/1.wav); a table (voices.csv) with the columns speaker and path; a pattern in quotes \
 that says where the speaker's name is ('voices/{_SPEAKER}-*.wav' for voices/ann-1.wav); a folder \
@@ -206,6 +207,12 @@ def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]
 def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
     # The pattern as a regular expression that tells the speaker; glob finds the files.
     *folders, last = Path(pattern).as_posix().split("/")
+    for part in (*folders, last):
+        if any(_SPEAKER in characters for characters in re.findall(_CLASS, part)):
+            raise ValueError(
+                f"{pattern!r} has {_SPEAKER} between brackets, which mean one character of "
+                "several, so that no speaker can be told; write [[] for an opening bracket itself"
+            )
     parts = ["(?:.*/)?" if folder == "**" else _expression(folder) + "/" for folder in folders]
     parts.append(".*" if last == "**" else _expression(last))
     name = re.escape(_SPEAKER)
@@ -223,7 +230,7 @@ def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
 def _expression(part: str) -> str:
     """Turn one part of the path of a pattern into a regular expression, but for the speaker."""
     expression = ""
-    for token in re.split(r"(\[!?\]?(?:(?!\{speaker\})[^]])*\]|\*|\?)", part):
+    for token in re.split(rf"({_CLASS}|\*|\?)", part):
         if token.startswith("[") and token.endswith("]"):
             expression += "(?!/)" + translate(token).removeprefix("(?s:")[: -len(r")\Z")]
         else:
