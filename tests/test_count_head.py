@@ -20,7 +20,7 @@ from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
-from skdc.separation.evidence import has_a_voice_twice
+from skdc.separation.evidence import are_fewer, are_several, one_voice_odds
 from skdc.training.acoustics import add_noise
 from skdc.training.counts import WithoutPauses, train_count_head
 
@@ -78,7 +78,7 @@ def test_an_unknown_number_is_that_of_the_head(model: Path, favourite: int) -> N
     assert len(separator.predict(mixture, n_sources="auto")) == 2
 
 
-def test_a_voice_that_is_there_twice_is_found() -> None:
+def test_odds_of_one_voice() -> None:
     generator = torch.Generator().manual_seed(0)
     shares = torch.rand(3, 20, 9, generator=generator)
     centroids = torch.randn(3, 7, generator=generator)
@@ -87,13 +87,40 @@ def test_a_voice_that_is_there_twice_is_found() -> None:
         voice_head = VoiceHead(9, dim=6).requires_grad_(False)
     vectors = [voice_head(own[None])[0].numpy() for own in shares]
     units = [own / np.linalg.norm(own) for own in centroids.numpy()]
-    largest = max(
+    expected = [
         -6 + 11 * float(vectors[i] @ vectors[j]) + 5 * float(units[i] @ units[j])
         for i, j in combinations(range(3), 2)
-    )
-    for more, expected in ((-0.1, True), (0.1, False)):
-        found = has_a_voice_twice(voice_head, shares, centroids, largest + more)
-        assert found is expected
+    ]
+    found = one_voice_odds(voice_head, shares, centroids)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_two_witnesses_of_a_count() -> None:
+    # Two of three are one voice where that is likelier than that there are three.
+    logits = torch.tensor([0.0, 1.0, 3.0, 2.0])
+    assert are_fewer(logits, 3, torch.tensor([-9.0, 2.1, 0.0]))
+    assert not are_fewer(logits, 3, torch.tensor([-9.0, 1.9, 0.0]))
+    # There are two instead of one where two voices are surer to differ than there is to be one.
+    logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    assert are_several(logits, torch.tensor([-1.1]))
+    assert not are_several(logits, torch.tensor([-0.9]))
+    assert are_several(logits, torch.tensor([9.0, -1.1, 9.0]))
+
+
+@pytest.mark.parametrize(("odds", "expected"), [(-100.0, 2), (0.0, 1)])
+def test_different_voices_are_not_one_talker(model: Path, odds: float, expected: int) -> None:
+    separator = DeepClusteringSeparator.load(model)
+    counting, voice_head = separator.network_.count_head, separator.network_.voice_head
+    assert counting is not None
+    assert voice_head is not None
+    with torch.no_grad():
+        counting.out.bias.copy_(torch.tensor([20.0, 0.0, 0.0, 0.0]))
+        voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
+    mixture, _ = load_sample_mixture()
+    assert len(separator.predict(mixture, n_sources="auto")) == expected
+    assert len(separate_array(separator, mixture[None], n_sources="auto")) == expected
+    with pytest.warns(AudioWarning, match="silent"):
+        assert len(separator.predict(np.zeros_like(mixture), n_sources="auto")) == 1
 
 
 @pytest.mark.parametrize(("odds", "expected"), [(-100.0, 3), (100.0, 2)])
@@ -114,8 +141,10 @@ def test_a_voice_is_not_counted_twice(model: Path, odds: float, expected: int) -
 
 def test_microphones_count_together(model: Path) -> None:
     separator = DeepClusteringSeparator.load(model).set_params(precision="float32")
-    counting = separator.network_.count_head
+    counting, voice_head = separator.network_.count_head, separator.network_.voice_head
     assert counting is not None
+    assert voice_head is not None
+    voice_head.odds.zero_()  # no witness for or against
     recording, _ = load_sample_mixture()
     one = len(separator.predict(recording, n_sources="auto"))
     assert len(separate_array(separator, recording[None], n_sources="auto")) == one

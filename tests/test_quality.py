@@ -24,6 +24,7 @@ from skdc.evaluation import calibrate, measure_quality
 from skdc.exceptions import AudioWarning
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network.count import CountHead
+from skdc.network.voice import VoiceHead
 from skdc.separation import QualityModel, Separability
 from skdc.separation.evidence import Stretch
 from skdc.signal import Framing
@@ -159,6 +160,16 @@ def test_one_talker_is_what_counting_finds(
     list(found.watch(parts, FRAMING, Hears() if heard else None))
     assert found.spread == pytest.approx(0.5, abs=0.05)
     assert found.is_one_talker(spread_of_one) == is_one
+
+
+@pytest.mark.parametrize(("odds", "is_one"), [(-99.0, False), (9.0, True)])
+def test_different_voices_are_not_one_talker(odds: float, is_one: bool) -> None:
+    part = stretch(torch.rand(2, 7, 129), torch.eye(2))._replace(states=torch.ones(1, 7, 1, 1))
+    voice_head = VoiceHead(129, dim=4)
+    voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
+    found = Separability()
+    list(found.watch([part], FRAMING, Hears(), voice_head))
+    assert found.is_one_talker(0.0) == is_one
 
 
 # -- decibels -------------------------------------------------------------------------------------

@@ -18,9 +18,12 @@ from skdc.separation.voices import Evidence, assign_voices
 __all__ = [
     "Clue",
     "Stretch",
+    "are_fewer",
+    "are_several",
+    "count_logits",
     "frame_energy",
-    "has_a_voice_twice",
     "identify",
+    "one_voice_odds",
     "take_clue",
     "weigh",
 ]
@@ -181,13 +184,28 @@ def take_clue(
     )
 
 
-def has_a_voice_twice(
-    head: VoiceHead, shares: Tensor, centroids: Tensor, certainty: float
-) -> bool:
-    """Whether two of the sources that a count head hears are rather one voice, cut in two.
+def count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
+    """Give the logits of the numbers of talkers of a stretch, in silence all alike.
 
-    The voice head is a second witness: the more alike it hears two sources, the surer the count
-    head must be that there is one more.
+    Parameters
+    ----------
+    head : CountHead
+    spectrogram : Tensor of shape (n_frames, n_bins)
+    states : Tensor of shape (1, n_frames, n_bands, width)
+
+    Returns
+    -------
+    Tensor of shape (most,)
+        From one talker on.
+    """
+    energy = frame_energy(spectrogram)
+    with torch.no_grad():
+        logits: Tensor = head(states, energy).squeeze(0)  # (most,)
+    return logits if bool(energy.any()) else torch.zeros_like(logits)
+
+
+def one_voice_odds(head: VoiceHead, shares: Tensor, centroids: Tensor) -> Tensor:
+    """Say of each two sources of a stretch how probable it is that they are one voice.
 
     Parameters
     ----------
@@ -195,21 +213,64 @@ def has_a_voice_twice(
     shares : Tensor of shape (n_sources, n_frames, n_bins)
         What each source has of the magnitudes.
     centroids : Tensor of shape (n_sources, embedding_dim)
-    certainty : float
-        Logarithm of the odds that there are so many sources rather than one less.
 
     Returns
     -------
-    bool
+    Tensor of shape (n_pairs,)
+        Logarithms of the odds.
     """
     with torch.no_grad():
         vectors = head(shares)
         units = functional.normalize(centroids, dim=-1)
         constant, by_voice, by_centroid = head.odds
-        # (n_sources, n_sources), logarithms of the odds that two are one
+        # Each source with each: (n_sources, n_sources)
         odds = constant + by_voice * vectors @ vectors.T + by_centroid * units @ units.T
-        most = odds[~torch.eye(len(odds), dtype=torch.bool, device=odds.device)].max()
-    return float(most) > certainty
+    first, second = torch.triu_indices(len(odds), len(odds), offset=1, device=odds.device)
+    return odds[first, second]
+
+
+def are_several(logits: Tensor, odds: Tensor) -> bool:
+    """Whether there are several talkers where a count head hears one.
+
+    The voice head is a second witness: who speak one after the other are never heard at once, but
+    their voices differ. The less alike it hears two sources, the surer the count head must be that
+    there is one talker.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (most,)
+        Those of the count head, from one talker on.
+    odds : Tensor of shape (n_pairs,)
+        What `one_voice_odds` gives.
+
+    Returns
+    -------
+    bool
+    """
+    certainty = float(logits[0] - logits[1:].max())
+    return float(-odds.min()) > certainty
+
+
+def are_fewer(logits: Tensor, number: int, odds: Tensor) -> bool:
+    """Whether two of three or more sources that a count head hears are one voice, cut in two.
+
+    The more alike the voice head hears two of them, the surer the count head must be that there is
+    one more.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (most,)
+        Those of the count head, from one talker on.
+    number : int
+        The likeliest number by these.
+    odds : Tensor of shape (n_pairs,)
+        What `one_voice_odds` gives for so many sources.
+
+    Returns
+    -------
+    bool
+    """
+    return float(odds.max()) > float(logits[number - 1] - logits[number - 2])
 
 
 def _envelopes(shares: Tensor) -> Tensor:

@@ -23,9 +23,12 @@ from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assig
 from skdc.separation.evidence import (
     Clue,
     Stretch,
+    are_fewer,
+    are_several,
+    count_logits,
     frame_energy,
-    has_a_voice_twice,
     identify,
+    one_voice_odds,
     take_clue,
 )
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
@@ -282,7 +285,7 @@ class Separator:
             yield from all_parts
             return
         for parts, item in zip(all_parts, found, strict=True):
-            yield item.watch(parts, self.framing, self._own_count_head())
+            yield item.watch(parts, self.framing, self._own_count_head(), self.network.voice_head)
 
     def _with_noise(self, stretch: Stretch, masks: Tensor) -> Tensor:
         """Take what is noise from the masks of a stretch, and add a mask for it, if asked for."""
@@ -503,15 +506,17 @@ class Separator:
         """Give the number of sources of what one or more microphones hear; None without a head."""
         if (head := self._own_count_head()) is None:
             return None
-        logits = torch.stack([_count_logits(head, p.spectrogram, p.states) for p in parts]).sum(0)
+        logits = torch.stack([count_logits(head, p.spectrogram, p.states) for p in parts]).sum(0)
         number = 1 + int(logits.argmax())
-        voice_head, first = self.network.voice_head, parts[0]
-        if number > 2 and voice_head is not None:
-            certainty = float(logits[number - 1] - logits[number - 2])
-            masks, centroids = self._masks(first, number)
-            shares = masks * first.spectrogram.abs()
-            number -= has_a_voice_twice(voice_head, shares, centroids, certainty)
-        return number
+        first = parts[0]
+        if number == 2 or self.network.voice_head is None or not bool(first.spectrogram.any()):
+            return number
+        masks, centroids = self._masks(first, max(number, 2))
+        shares = masks * first.spectrogram.abs()
+        odds = one_voice_odds(self.network.voice_head, shares, centroids)
+        if number == 1:
+            return 1 + are_several(logits, odds)
+        return number - are_fewer(logits, number, odds)
 
     def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
         # Where there are three, a pair of them may have next to nothing.
@@ -668,13 +673,6 @@ def _of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, T
         torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
     )
     return masks, centroids
-
-
-def _count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
-    """Give the logits of the numbers of sources from 1 on, in silence all alike."""
-    energy = frame_energy(spectrogram)
-    logits: Tensor = head(states, energy).squeeze(0)  # (most,)
-    return logits if bool(energy.any()) else torch.zeros_like(logits)
 
 
 def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from skdc.network.count import CountHead
-from skdc.separation.evidence import Stretch, frame_energy
+from skdc.network.voice import VoiceHead
+from skdc.separation.evidence import Stretch, are_several, count_logits, one_voice_odds
 from skdc.signal import Framing
 
 __all__ = ["QualityModel", "Separability"]
@@ -57,9 +58,14 @@ class Separability:
     _centre: Tensor | None = None  # magnitude times the mean of the embeddings
     _n_stretches: int = 0
     _odds: Tensor | None = None  # log-probability of each number of talkers, summed over stretches
+    _alike: Tensor | None = None  # log-odds that two sources of the first stretch are one voice
 
     def watch(
-        self, stretches: Iterable[Stretch], framing: Framing, count_head: CountHead | None = None
+        self,
+        stretches: Iterable[Stretch],
+        framing: Framing,
+        count_head: CountHead | None = None,
+        voice_head: VoiceHead | None = None,
     ) -> Iterator[Stretch]:
         """Give stretches on, and count what they hold.
 
@@ -71,6 +77,8 @@ class Separability:
             Tells which bins count.
         count_head : CountHead, optional
             What counts the talkers of a stretch.
+        voice_head : VoiceHead, optional
+            What tells their voices apart, where the count head hears one.
 
         Yields
         ------
@@ -81,11 +89,13 @@ class Separability:
             masks = stretch.masks[:, stretch.overlap :]
             spectrogram = stretch.spectrogram[stretch.overlap :]
             self._add(masks, spectrogram.abs() * framing.activity(spectrogram), stretch.centroids)
-            energy = frame_energy(stretch.spectrogram)
-            if count_head is not None and bool(energy.any()):
-                with torch.no_grad():
-                    odds = count_head(stretch.states, energy)[0].log_softmax(0).cpu()
+            if count_head is not None and bool(stretch.spectrogram.any()):
+                logits = count_logits(count_head, stretch.spectrogram, stretch.states)
+                odds = logits.log_softmax(0).cpu()
                 self._odds = odds if self._odds is None else self._odds + odds
+                if voice_head is not None and len(masks) > 1 and self._n_stretches == 1:
+                    shares = stretch.masks * stretch.spectrogram.abs()
+                    self._alike = one_voice_odds(voice_head, shares, stretch.centroids).cpu()
             yield stretch
 
     def _add(self, masks: Tensor, magnitude: Tensor, centroids: Tensor) -> None:
@@ -141,8 +151,9 @@ class Separability:
         """
         if self.is_empty or (self._odds is not None and int(self._odds.argmax()) > 0):
             return False
-        is_counted = self._odds is not None and self._n_stretches == 1
-        return is_counted or self.spread < spread_of_one
+        if self._odds is not None and self._n_stretches == 1:
+            return self._alike is None or not are_several(self._odds, self._alike)
+        return self.spread < spread_of_one
 
     def more_talkers(self) -> int | None:
         """Count the people who speak, where these are more than were looked for.
