@@ -309,6 +309,22 @@ def test_train_stops_in_time(corpus: Path) -> None:
     assert DeepClusteringSeparator.load("model.safetensors").n_iter_ == 1
 
 
+def test_a_terminal_shows_how_far_an_epoch_is(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    command = ["train", "--data", str(corpus), "--set", *TINY, "max_epochs=2", "batch_size=1"]
+    assert main(command) == 0
+    shown = capsys.readouterr().err
+    n_steps = int(DeepClusteringSeparator.load("model.safetensors").history_[0]["steps"])
+    assert n_steps > 2
+    for part in (1 / n_steps, 1, 1 + 1 / n_steps, 2):
+        assert f"| {part:.2f}/2 epochs [" in shown
+    assert re.search(r"^\S+ \S+ epoch 1, ", shown, re.MULTILINE)
+    assert DeepClusteringSeparator.load("model.safetensors").verbose == 0
+
+
 def test_train_says_how_to_resume(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Resuming from {checkpoint}")
     begun = separator.history_ if args.start is not None else []
     try:
-        with _log_to_stderr(), _collecting_interrupts() as interrupts:
+        with _showing_progress(separator), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
             # separator has copied what it needs.
             separator.fit_recordings(
@@ -430,16 +430,23 @@ def _find_validation(args: argparse.Namespace, rate: int) -> Sequence[StoredMixt
 
 
 @contextmanager
-def _log_to_stderr() -> Iterator[None]:
+def _showing_progress(separator: DeepClusteringSeparator) -> Iterator[None]:
+    """Log each epoch to standard error; a terminal also shows how far the present one is."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     logger = logging.getLogger("skdc")
-    level = logger.level
+    level, verbose = logger.level, separator.verbose
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    if sys.stderr.isatty():
+        separator.set_params(verbose=1)
     try:
-        yield
+        with logging_redirect_tqdm([logger]):
+            yield
     finally:
+        separator.set_params(verbose=verbose)
         logger.setLevel(level)
         logger.removeHandler(handler)
 

@@ -42,6 +42,7 @@ Validate = Callable[[EmbeddingNetwork], dict[str, float]]
 
 _STATISTICS_BATCHES = 8
 _AVERAGE_DECAY = 0.999
+_BAR = "{l_bar}{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
 
 
 def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) -> Tensor:
@@ -449,7 +450,10 @@ def train(
         elif not warm_start:
             take_statistics(run)
         with tqdm(
-            total=config.max_epochs, initial=run.epoch, unit="epoch", disable=not progress
+            total=config.max_epochs,
+            initial=run.epoch,
+            bar_format=_BAR,
+            disable=not progress,
         ) as bar:
             try:
                 _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
@@ -513,6 +517,7 @@ def _loop(
         n_steps = run.epoch_steps()
         while run.epoch_step < n_steps:
             run.train_step()
+            bar.update(run.epoch + run.epoch_step / n_steps - bar.n)
             now = time.monotonic()
             run.seconds += now - clock
             clock = now
@@ -527,7 +532,6 @@ def _loop(
         bar.set_postfix(
             {k: f"{v:.4g}" for k, v in run.history[-1].items() if "loss" in k or "si_sdr" in k}
         )
-        bar.update()
         clock = time.monotonic()
         if path is not None:
             if distributed.is_first():
