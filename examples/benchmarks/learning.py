@@ -172,7 +172,7 @@ class Study:
             started = time.process_time()
             losses.append(run.train_step())
             spent += (time.process_time() - started) / 60
-            if spent >= due:
+            if spent >= min(due, minutes):
                 due = spent + _interval(spent)
                 scores = self.scores(run.averaged, framing, config.precision)
                 rows.append(
@@ -272,7 +272,7 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
             ax.legend(fontsize=7, loc="lower right")
     figure.savefig(stem.with_suffix(".png"), dpi=110)
     longest = max(run["rows"][-1]["core_minutes"] for run in runs)
-    spans = [s for s in (1, 2, 3, 4, 7, 11, 15, 20, 30, 40) if longest >= s - 0.05]
+    spans = [s for s in (1, 2, 3, 4, 7, 11, 15, 20, 30, 38, 60, 90, 120) if longest >= s - 0.05]
     lines = [
         "| recipe | weights, M | "
         + " | ".join(f"{s} min" for s in spans)
