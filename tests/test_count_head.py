@@ -100,11 +100,11 @@ def test_two_witnesses_of_a_count() -> None:
     logits = torch.tensor([0.0, 1.0, 3.0, 2.0])
     assert are_fewer(logits, 3, torch.tensor([-9.0, 2.1, 0.0]))
     assert not are_fewer(logits, 3, torch.tensor([-9.0, 1.9, 0.0]))
-    # There are two instead of one where two voices are surer to differ than there is to be one.
+    # There are two instead of one where voices are surer to differ, by a margin of 1.
     logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    assert are_several(logits, torch.tensor([-1.1]))
-    assert not are_several(logits, torch.tensor([-0.9]))
-    assert are_several(logits, torch.tensor([9.0, -1.1, 9.0]))
+    assert are_several(logits, torch.tensor([-2.1]))
+    assert not are_several(logits, torch.tensor([-1.9]))
+    assert are_several(logits, torch.tensor([9.0, -2.1, 9.0]))
 
 
 @pytest.mark.parametrize(("odds", "expected"), [(-100.0, 2), (0.0, 1)])

@@ -59,6 +59,8 @@ _LEAST_SHARE = 0.03
 _SEVERAL = 0.88
 _SEVERAL_SHARE = 0.15
 _MOST_COUNTED = 5
+# So much surer than the count head is of one talker the voice head must be of two.
+_SURER = 1.0
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
 _TINY = 1e-30
@@ -233,8 +235,8 @@ def are_several(logits: Tensor, odds: Tensor) -> bool:
     """Whether there are several talkers where a count head hears one.
 
     The voice head is a second witness: who speak one after the other are never heard at once, but
-    their voices differ. The less alike it hears two sources, the surer the count head must be that
-    there is one talker.
+    their voices differ. It must be somewhat surer that two sources do than the count head is that
+    there is one talker, since one person sounds different, too, farther away or louder.
 
     Parameters
     ----------
@@ -248,7 +250,7 @@ def are_several(logits: Tensor, odds: Tensor) -> bool:
     bool
     """
     certainty = float(logits[0] - logits[1:].max())
-    return float(-odds.min()) > certainty
+    return float(-odds.min()) > certainty + _SURER
 
 
 def are_fewer(logits: Tensor, number: int, odds: Tensor) -> bool:
