@@ -283,7 +283,7 @@ def test_json(model: str, capsys: Capture) -> None:
     assert main(command) == 1
     said, errors = capsys.readouterr()
     names = "sample_rate", "seconds", "n_sources", "quality_db", "quality_error_db", "turns"
-    nothing = dict.fromkeys([*names, "skipped"])
+    nothing = dict.fromkeys([*names, "count_probability", "skipped"])
     assert [json.loads(line) for line in said.splitlines()] == [
         nothing
         | {"input": "gone.wav", "outputs": [], "warnings": []}
@@ -296,6 +296,7 @@ def test_json(model: str, capsys: Capture) -> None:
             "n_sources": 2,
             "quality_db": None,
             "quality_error_db": None,
+            "count_probability": None,
             "turns": None,
             "skipped": None,
             "error": None,

@@ -172,6 +172,34 @@ def test_different_voices_are_not_one_talker(odds: float, is_one: bool) -> None:
     assert found.is_one_talker(0.0) == is_one
 
 
+def test_how_probable_a_count_is(separator: DeepClusteringSeparator) -> None:
+    ideal = torch.stack([torch.zeros(7, 129), torch.ones(7, 129)])
+    part = stretch(ideal, torch.eye(2))._replace(states=torch.full((1, 7, 1, 1), 2.0))
+    found = Separability()
+    assert found.count_probability() is None
+    list(found.watch([part], FRAMING, Hears()))
+    assert found.count_probability() == pytest.approx(1 / (1 + 3 * np.exp(-9)))
+    for parts, heads in (([part], ()), ([part, part], (Hears(),))):
+        found = Separability()
+        list(found.watch(parts, FRAMING, *heads))
+        assert found.count_probability() is None
+    # Of what was asked for, and without a count head, nothing is said.
+    for n_sources in (2, "auto"):
+        result = skdc.separate(noise(4000), rate=8000, model=separator, n_sources=n_sources)
+        assert result.count_probability is None
+
+
+def test_how_probable_counts_of_recordings_are(tmp_path: Path) -> None:
+    mixture, sources = load_sample_mixture()
+    for recording in (mixture, sources[0]):
+        result = skdc.separate(recording, rate=8000, n_sources="auto")
+        assert result.count_probability is not None
+        assert 0.5 < result.count_probability <= 1
+        write_audio(tmp_path / "talk.wav", recording, 8000)
+        of_file = skdc.separate_file(tmp_path / "talk.wav", tmp_path / "parts", n_sources="auto")
+        assert of_file.count_probability == pytest.approx(result.count_probability, abs=0.02)
+
+
 # -- decibels -------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from skdc import load_pretrained
 from skdc.datasets import load_mixture_list, load_sample_clips
 
 MOST = 5
+SURE = 0.9
 
 
 def load(root: Path, split: str, count: int) -> list[tuple[int, np.ndarray]]:
@@ -79,9 +80,12 @@ def main() -> None:
     for head in heads if heads[0] is not None else heads[1:]:
         model.network_.count_head = head
         told = np.zeros((4, MOST + 1), dtype=int)
+        is_right, probable = [], []
         for number, mixture in mixtures:
-            found = model.predict(mixture, n_sources="auto", pair_sweeps=0)
-            told[number, min(MOST, len(found))] += 1
+            sources, heard = model.separate(mixture, n_sources="auto", pair_sweeps=0)
+            told[number, min(MOST, len(sources))] += 1
+            is_right.append(len(sources) == number)
+            probable.append(heard.count_probability() or 0.0)
         print("with the count head" if head is not None else "by the clusters")
         print("talkers  told as " + "".join(f"{n:5d}" for n in range(1, MOST + 1)) + "   right")
         for number in (1, 2, 3):
@@ -89,6 +93,10 @@ def main() -> None:
             print(f"{number:7d}          {row}   {told[number, number] / told[number].sum():.0%}")
         print(f"right in all: {np.trace(told[1:, 1:4]) / told.sum():.1%}")
         if head is not None:
+            is_sure = np.array(probable) > SURE
+            for name, chosen in (("more", is_sure), ("less", ~is_sure)):
+                right = np.array(is_right)[chosen]
+                print(f"{right.sum()} of {len(right)} right where it is {name} than {SURE} sure")
             for number in (2, 3):
                 found = [model.separate(x, n_sources=2)[1] for n, x in mixtures if n == number]
                 more = sum(item.more_talkers() is not None for item in found)

@@ -514,6 +514,7 @@ def _from_file_to_files(
         "n_sources": result.n_sources,
         "quality_db": _rounded(result.quality_db),
         "quality_error_db": _rounded(result.quality_error_db),
+        "count_probability": _rounded(result.count_probability),
         "turns": _numbered(result.turns) if args.rttm else None,
         "outputs": [str(path) for path in outputs],
     }
@@ -540,6 +541,7 @@ def _in_memory(
         "n_sources": len(result.sources),
         "quality_db": _rounded(result.quality_db),
         "quality_error_db": _rounded(result.quality_error_db),
+        "count_probability": _rounded(result.count_probability),
         "turns": _numbered(result.turns()) if args.rttm else None,
         "outputs": [str(path) for path in outputs],
     }
@@ -560,6 +562,7 @@ def _nothing_done(source: Path | str) -> dict[str, Any]:
         "n_sources": None,
         "quality_db": None,
         "quality_error_db": None,
+        "count_probability": None,
         "turns": None,
         "skipped": None,
         "error": None,

@@ -85,6 +85,10 @@ class Separation:
     recording : Path or None
         The file that was separated, which `save` and `save_rttm` leave as it is; None for an
         array.
+    count_probability : float or None
+        With ``n_sources="auto"``, the probability that so many people speak, 0...1, by the count
+        head. None with a number that was given, without such a head, of silence, and of recordings
+        of more than 30 s, whose voices are counted.
 
     Examples
     --------
@@ -108,6 +112,7 @@ class Separation:
     notes: tuple[str, ...] = ()
     noise: FloatArray | None = None
     recording: Path | None = None
+    count_probability: float | None = None
 
     @property
     def _parts(self) -> FloatArray:
@@ -225,7 +230,7 @@ class SeparatedFile:
         What the files are named after.
     n_sources : int
         How many people.
-    quality_db, quality_error_db, notes, recording
+    quality_db, quality_error_db, notes, recording, count_probability
         As for `Separation`.
     """
 
@@ -239,6 +244,7 @@ class SeparatedFile:
     quality_error_db: float | None = None
     notes: tuple[str, ...] = ()
     recording: Path | None = None
+    count_probability: float | None = None
 
     def save_rttm(self, path: str | os.PathLike[str]) -> Path:
         """Write who speaks when to a file, as `Separation.save_rttm` does."""
@@ -361,7 +367,7 @@ def separate(
     apart = None
     if noise:
         sources, apart = sources[:-1], sources[-1]
-    gain_db, error_db, of_quality = _judge(model, found, n_sources, len(sources))
+    gain_db, error_db, probability, of_quality = _judge(model, found, n_sources, len(sources))
     notes += of_quality
     _warn(notes)
     return Separation(
@@ -375,6 +381,7 @@ def separate(
         tuple(notes),
         apart,
         file,
+        probability,
     )
 
 
@@ -453,7 +460,7 @@ def separate_file(
         call["pair_sweeps"] = pair_sweeps
         blocks, found = model.separate_in_blocks(recording, input_rate=rate, noise=noise, **call)
         count = blocks.n_sources - noise  # people
-        gain_db, error_db, of_quality = _judge(model, found, n_sources, count)
+        gain_db, error_db, probability, of_quality = _judge(model, found, n_sources, count)
         notes += of_quality
         _warn(notes)
         notes = [*recording.notes, *notes]  # of which the first were said already
@@ -474,7 +481,8 @@ def separate_file(
         n_samples = recording.shape[-1]
         turns = finder.turns()
     heard = (gain_db, error_db, tuple(notes))
-    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard, Path(path))
+    where = Path(path)
+    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard, where, probability)
 
 
 def _warn(notes: Iterable[str]) -> None:
@@ -527,15 +535,16 @@ def _judge(
     found: Separability,
     n_sources: int | Literal["auto"] | None,
     n_found: int,
-) -> tuple[float | None, float | None, list[str]]:
-    """Give the expected improvement, its error, and what is to be said of it."""
+) -> tuple[float | None, float | None, float | None, list[str]]:
+    """Give the expected improvement, its error, how probable the count is, and what to say."""
     expected = None
     # Stretches of a long recording may have been divided into more than there are in the whole.
     if model.quality_ and found.n_sources == n_found:
         expected = model.quality_.predict(found)
     is_counted = asked_count(model.n_sources if n_sources is None else n_sources) is None
     notes = list(_notes_of_quality(model, found, expected, is_counted=is_counted))
-    return *(expected or (None, None)), notes
+    probability = found.count_probability() if is_counted else None
+    return *(expected or (None, None)), probability, notes
 
 
 def _notes_of_channels(

@@ -155,6 +155,21 @@ class Separability:
             return self._alike is None or not are_several(self._odds, self._alike)
         return self.spread < spread_of_one
 
+    def count_probability(self) -> float | None:
+        """Give the probability, by the count head, that there are as many talkers as masks.
+
+        Returns
+        -------
+        float or None
+            0...1. None without a count head, of silence, and of several stretches, whose voices
+            are counted.
+        """
+        if self._odds is None or self._n_stretches > 1:
+            return None
+        if not 0 < self.n_sources <= len(self._odds):
+            return None
+        return float(self._odds.softmax(0)[self.n_sources - 1])
+
     def more_talkers(self) -> int | None:
         """Count the people who speak, where these are more than were looked for.
 
