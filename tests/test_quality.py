@@ -183,7 +183,7 @@ def test_how_probable_a_count_is(separator: DeepClusteringSeparator) -> None:
         found = Separability()
         list(found.watch(parts, FRAMING, *heads))
         assert found.count_probability() is None
-    # Of what was asked for, and without a count head, nothing is said.
+    # Nothing is said of a number that was asked for, nor without a count head.
     for n_sources in (2, "auto"):
         result = skdc.separate(noise(4000), rate=8000, model=separator, n_sources=n_sources)
         assert result.count_probability is None
