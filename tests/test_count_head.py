@@ -100,11 +100,13 @@ def test_two_witnesses_of_a_count() -> None:
     logits = torch.tensor([0.0, 1.0, 3.0, 2.0])
     assert are_fewer(logits, 3, torch.tensor([-9.0, 2.1, 0.0]))
     assert not are_fewer(logits, 3, torch.tensor([-9.0, 1.9, 0.0]))
-    # There are two instead of one where voices are surer to differ, by a margin of 1.
-    logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    assert are_several(logits, torch.tensor([-2.1]))
-    assert not are_several(logits, torch.tensor([-1.9]))
-    assert are_several(logits, torch.tensor([9.0, -2.1, 9.0]))
+    # There are two instead of one where voices are surer to differ, by a margin of 1, and the
+    # count head is not sure.
+    logits = torch.tensor([2.5, 1.0, 2.0, 0.0])
+    assert are_several(logits, torch.tensor([-1.6]))
+    assert not are_several(logits, torch.tensor([-1.4]))
+    assert are_several(logits, torch.tensor([9.0, -1.6, 9.0]))
+    assert not are_several(torch.tensor([3.1, 1.0, 2.0, 0.0]), torch.tensor([-99.0]))
 
 
 @pytest.mark.parametrize(("odds", "expected"), [(-100.0, 2), (0.0, 1)])
@@ -114,7 +116,8 @@ def test_different_voices_are_not_one_talker(model: Path, odds: float, expected:
     assert counting is not None
     assert voice_head is not None
     with torch.no_grad():
-        counting.out.bias.copy_(torch.tensor([20.0, 0.0, 0.0, 0.0]))
+        counting.out.weight.zero_()
+        counting.out.bias.copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
         voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
     mixture, _ = load_sample_mixture()
     assert len(separator.predict(mixture, n_sources="auto")) == expected

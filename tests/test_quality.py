@@ -162,13 +162,23 @@ def test_one_talker_is_what_counting_finds(
     assert found.is_one_talker(spread_of_one) == is_one
 
 
-@pytest.mark.parametrize(("odds", "is_one"), [(-99.0, False), (9.0, True)])
-def test_different_voices_are_not_one_talker(odds: float, is_one: bool) -> None:
+class IsHardlySure(Hears):
+    """As `Hears`, but not sure of it."""
+
+    def forward(self, states: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
+        return super().forward(states, energy) / 18
+
+
+@pytest.mark.parametrize(
+    ("odds", "head", "is_one"),
+    [(-99.0, IsHardlySure(), False), (9.0, IsHardlySure(), True), (-99.0, Hears(), True)],
+)
+def test_different_voices_are_not_one_talker(odds: float, head: CountHead, is_one: bool) -> None:
     part = stretch(torch.rand(2, 7, 129), torch.eye(2))._replace(states=torch.ones(1, 7, 1, 1))
     voice_head = VoiceHead(129, dim=4)
     voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
     found = Separability()
-    list(found.watch([part], FRAMING, Hears(), voice_head))
+    list(found.watch([part], FRAMING, head, voice_head))
     assert found.is_one_talker(0.0) == is_one
 
 

@@ -59,8 +59,9 @@ _LEAST_SHARE = 0.03
 _SEVERAL = 0.88
 _SEVERAL_SHARE = 0.15
 _MOST_COUNTED = 5
-# So much surer than the count head is of one talker the voice head must be of two.
-_SURER = 1.0
+# Where the count head is less sure than this of one talker, and the voice head is surer of two by
+# as much, there are two.
+_SURE = 1.0
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
 _TINY = 1e-30
@@ -235,8 +236,8 @@ def are_several(logits: Tensor, odds: Tensor) -> bool:
     """Whether there are several talkers where a count head hears one.
 
     The voice head is a second witness: who speak one after the other are never heard at once, but
-    their voices differ. It must be somewhat surer that two sources do than the count head is that
-    there is one talker, since one person sounds different, too, farther away or louder.
+    their voices differ. It is heard where the count head is not sure, and must be somewhat surer
+    itself, since one person sounds different, too, farther away or louder, and so does noise.
 
     Parameters
     ----------
@@ -250,7 +251,7 @@ def are_several(logits: Tensor, odds: Tensor) -> bool:
     bool
     """
     certainty = float(logits[0] - logits[1:].max())
-    return float(-odds.min()) > certainty + _SURER
+    return certainty < _SURE and float(-odds.min()) > certainty + _SURE
 
 
 def are_fewer(logits: Tensor, number: int, odds: Tensor) -> bool:
