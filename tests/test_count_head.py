@@ -109,16 +109,22 @@ def test_two_witnesses_of_a_count() -> None:
     assert not are_several(torch.tensor([3.1, 1.0, 2.0, 0.0]), torch.tensor([-99.0]))
 
 
-@pytest.mark.parametrize(("odds", "expected"), [(-100.0, 2), (0.0, 1)])
-def test_different_voices_are_not_one_talker(model: Path, odds: float, expected: int) -> None:
+def with_witnesses(model: Path, logits: list[float], odds: float) -> DeepClusteringSeparator:
+    """Load a model whose count head and voice head say the same of everything."""
     separator = DeepClusteringSeparator.load(model)
     counting, voice_head = separator.network_.count_head, separator.network_.voice_head
     assert counting is not None
     assert voice_head is not None
     with torch.no_grad():
         counting.out.weight.zero_()
-        counting.out.bias.copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
+        counting.out.bias.copy_(torch.tensor(logits))
         voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
+    return separator
+
+
+@pytest.mark.parametrize(("odds", "expected"), [(-100.0, 2), (0.0, 1)])
+def test_different_voices_are_not_one_talker(model: Path, odds: float, expected: int) -> None:
+    separator = with_witnesses(model, [0.5, 0.0, 0.0, 0.0], odds)
     mixture, _ = load_sample_mixture()
     assert len(separator.predict(mixture, n_sources="auto")) == expected
     assert len(separate_array(separator, mixture[None], n_sources="auto")) == expected
@@ -128,13 +134,7 @@ def test_different_voices_are_not_one_talker(model: Path, odds: float, expected:
 
 @pytest.mark.parametrize(("odds", "expected"), [(-100.0, 3), (100.0, 2)])
 def test_a_voice_is_not_counted_twice(model: Path, odds: float, expected: int) -> None:
-    separator = DeepClusteringSeparator.load(model)
-    counting, voice_head = separator.network_.count_head, separator.network_.voice_head
-    assert counting is not None
-    assert voice_head is not None
-    with torch.no_grad():
-        counting.out.bias.copy_(torch.tensor([0.0, 0.0, 20.0, 0.0]))
-        voice_head.odds.copy_(torch.tensor([odds, 0.0, 0.0]))
+    separator = with_witnesses(model, [0.0, 0.0, 20.0, 0.0], odds)
     mixture, _ = load_sample_mixture()
     assert len(separator.predict(mixture, n_sources="auto")) == expected
     assert len(separate_array(separator, mixture[None], n_sources="auto")) == expected

@@ -480,9 +480,8 @@ def separate_file(
         write_source_blocks(paths, pairs, recording.shape, rate, subtype=SUBTYPES[subtype])
         n_samples = recording.shape[-1]
         turns = finder.turns()
-    heard = (gain_db, error_db, tuple(notes))
-    where = Path(path)
-    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard, where, probability)
+    heard = (gain_db, error_db, tuple(notes), Path(path), probability)
+    return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard)
 
 
 def _warn(notes: Iterable[str]) -> None:
