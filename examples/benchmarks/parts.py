@@ -20,17 +20,15 @@ from skdc.signal import Framing
 from skdc.training import SourceBank, Trainer, TrainingConfig, batch_loss
 
 SAMPLE_RATE = 8000
-RECIPE = "whitened_kmeans + attractor_masks"
-LIVE = f"{RECIPE} + 1.6 * attractor_masks(error='distortion', n_iter=5)"
+MASKS = "attractor_masks + 1.6 * attractor_masks(error='distortion', n_iter=5)"
+BEST = f"balanced_affinity + {MASKS}"  # of configs/best.toml
+LIVE = f"whitened_kmeans + {MASKS}"
 TWO: dict[str, Any] = {"n_layers": 2}
-CAUSAL: dict[str, Any] = {
-    "n_layers": 4,
-    "bidirectional": False,
-    "trunk": BLSTM(residual=True),
-}
+FOUR: dict[str, Any] = {"n_layers": 4, "trunk": BLSTM(residual=True)}
+CAUSAL: dict[str, Any] = FOUR | {"bidirectional": False}
 # Name, window, hop, units, embedding, batch, frames, objective, more of the network.
 CASES = (
-    ("recipe", 512, 256, 300, 20, 16, 100, RECIPE, TWO),
+    ("best", 512, 256, 300, 20, 16, 125, BEST, FOUR),
     ("live", 512, 256, 300, 20, 16, 125, LIVE, CAUSAL),
     ("2 x 300", 256, 64, 300, 20, 16, 100, "balanced_affinity", TWO),
     ("2 x 600", 256, 64, 600, 40, 16, 100, "balanced_affinity", TWO),
