@@ -110,8 +110,8 @@ class DeepClusteringSeparator(
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
         object. The default is the paper's, in which a source of few bins counts as much as one of
-        many; ``"balanced_affinity + attractor_masks"`` trains masks, too, as the bundled models
-        do, some with a third term.
+        many; ``"balanced_affinity + attractor_masks"`` trains masks, too; the bundled models add
+        a third term.
     sample_rate : int, default=8000
         Rate at which the network works, Hz: it hears what lies below half of it. 16000 takes about
         twice the time.
@@ -171,8 +171,8 @@ class DeepClusteringSeparator(
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights. A network grows by raising `n_layers`
         with ``trunk="band_blstm"``, or from two on with ``trunk=BLSTM(residual=True)``, and to
-        hear phases with ``PhaseBLSTM(residual=True)``; it loses its heads then. Else they stay
-        as they are; after long training, `fit_voices` trains them anew.
+        hear phases with ``PhaseBLSTM(residual=True)``; with more layers it loses its heads, but
+        that for voices. Else they stay; after long training, `fit_voices` trains them anew.
 
     Attributes
     ----------
@@ -551,8 +551,8 @@ class DeepClusteringSeparator(
         pair_sweeps : int, default=2
             With three or more sources, times that each two of them are separated again from their
             sum, because two talkers are told apart more easily than three. With three, a sweep
-            takes three times as long as all before it, with four six times; 0 is as in the paper,
-            as are separations by a clusterer of your own.
+            takes about twice as long as all before it, with four about four times; 0 is as in the
+            paper, as are separations by a clusterer of your own.
 
         Returns
         -------

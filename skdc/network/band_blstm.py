@@ -35,7 +35,7 @@ class BandBLSTM(Trunk):
     Bins are grouped into bands, narrower at low frequencies, as in the band-split RNN [1]_. Each
     band goes through a linear layer of its own to `hidden_size` numbers; the blocks add to these.
     `n_layers` is the number of blocks. Since all bands share their weights, a `hidden_size` of 32
-    to 64 takes the place of the 300 to 600 of `BLSTM`: far fewer weights, for about as much
+    to 128 takes the place of the 300 to 600 of `BLSTM`: far fewer weights, for about as much
     arithmetic.
 
     Reading frames in one direction only makes the trunk causal; bands are always read both ways.
