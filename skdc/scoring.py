@@ -17,7 +17,7 @@ from skdc.inputs import CheckedPairs
 from skdc.network import EmbeddingNetwork
 from skdc.separation import Separator
 from skdc.separation.microphones import joined_masks, separate_channels, telling_channels
-from skdc.signal import Framing
+from skdc.signal import Framing, dominant_source
 from skdc.training import MixtureBank, TrainingConfig, batch_loss
 
 __all__ = ["label_agreement", "score_pairs", "tried_validation", "validate", "validation_digest"]
@@ -39,7 +39,7 @@ def score_pairs(
     counts = list(map(n_sources, pairs.references))
     if pairs.references[0].dtype.kind == "i":
         framing = separator.framing
-        predicted = (masks.argmax(0) for masks in _masks(separator, mixtures, counts))
+        predicted = map(dominant_source, _masks(separator, mixtures, counts))
         for mixture, reference, labels in zip(mixtures, pairs.references, predicted, strict=True):
             active = framing.activity(framing.stft(_first_channel(mixture)))
             yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]

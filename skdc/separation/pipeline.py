@@ -184,7 +184,7 @@ class Separator:
         -------
         iterator of int64 Tensor of shape (n_frames, n_bins)
         """
-        return (masks.argmax(0) for masks in self.masks(mixtures, n_sources))
+        return map(signal.dominant_source, self.masks(mixtures, n_sources))
 
     def masks(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -474,7 +474,7 @@ class Separator:
         """Give each bin to the source that has most of it, where `mask` asks for that."""
         if self.mask != "binary":
             return masks
-        return signal.binary_masks(masks.argmax(0), len(masks))
+        return signal.binary_masks(signal.dominant_source(masks), len(masks))
 
     @property
     def own_pair_sweeps(self) -> int:

@@ -151,7 +151,7 @@ def dominant_source(sources: Tensor) -> Tensor:
     Parameters
     ----------
     sources : Tensor of shape (..., n_sources, n_frames, n_bins)
-        Complex spectrograms of the sources, or their magnitudes.
+        Complex spectrograms of the sources, their magnitudes, or their masks.
 
     Returns
     -------
