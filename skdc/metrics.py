@@ -474,8 +474,14 @@ def _check_signals(
     signals: ArrayLike, name: str, *, ndim: int | None = None, may_be_silent: bool = True
 ) -> FloatArray:
     """Signals as a new float64 array of unit norm (zero where silent)."""
+    given: Any = signals
+    if hasattr(given, "detach"):  # a tensor, whose type NumPy may not know
+        given = given.detach().cpu()
+        given = given.double() if given.is_floating_point() else given
+    if np.ma.is_masked(given):
+        raise ValueError(f"{name} has masked samples, which have no value; give them one")
     try:
-        raw = np.asarray(signals)
+        raw = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name} is ragged; expected signals of one length") from error
     if raw.dtype.kind not in "fiu":

@@ -167,7 +167,7 @@ class ParametersMixin(BaseEstimator):
         """
         for name in params:
             owner, nested, parameter = name.partition("__")
-            value = params.get(owner, getattr(self, owner, None))
+            value: Any = params.get(owner, getattr(self, owner, None))
             is_object = hasattr(value, "set_params") and not isinstance(value, type)
             if nested and owner in self._get_param_names() and not is_object:
                 advice = "leave it out"
@@ -176,6 +176,10 @@ class ParametersMixin(BaseEstimator):
                 raise ValueError(
                     f"{owner}={value!r} has no parameter {parameter!r}, as {name} says; {advice}"
                 )
+            if owner not in self._get_param_names():
+                super().set_params(**{name: params[name]})  # says which there are
+            if nested and parameter.partition("__")[0] not in value.get_params(deep=False):
+                value.set_params(**{parameter: params[name]})
         super().set_params(**params)
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def check_outputs(
     FileExistsError
         If an output is one of the inputs, under this name or another one.
     ValueError
-        If a name is longer than the file system takes, or is that of a folder.
+        If a name is longer than the file system takes, or is that of a folder, a device or a pipe.
     NotADirectoryError
         If what should be the folder of an output is a file.
     PermissionError
@@ -106,6 +107,13 @@ def check_outputs(
             )
         if os.path.isdir(path):
             raise ValueError(f"{str(path)!r} is a folder; {advice}")
+        _check_kind(path, advice)
+
+
+def _check_kind(path: Path, advice: str) -> None:
+    """Refuse what is there and no file, such as /dev/stdout: it would be replaced by one."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise ValueError(f"{str(path)!r} is a device or a pipe, and no file; {advice}")
 
 
 def file_identity(path: PathLike) -> tuple[int, int] | None:
@@ -146,22 +154,27 @@ def _check_length(path: Path, there: Path, advice: str) -> None:
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
 
-    It lies in the same folder, which is made where it does not exist, and has the same suffix.
+    It lies in the same folder, which is made where it does not exist, and has the same suffix. A
+    link stays, and what it leads to is replaced; what is replaced keeps its permissions.
     """
     path = Path(path)
     _check_name(path)
     if not path.name:
         raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
+    _check_kind(path, "give the name of a file")
+    target = Path(os.path.realpath(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, descriptor = _open_temporary(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
         if fcntl is None:
             os.close(descriptor)  # Windows does not rename open files
-        os.replace(temporary, path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:

@@ -17,6 +17,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfiltfilt
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -31,6 +32,7 @@ from skdc.inputs import (
     read_samples,
 )
 from skdc.signal import active_level
+from skdc.signal.demands import as_array
 
 __all__ = [
     "HighPass",
@@ -278,8 +280,12 @@ class ToMono(WaveformTransformer):
         return waveforms  # what is read is mono
 
     def _items(self, X: Any) -> tuple[Sequence[Any], Container]:
+        if isinstance(X, torch.Tensor):
+            X = as_array(X, "X")
         if isinstance(X, np.ndarray) and X.ndim == 3 and len(X):
             return list(X), "array"
+        if isinstance(X, list | tuple) and X and all(np.ndim(x) == 2 for x in X):
+            return X, "list"
         return super()._items(X)
 
     def _mixture(self, item: Any, name: str) -> FloatArray:

@@ -365,7 +365,7 @@ class DeepClusteringSeparator(
         """
         check_parameters(self)
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
-        checked = check_recordings(recordings, speakers, self._audio)
+        checked, speakers = check_recordings(recordings, speakers, self._audio)
         held_out, n_sources = self._check_held_out(X_val, y_val), asked_count(self.n_sources) or 2
         mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
         counts = mixture_counts(n_sources, mixing)
@@ -415,14 +415,14 @@ class DeepClusteringSeparator(
             If a recording is unusable, or there are fewer than two speakers.
         """
         self._check_fitted()
-        checked = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
+        checked, names = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if not isinstance(n_examples, Integral) or isinstance(n_examples, bool) or n_examples < 1:
             raise ValueError(f"n_examples={n_examples!r}; give an integer of at least 1")
-        if speakers is None:
+        if names is None:
             raise ValueError("speakers: got None, expected who speaks in each recording")
         how: Any = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
         train = {"voice": train_voice_head, "count": train_count_head, "noise": train_noise_head}
-        heads: Any = {k: f(self.pipeline(), checked, speakers, **how) for k, f in train.items()}
+        heads: Any = {k: f(self.pipeline(), checked, names, **how) for k, f in train.items()}
         self.network_.set_heads(**heads)
         return self
 

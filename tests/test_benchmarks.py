@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from skdc.commands.train import read_config
 from skdc.datasets import load_sample_clips, write_audio
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.objectives import BalancedAffinity
@@ -33,6 +34,15 @@ def test_candidates_run(name: str, key: str, monkeypatch: pytest.MonkeyPatch) ->
     candidate = importlib.import_module(f"candidates.{name}")
     run, figures = getattr(candidate, case.kind)(cases.shrink(case.options), **settings)
     assert all(value > 0 for value in figures(run()).values())
+
+
+def test_skdc_train_takes_the_winner_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    winner = importlib.import_module("learning").WINNER
+    default = read_config("best")
+    names = ["objective", "hop_length", "batch_size", "learning_rate"]
+    names += ["embedding_dim", "hidden_size", "n_layers"]
+    assert all(default[name] == getattr(winner, name) for name in names)
 
 
 @pytest.mark.parametrize("script", sorted(HERE.parent.rglob("*.py")), ids=lambda path: path.stem)

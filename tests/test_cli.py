@@ -250,8 +250,14 @@ def test_demo_of_more(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["demo", "-o", "more", "--model", model, "--n-sources"]
     assert main([*command, "3"]) == 0
     assert len(list(Path("more").glob("source-*.wav"))) == 3
+    Path("more/source-7.wav").touch()  # none that a demo writes
     assert main([*command, "2"]) == 0
-    assert len(list(Path("more").glob("source-*.wav"))) == 2
+    names = sorted(path.name for path in Path("more").glob("source-*.wav"))
+    assert names == ["source-1.wav", "source-2.wav", "source-7.wav"]
+    Path("mine").mkdir()
+    Path("mine/source-3.wav").touch()  # in a folder that no demo has written to
+    assert main([*command, "2", "-o", "mine"]) == 0
+    assert Path("mine/source-3.wav").exists()
     capsys.readouterr()
     assert "n_sources is 9; give 2 to 5" in error_of([*command, "9"], capsys)
 

@@ -18,6 +18,7 @@ from conftest import touch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 
+import skdc
 from skdc import DeepClusteringSeparator
 from skdc.cli import main
 from skdc.commands.separate import find_inputs
@@ -275,6 +276,30 @@ def test_goes_on_after_a_bad_file(model: str, capsys: Capture) -> None:
     assert lines[2].startswith("skdc: error: short.wav: the recording has 100 samples")
     assert len(lines) == 3
     assert tree("out") == ["talk-1.wav", "talk-2.wav"]
+
+
+@pytest.mark.parametrize(
+    "shortage", [MemoryError("20 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_goes_on_after_a_file_that_memory_does_not_hold(
+    shortage: Exception, model: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise("huge.wav")
+    noise("talk.wav")
+
+    def separate_file(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "huge.wav":
+            raise shortage
+        return whole(path, *args, **options)
+
+    whole = skdc.separate_file
+    monkeypatch.setattr("skdc.pretrained.separate_file", separate_file)
+    assert main(["separate", "huge.wav", "talk.wav", "-o", "out", "--model", model]) == 1
+    assert "skdc: error: huge.wav: there is not enough memory for it" in capsys.readouterr().err
+    assert tree("out") == ["talk-1.wav", "talk-2.wav"]
+    monkeypatch.setattr("skdc.pretrained.separate_file", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError, match="division"):
+        main(["separate", "talk.wav", "-o", "more", "--model", model])
 
 
 def test_json(model: str, capsys: Capture) -> None:

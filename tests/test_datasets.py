@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import make_separator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -251,6 +253,51 @@ def test_nobody_is_mixed_with_themselves() -> None:
     peaks = np.abs(np.fft.rfft(y)).argmax(axis=-1) * 10
     assert (peaks[:, 0] != peaks[:, 1]).all()
     assert set(peaks.ravel()) == {300, 600, 900}
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "VORBIS", "ULAW", "PCM_16"])
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f8", "f2", "g"])
+def test_floats_of_any_kind_are_written(tmp_path: Path, subtype: str, dtype: str) -> None:
+    name = "a.ogg" if subtype == "VORBIS" else "a.wav"
+    samples = tone(4000, 8000)
+    write_audio(tmp_path / "expected" / name, samples, 8000, subtype=subtype)
+    write_audio(tmp_path / name, samples.astype(dtype), 8000, subtype=subtype)
+    expected = read_audio(tmp_path / "expected" / name)[0]
+    found = read_audio(tmp_path / name)[0]
+    np.testing.assert_allclose(
+        found, expected, atol=0.02 if subtype in ("ULAW", "VORBIS") else 1e-3
+    )
+
+
+class Column:
+    """A column of a table whose rows were shuffled: items are taken by label, as pandas does."""
+
+    def __init__(self, labels: list[int], values: list[Any]) -> None:
+        self.by_label = dict(zip(labels, values, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.by_label)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.by_label.values())
+
+    def __getitem__(self, label: int) -> Any:
+        return self.by_label[label]
+
+
+@pytest.mark.parametrize("labels", [[0, 2, 1, 3], [7, 8, 9, 10]])
+def test_columns_of_tables_are_taken_by_position(labels: list[int]) -> None:
+    names = ["ann", "bob", "ann", "bob"]
+    recordings = [noise(seed, 8000) for seed in range(4)]
+    how: Any = {"n_mixtures": 9, "n_samples": 800, "random_state": 0}
+    expected = make_mixtures(recordings, names, **how)[1]
+    speakers: Any = Column(labels, names)
+    column: Any = Column(labels, recordings)
+    np.testing.assert_array_equal(make_mixtures(column, speakers, **how)[1], expected)
+    options: Any = {"random_state": 0, "n_iter_no_change": None}
+    once = make_separator(**options).fit_recordings(recordings, names)
+    again = make_separator(**options).fit_recordings(column, speakers)
+    assert [row["loss"] for row in again.history_] == [row["loss"] for row in once.history_]
 
 
 def test_segments_are_stacked_and_random() -> None:

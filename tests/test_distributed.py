@@ -49,7 +49,7 @@ def run_one_of(folder: Path, rank: int, n_processes: int) -> None:
     )
     train(other.network, other.data, config, checkpoint=folder / f"run-{rank}.safetensors")
     refusals = []
-    for options in ({"batch_size": 5}, {"seed": rank}):
+    for options in ({"batch_size": 5}, {"seed": rank}, {"batch_size": 4 + rank}):
         with pytest.raises(ValueError, match=" ") as refused:
             make_trainer(**options)
         refusals.append(str(refused.value))
@@ -99,9 +99,10 @@ def test_all_stop_together_and_the_first_writes(results: list[dict[str, Any]]) -
 
 def test_processes_that_do_not_go_together_are_refused(results: list[dict[str, Any]]) -> None:
     for result in results:
-        shares, seeds = result["refusals"]
+        shares, seeds, sizes = result["refusals"]
         assert "batch_size=5 cannot be shared equally by 2 processes" in shares
         assert "seeds from 0 to 1" in seeds
+        assert "batch_size from 4 to 5" in sizes
 
 
 def test_a_single_process_takes_all() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -411,6 +412,16 @@ class TestSignals:
         assert score.dtype == np.float64
         assert score == pytest.approx(expected, abs=1e-9)
         assert metric(reference.tolist(), estimate.tolist()) == pytest.approx(expected, abs=1e-9)
+
+    def test_tensors_of_any_kind(self, metric: Any) -> None:
+        reference, estimate = noise(0, 2, 300), noise(0, 2, 300) + 0.3 * noise(1, 2, 300)
+        expected = metric(reference, estimate)
+        tensor = torch.from_numpy(estimate)
+        assert metric(reference, tensor.clone().requires_grad_()) == pytest.approx(expected)
+        assert metric(reference, tensor.bfloat16()) == pytest.approx(expected, abs=0.1)
+        masked = np.ma.masked_greater(estimate, 0.5)
+        with pytest.raises(ValueError, match="estimate has masked samples, which have no value"):
+            metric(reference, masked)
 
     def test_unsigned_pcm_has_its_silence_in_the_middle(self, metric: Any) -> None:
         reference, error = noise(0, 500).clip(-1, 1), noise(1, 500).clip(-1, 1)

@@ -11,10 +11,11 @@ import torch
 from conftest import make_separator
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skdc import DeepClusteringSeparator, separate_array
+from skdc import DeepClusteringSeparator, load_pretrained, separate_array
 from skdc.exceptions import AudioWarning
 from skdc.metrics import si_sdr_improvement
 from skdc.network import EmbeddingNetwork, NetworkConfig
@@ -378,6 +379,24 @@ def test_other_numbers_of_sources(separator: DeepClusteringSeparator) -> None:
     with pytest.warns(AudioWarning, match=r"of 2 microphones .* are silent and left out: 0, 1"):
         silent = separate_array(separator, np.zeros((2, 4000)))
     np.testing.assert_array_equal(silent, np.zeros((2, 4000)))
+
+
+def test_a_mask_head_does_not_tell_the_number_of_sources() -> None:
+    images = in_turns(4000)[:, :1].repeat(4, axis=1).swapaxes(0, 1)
+    objective = "balanced_affinity + mask_inference"
+    separator = make_separator(objective=objective, mask="head").fit(images.sum(axis=1), images)
+    recording = in_turns(4000)[:, 0].sum(axis=0).astype(np.float32)
+    counted = separator.predict(recording, n_sources="auto")
+    found = separate_array(separator, recording[None], n_sources="auto")
+    assert len(found) == len(counted)
+    assert len(separate_array(separator, recording[None], n_sources=2)) == 2
+
+
+def test_the_clusterer_of_the_first_model_tells_the_number_of_sources() -> None:
+    recording = in_turns(16_000).sum(axis=0)
+    first = load_pretrained("speech-2mix-8k-small").set_params(clusterer=KMeans(3, n_init=1))
+    models = [first, load_pretrained("speech-2mix-8k-small")]
+    assert separate_array(models, recording, n_sources="auto").shape == (3, 16_000)
 
 
 @pytest.mark.parametrize("method", ["wiener", "mvdr"])

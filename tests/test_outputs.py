@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import skdc
 from skdc import DeepClusteringSeparator
-from skdc.audio import write_audio
+from skdc.audio import read_audio, write_audio
 from skdc.cli import main
 from skdc.commands.separate import find_inputs
 from skdc.paths import atomic_path, check_outputs
@@ -119,6 +119,24 @@ def test_no_command_replaces_what_it_reads(
     said = error_of(command, capsys)
     assert f"would replace {taken!r}, which is an input; give" in said
     assert files_of(desk) == before
+
+
+@posix_only
+@pytest.mark.usefixtures("in_tmp_path")
+def test_links_and_permissions_stay_and_pipes_are_refused(tiny: Path, capsys: Capture) -> None:
+    noise("real.wav")
+    os.chmod("real.wav", 0o600)
+    Path("link.wav").symlink_to("real.wav")
+    noise("link.wav", 1)
+    assert Path("link.wav").is_symlink()
+    assert Path("real.wav").stat().st_mode & 0o777 == 0o600
+    np.testing.assert_array_equal(read_audio("real.wav")[0], read_audio("link.wav")[0])
+    os.mkfifo("pipe.wav")
+    with pytest.raises(ValueError, match="is a device or a pipe, and no file; give the name of"):
+        noise("pipe.wav")
+    said = error_of(["card", str(tiny), "-o", "pipe.wav"], capsys)
+    assert "'pipe.wav' is a device or a pipe, and no file; give" in said
+    assert Path("pipe.wav").is_fifo()
 
 
 @pytest.mark.usefixtures("desk", "no_work")

@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 
 from skdc.display import ListeningPage
 from skdc.display.page import encode_png, picture_rows
+from skdc.metrics import si_sdr
 
 
 def make(n_sources: int = 2, n_samples: int = 12000, rate: int = 8000, **options: Any) -> Any:
@@ -118,6 +119,35 @@ def test_silence() -> None:
     assert image(data["tracks"][0]["picture"]).max() == 0
 
 
+def test_figures_stand_beside_the_source_that_was_scored() -> None:
+    references = 0.1 * np.random.default_rng(0).standard_normal((2, 4000))
+    sources = references + np.array([[0.3], [0.1]]) * references[::-1]
+    mixture = references.sum(axis=0)
+    gains = si_sdr(references, sources) - si_sdr(references, np.stack([mixture, mixture]))
+    expected = [f"SI-SDR {gain:+.1f} dB over the recording" for gain in gains]
+    assert gains[1] > gains[0] + 5
+
+    def figures(truth: Any) -> list[str]:
+        page = ListeningPage(mixture, sources, 8000, references=truth)
+        return [track["figures"] for track in data_of(page)["tracks"][1:3]]
+
+    assert figures(references) == expected
+    assert all("-" in figure for figure in figures(references[::-1]))  # in the wrong order
+    assert figures(np.stack([references[0], 0 * references[1]])) == [expected[0], ""]
+
+
+def test_names_of_any_kind() -> None:
+    sources = 0.1 * np.random.default_rng(0).standard_normal((2, 4000))
+    title: Any = Path("t")
+    kinds: Any = (np.array(["a", "b"]), [Path("a"), "b"], ("a\udce9", "b"))
+    for names in kinds:
+        page = ListeningPage(sources.sum(axis=0), sources, 8000, names=names, title=title)
+        assert data_of(page)["tracks"][2]["name"] == "b"
+        page.html.encode()
+    with pytest.raises(ValueError, match=r"\(0, 4000\): none; give one at least"):
+        ListeningPage(sources[0], sources[:0], 8000)
+
+
 @pytest.mark.parametrize("how", ["offset", "int16", "uint8"])
 def test_offsets_and_integers(how: str) -> None:
     def changed(signals: Any) -> Any:
@@ -127,7 +157,7 @@ def test_offsets_and_integers(how: str) -> None:
         return (scale * signals + silence).round().astype(how)
 
     sources = 0.1 * np.random.default_rng(0).standard_normal((2, 4000))
-    signals = (sources.sum(axis=0), sources, sources[::-1])
+    signals = (sources.sum(axis=0), sources, sources + 0.3 * sources[::-1])
     pages = [
         ListeningPage(mixture, parts, 8000, references=references)
         for mixture, parts, references in (signals, map(changed, signals))

@@ -116,6 +116,34 @@ def test_twenty_minutes_in_stereo(browser: Browser, tmp_path: Path) -> None:
     assert browser.errors() == []
 
 
+def test_blocks_follow_one_another_however_long_each_takes(
+    browser: Browser, tmp_path: Path
+) -> None:
+    sources = tones(2, 21)
+    browser.open(ListeningPage(sources.sum(axis=0), sources, 8000).save(tmp_path / "page.html"))
+    # The first block, of 20 s, takes longer to decode than the last, of 1 s.
+    browser.run("""
+        window.starts = [];
+        const start = AudioBufferSourceNode.prototype.start;
+        AudioBufferSourceNode.prototype.start = function (when, skip, lasts) {
+            window.starts.push([when, lasts]);
+            return start.call(this, when, skip, lasts);
+        };
+        const decode = AudioContext.prototype.decodeAudioData;
+        AudioContext.prototype.decodeAudioData = async function (data) {
+            const buffer = await decode.call(this, data);
+            if (buffer.duration > 10) await new Promise((done) => setTimeout(done, 1500));
+            return buffer;
+        };""")
+    browser.click("#play")
+    browser.wait("window.starts.length === 6")
+    starts = browser.run("return window.starts")
+    assert [round(lasts) for _, lasts in starts] == [20] * 3 + [1] * 3
+    assert starts[3][0] == pytest.approx(starts[0][0] + 20, abs=0.1)
+    browser.click("#play")
+    assert browser.errors() == []
+
+
 def test_in_a_frame_as_notebooks_have_it(browser: Browser, tmp_path: Path) -> None:
     sources = tones(2, 2)
     page = ListeningPage(sources.sum(axis=0), sources, 8000, names=ODD_NAMES[:2])

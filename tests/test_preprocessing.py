@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -203,6 +204,9 @@ def test_channels_are_averaged_along_the_axis_that_is_told() -> None:
     mixed = ToMono().transform([stereo[0], mono[1], stereo[2][:, :99]])
     np.testing.assert_allclose(mixed[1], mono[1])
     np.testing.assert_allclose(mixed[2], mono[2, :99])
+    np.testing.assert_allclose(ToMono().transform(torch.from_numpy(stereo)), mono)
+    np.testing.assert_allclose(ToMono().transform(list(stereo[:1])), mono[:1])
+    np.testing.assert_allclose(ToMono().transform(stereo[:1].tolist()), mono[:1])
     with pytest.raises(ValueError, match=r"X\[1\] has shape \(500, 2\).*set channel_axis=-1"):
         ToMono().transform([stereo[0], stereo[1].T])
     with pytest.raises(ValueError, match=r"X\[0\] has shape \(2, 500\).*set channel_axis=0"):

@@ -215,6 +215,15 @@ def test_nested_parameters_of_the_clusterer() -> None:
     assert separator.get_params()["clusterer__n_clusters"] == 3
 
 
+@pytest.mark.parametrize("wrong", ["bogus", "bogus__deep", "clusterer__bogus"])
+def test_nothing_is_set_beside_what_is_no_parameter(wrong: str) -> None:
+    separator = small(clusterer=KMeans(2))
+    before = repr(separator.get_params())
+    with pytest.raises(ValueError, match="Invalid parameter 'bogus' for estimator"):
+        separator.set_params(n_sources=3, clusterer__n_init=4, **{wrong: 1})
+    assert repr(separator.get_params()) == before
+
+
 def test_representations() -> None:
     separator = small()
     assert "hidden_size=4" in repr(separator)

@@ -61,12 +61,28 @@ def test_a_folder_for_each_speaker() -> None:
     ]
 
 
+def test_folders_that_are_links() -> None:
+    touch("elsewhere/2.wav", "v/ann/1.wav", "v/bob/1.wav")
+    Path("v/ann/session").symlink_to("../../elsewhere")
+    Path("v/ann/session/again").symlink_to(".")  # a loop, which is gone through once
+    assert found("v") == [
+        ("v/ann/1.wav", "ann"),
+        ("v/ann/session/2.wav", "ann"),
+        ("v/bob/1.wav", "bob"),
+    ]
+
+
 def test_a_table() -> None:
     touch("a/1.wav", "a/2.wav")
     Path("a/voices.csv").write_text("path,speaker,split\n1.wav,ann,train\n2.wav,bob,test\n")
     assert found("a/voices.csv") == [("a/1.wav", "ann"), ("a/2.wav", "bob")]
     with pytest.raises(ValueError, match=r"gives 1 recordings of 1 speakers"):
         find_recordings("a/voices.csv", "test")
+    with pytest.raises(ValueError, match="has no split 'dev'; it has 'test', 'train'"):
+        find_recordings("a/voices.csv", "dev")
+    Path("a/voices.csv").write_text("path,speaker\n1.wav,ann\n2.wav, ann \n")
+    with pytest.raises(ValueError, match=r"gives 2 recordings of 1 speakers"):
+        find_recordings("a/voices.csv")
     Path("a/voices.csv").write_text("path,speaker\n1.wav,ann\n3.wav,bob\n")
     with pytest.raises(
         FileNotFoundError, match=r"1 of the 2 audio files of voices.csv are missing"

@@ -62,6 +62,7 @@ IN_DECIBELS = "1.6 * attractor_masks(error='distortion', n_iter=5)"
 WHITENED = "whitened_kmeans + attractor_masks"
 MASKS = Candidate()
 DECIBELS = replace(MASKS, objective=f"{MASKS.objective} + {IN_DECIBELS}")
+# That of configs/best.toml
 WINNER = replace(DECIBELS, hidden_size=192, embedding_dim=14)
 GROUPS = {
     "One change after the other": {

@@ -28,7 +28,7 @@ FOUR: dict[str, Any] = {"n_layers": 4, "trunk": BLSTM(residual=True)}
 CAUSAL: dict[str, Any] = FOUR | {"bidirectional": False}
 # Name, window, hop, units, embedding, batch, frames, objective, more of the network.
 CASES = (
-    ("best", 512, 256, 300, 20, 16, 125, BEST, FOUR),
+    ("best", 512, 256, 192, 14, 16, 125, BEST, TWO),
     ("live", 512, 256, 300, 20, 16, 125, LIVE, CAUSAL),
     ("2 x 300", 256, 64, 300, 20, 16, 100, "balanced_affinity", TWO),
     ("2 x 600", 256, 64, 600, 40, 16, 100, "balanced_affinity", TWO),

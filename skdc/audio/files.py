@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from skdc.audio.io import AUDIO_SUFFIXES, check_rate, read_audio, read_header
 from skdc.exceptions import name_some
 from skdc.inputs import Header
+from skdc.paths import file_identity
 
 __all__ = ["AudioFiles", "AudioSources", "check_files", "files_below", "is_audio"]
 
@@ -274,13 +275,22 @@ def is_audio(path: Path) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Give the files in a folder and in those below it, sorted, but not the hidden ones."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    """Give the files in a folder and in those below it, sorted, but not the hidden ones.
+
+    Links are followed, also to folders, each of which is looked through once.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int] | None] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        there = file_identity(place)
+        if there in seen:
+            folders.clear()
+            continue
+        seen.add(there)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place, name) for name in names if not name.startswith("."))
+        found += filter(Path.is_file, paths)
+    return sorted(found)
 
 
 def check_files(

@@ -440,7 +440,10 @@ def check_rate(rate: int, name: str = "sample_rate") -> None:
 
 
 def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Check what is to be written, and raise the errors of which `write_audio` tells."""
+    """Give what is to be written as libsndfile takes it, float32 or float64 of this machine.
+
+    Raises the errors of which `write_audio` tells.
+    """
     samples = as_array(waveform, "waveform")
     if not np.issubdtype(samples.dtype, np.floating):
         raise TypeError(
@@ -457,7 +460,7 @@ def check_samples(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
             f"(n_channels, n_samples) with 1 to {MAX_CHANNELS} channels, or transpose it"
         )
     check_finite(samples, "waveform")
-    return samples
+    return samples.astype(np.float32 if samples.dtype.itemsize <= 4 else np.float64, copy=False)
 
 
 def file_format(path: Path, subtype: str) -> str:

@@ -164,8 +164,9 @@ def _write(
     """Write blocks to open files, and give the peak of all sources."""
     peak = 0.0
     bits = PCM_BITS.get(subtype)
-    for mixture, sources in blocks:
-        peak = max(peak, *(float(np.abs(check_samples(x)).max(initial=0)) for x in sources))
+    for mixture, given in blocks:
+        sources = list(map(check_samples, given))
+        peak = max(peak, *(float(np.abs(source).max(initial=0)) for source in sources))
         if bits is None:
             for file, source in zip(files, sources, strict=True):
                 _append(file, source * scale)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLIP_RATE_HZ = 8000
+_MOST_SOURCES = 5  # who speak in the clips that come with the package
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         default=2,
         metavar="N",
-        help="speakers to mix, 2 to 5 (default: %(default)s)",
+        help=f"speakers to mix, 2 to {_MOST_SOURCES} (default: %(default)s)",
     )
     add_model_argument(parser)
 
@@ -58,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
         mixture, estimates[order], masks=masks[order], references=references, sample_rate=rate
     )
 
-    # An earlier demo may have had more speakers.
-    for stale in args.output.glob("source-[1-9].wav"):
-        stale.unlink()
+    # An earlier demo may have had more speakers; other files of such names are not its own.
+    if (args.output / "index.html").is_file() and (args.output / "mixture.wav").is_file():
+        for number in range(args.n_sources + 1, _MOST_SOURCES + 1):
+            (args.output / f"source-{number}.wav").unlink(missing_ok=True)
     paths = [args.output / "mixture.wav"]
     write_audio(paths[0], mixture, rate)
     for number, estimate in enumerate(display.estimates, start=1):

@@ -487,6 +487,13 @@ def _separate(
             if args.debug:
                 raise
             done["error"] = _said(error, job)
+        except (MemoryError, RuntimeError) as error:
+            if args.debug or not _is_out_of_memory(error):
+                raise
+            done["error"] = (
+                "there is not enough memory for it; give fewer --jobs, and leave out --page, "
+                "--channels and --band network, which take the whole recording in memory"
+            )
     return done | {"warnings": [_said(warning.message, job) for warning in caught]}
 
 
@@ -572,6 +579,11 @@ def _nothing_done(source: Path | str) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # That of torch is a RuntimeError: a class of its own on GPUs, told by its text on CPUs.
+    return isinstance(error, MemoryError) or "memory" in str(error)
 
 
 def _said(message: object, job: Job) -> str:

@@ -222,7 +222,7 @@ def read_config(config: str) -> dict[str, Any]:
     --------
     >>> from skdc.commands.train import read_config
     >>> read_config("best")["embedding_dim"]
-    20
+    14
     """
     folder = files("skdc.commands") / "configs"
     shipped = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from fnmatch import translate
 from glob import glob
 from pathlib import Path
@@ -91,10 +92,7 @@ def open_corpus(
     """
     table = Path(root) / "utterances.csv"
     _, rows = read_table(table, ("split", "speaker", "path"))
-    chosen = [row for _, row in rows if row["split"] == split]
-    if not chosen:
-        there = ", ".join(sorted({repr(row["split"]) for _, row in rows})) or "none"
-        raise ValueError(f"{str(table)!r} has no split {split!r}; it has {there}")
+    chosen = _of_split(table, rows, split)
     paths = [Path(root) / row["path"] for row in chosen]
     check_files(
         paths,
@@ -102,7 +100,7 @@ def open_corpus(
         "give the folder that the paths in utterances.csv are relative to",
     )
     recordings = AudioFiles(paths, sample_rate=sample_rate)
-    return recordings, [row["speaker"] for row in chosen]
+    return recordings, [row["speaker"].strip() for row in chosen]
 
 
 def find_recordings(
@@ -185,17 +183,26 @@ def find_recordings(
     return AudioFiles([file for file, _ in found], sample_rate=sample_rate), speakers
 
 
+def _of_split(
+    table: Path, rows: Iterable[tuple[int, dict[str, str]]], split: str
+) -> list[dict[str, str]]:
+    """Give the rows of a split, of which there must be some."""
+    splits = [(row["split"].strip(), row) for _, row in rows]
+    chosen = [row for name, row in splits if name == split]
+    if not chosen:
+        there = ", ".join(sorted({repr(name) for name, _ in splits})) or "none"
+        raise ValueError(f"{str(table)!r} has no split {split!r}; it has {there}")
+    return chosen
+
+
 def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]:
     if table.suffix.lower() != ".csv":
         raise ValueError(f"{str(table)!r} is a file, but no table (.csv); {_ACCEPTED}")
     columns, rows = read_table(table, ("speaker", "path"))
     if split is not None and "split" not in columns:
         raise ValueError(f"{str(table)!r} has no column split, and so no split {split!r}")
-    found = [
-        (table.parent / row["path"], row["speaker"])
-        for _, row in rows
-        if split is None or row["split"] == split
-    ]
+    chosen = [row for _, row in rows] if split is None else _of_split(table, rows, split)
+    found = [(table.parent / row["path"], row["speaker"].strip()) for row in chosen]
     check_files(
         [path for path, _ in found],
         f"audio files of {table.name}",

@@ -80,8 +80,8 @@ class ListedMixture:
         ValueError
             If a recording is not audio, has another rate, or is shorter than `n_samples`.
         """
-        sources = np.empty((len(self.paths), self.n_samples), dtype=np.float32)
-        for source, path, gain in zip(sources, self.paths, self.gains, strict=True):
+        parts = []  # a list may ask for more samples than there is memory
+        for path, gain in zip(self.paths, self.gains, strict=True):
             recording = read_at_rate(
                 path,
                 self.sample_rate,
@@ -93,7 +93,8 @@ class ListedMixture:
                     f"{self.mixture_id}: {str(path)!r} has {len(recording)} samples, but the "
                     f"mixture takes {self.n_samples}; list and recordings do not belong together"
                 )
-            source[:] = gain * recording[: self.n_samples]
+            parts.append(np.asarray(gain * recording[: self.n_samples], np.float32))
+        sources = np.stack(parts)  # (n_sources, n_samples)
         return sources.sum(axis=0), sources
 
 

@@ -187,16 +187,18 @@ def _by_speaker(
     sample_rate: int,
 ) -> list[list[FloatArray]]:
     # The usable recordings of each speaker, scaled to an active level of 1.
-    waveforms = list(check_recordings(recordings, speakers, AudioFormat(sample_rate=sample_rate)))
+    audio = AudioFormat(sample_rate=sample_rate)
+    checked, names = check_recordings(recordings, speakers, audio)
+    waveforms = list(checked)
     by_speaker: dict[Hashable, list[FloatArray]] = {}
     for index, waveform in enumerate(waveforms):
         if len(waveform) >= min_samples and not _is_silent(waveform):
-            speaker = index if speakers is None else speakers[index]
+            speaker = index if names is None else names[index]
             scaled = waveform / np.float32(active_level(waveform, sample_rate))
             by_speaker.setdefault(speaker, []).append(scaled)
     if len(by_speaker) < n_sources:
         longer = f" and have at least {min_samples} samples" if min_samples > 1 else ""
-        n_speakers = len(waveforms if speakers is None else set(speakers))
+        n_speakers = len(waveforms if names is None else set(names))
         raise ValueError(
             f"mixtures of {n_sources} sources need recordings of as many different speakers, but "
             f"{len(by_speaker)} of {n_speakers} have some that are not silent{longer}; give "

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from skdc.audio import check_rate
 from skdc.display.inputs import without_offset
 from skdc.inputs import read_samples
-from skdc.metrics import si_sdr_improvement
+from skdc.metrics import si_sdr
 from skdc.paths import atomic_path
 from skdc.signal import resample, stft
 
@@ -123,8 +123,11 @@ class ListeningPage:
                 f"sources have shape {parts.shape} and the mixture {signal.shape}; expected "
                 "(n_sources, ...) and the shape of each of them"
             )
-        if names is not None and len(names) != len(parts):
-            raise ValueError(f"got {len(names)} names for {len(parts)} sources: one each")
+        if not len(parts):
+            raise ValueError(f"sources have shape {parts.shape}: none; give one at least")
+        called = _names(parts) if names is None else list(map(str, names))
+        if len(called) != len(parts):
+            raise ValueError(f"got {len(called)} names for {len(parts)} sources: one each")
         truth = None
         if references is not None:
             truth = read_samples(references, "references").astype(np.float32)
@@ -133,10 +136,10 @@ class ListeningPage:
                 f"references have shape {truth.shape}; expected (n_references, {signal.shape[-1]})"
             )
         check_rate(rate, "rate")
-        self.title = title
-        data = _data(signal, parts, int(rate), truth, title, list(names or _names(parts)))
+        self.title = str(title)
+        data = _data(signal, parts, int(rate), truth, self.title, called)
         self.html = _render(
-            title, data | {"notes": [notes] if isinstance(notes, str) else list(notes)}
+            self.title, data | {"notes": [notes] if isinstance(notes, str) else list(notes)}
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -175,7 +178,9 @@ def _render(title: str, data: dict[str, Any]) -> str:
     # In a script, only "<" could end it or begin a comment.
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     head, body = template.split("@DATA@")
-    return head.replace("@TITLE@", html.escape(title)) + text + body
+    page = head.replace("@TITLE@", html.escape(title)) + text + body
+    # Names of files may hold bytes that are no characters.
+    return page.encode(errors="replace").decode()
 
 
 def _data(
@@ -195,10 +200,12 @@ def _data(
         references, _ = without_offset(references)
         # (sources, channels, samples) -> (sources, channels * samples), where there are channels
         flat = [part.reshape(len(part), -1) for part in (references, sources)]
-        count = min(len(flat[0]), len(flat[1]))
-        gains = si_sdr_improvement(flat[0][:count], flat[1][:count], mixture.reshape(-1))
-        for number, gain in enumerate(np.atleast_1d(gains)):
-            figures[number] = f"SI-SDR {gain:+.1f} dB over the recording"
+        whole = mixture.reshape(-1)
+        # One by one, so that each figure is that of the source that it stands beside
+        for number, (reference, source) in enumerate(zip(*flat, strict=False)):
+            if reference.any():  # there is no figure for one that is silent
+                gain = si_sdr(reference, source) - si_sdr(reference, whole)
+                figures[number] = f"SI-SDR {gain:+.1f} dB over the recording"
     signals += list(zip(names, figures, sources, strict=True))
     for number, reference in enumerate(references if references is not None else []):
         name = names[number] if number < len(names) else f"Source {number + 1}"

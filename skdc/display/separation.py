@@ -19,6 +19,7 @@ from skdc.display.inputs import (
 )
 from skdc.metrics import best_permutation, si_sdr
 from skdc.signal import stft
+from skdc.signal.demands import as_array
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -59,9 +60,10 @@ def match_estimates(references: ArrayLike, estimates: ArrayLike) -> NDArray[np.i
     >>> match_estimates(references, references[::-1])
     array([1, 0])
     """
+    separated = as_array(estimates, "estimates")
     scores = [
-        [float(si_sdr(reference, estimate)) for estimate in np.asarray(estimates)]
-        for reference in np.asarray(references)
+        [float(si_sdr(reference, estimate)) for estimate in separated]
+        for reference in as_array(references, "references")
     ]
     matched = best_permutation(scores)
     left_over = np.setdiff1d(np.arange(len(scores[0])), matched)
@@ -224,7 +226,7 @@ class SeparationDisplay:
         signal = as_waveforms(mixture, "mixture", 1)
         separated = as_waveforms(estimates, "estimates", 2)
         check_length(separated, signal, "estimates")
-        shares = None if masks is None else np.asarray(masks, dtype=np.float64)
+        shares = None if masks is None else as_array(masks, "masks", np.float64)
         if shares is not None and (shares.ndim != 3 or len(shares) != len(separated)):
             raise ValueError(
                 f"masks has shape {shares.shape}; expected ({len(separated)}, n_frames, n_bins), "

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skdc.inputs.format import AudioFormat
@@ -112,24 +113,27 @@ def hold_out_speakers(
 
 def check_recordings(
     recordings: Any, speakers: Any, audio: AudioFormat, *, fewest_speakers: int = 1
-) -> CheckedRecordings:
+) -> tuple[CheckedRecordings, list[Hashable] | None]:
     """Check recordings of single speakers, as far as they need not be read for that.
+
+    Gives both by position, whatever the labels of a column of a table are.
 
     Raises a ValueError if there are none, or speakers of another number or fewer than
     `fewest_speakers`, or if the header of a file tells that it cannot be used.
 
-    Gives float32 arrays scaled to a peak of 1. Taking one out raises a ValueError if it is empty,
-    not one-dimensional, or holds NaN or infinity.
+    The recordings are float32 arrays scaled to a peak of 1. Taking one out raises a ValueError if
+    it is empty, not one-dimensional, or holds NaN or infinity.
     """
+    if not isinstance(recordings, Sequence | np.ndarray | torch.Tensor):
+        recordings = list(recordings)
+    names = None if speakers is None else list(speakers)
     if not len(recordings):
         raise ValueError("recordings is empty; give at least one recording a speaker")
-    if speakers is not None and len(speakers) != len(recordings):
+    if names is not None and len(names) != len(recordings):
+        raise ValueError(f"got {len(names)} speakers for {len(recordings)} recordings: one each")
+    if names is not None and len(set(names)) < fewest_speakers:
         raise ValueError(
-            f"got {len(speakers)} speakers for {len(recordings)} recordings: one each"
-        )
-    if speakers is not None and len(set(speakers)) < fewest_speakers:
-        raise ValueError(
-            f"speakers names {len(set(speakers))} speaker; give recordings of {fewest_speakers} "
+            f"speakers names {len(set(names))} speaker; give recordings of {fewest_speakers} "
             "at least, for the voices to be told apart"
         )
     if is_lazy(recordings):
@@ -137,4 +141,4 @@ def check_recordings(
     checked = CheckedRecordings(recordings, audio)
     if audio.input_rate is None and not is_lazy(recordings):
         warn_of_rate(checked[0], audio, "recordings[0]")
-    return checked
+    return checked, names

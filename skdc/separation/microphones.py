@@ -361,8 +361,8 @@ def separate_array(
     microphones and 1.5 dB with four; without any reverberation it takes 0.4 dB away. Where there
     are more microphones than sources, the last Wiener filters iterate (see `wiener_filter`), which
     adds 1.4 dB with four microphones and two talkers in such rooms, and 3.5 dB without
-    reverberation. A single microphone has no filters: whatever the method, it gives what `predict`
-    does.
+    reverberation. A single microphone has no filters: whatever the method, it gives about what
+    `predict` does with soft masks.
 
     Examples
     --------
@@ -525,12 +525,12 @@ def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int 
     """Separate all sources at once."""
     first = pipelines[0]
     magnitudes = spectrograms.abs().square().mean(0).sqrt()
-    if n_sources is None:
+    if n_sources is None and first.clusterer is None:
         counts = (pipeline.count(spectrograms) for pipeline in pipelines)
         n_sources = next((count for count in counts if count is not None), None)
     heard = [_hear(pipeline, spectrograms, magnitudes) for pipeline in pipelines]
     _, masks = heard[0]
-    if masks is not None and n_sources in (None, len(masks)):
+    if masks is not None and n_sources == len(masks):
         return masks
     # (frames, bins, dim) of each network -> (frames, bins, sum of dim)
     vectors = torch.cat([own for own, _ in heard], dim=-1) if len(heard) > 1 else heard[0][0]
@@ -543,6 +543,8 @@ def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int 
         seed=first.seed,
         clusterer=first.new_clusterer(),
     )
+    if masks is not None and len(centroids) == len(masks):
+        return masks
     return first.cluster_masks(vectors, centroids)
 
 

@@ -48,6 +48,8 @@ _MAX_BINS = 2_000
 _CENTROID_SHARE = 0.1
 # The largest sample whose transform still fits into float32
 _LARGEST = 1e34
+# Longer than any recording, and few enough seconds to be counted in samples
+_LONGEST_S = 1e15
 
 
 class StreamingSeparator:
@@ -68,7 +70,8 @@ class StreamingSeparator:
     Whatever the lengths of the pieces that `push` is given, the sources are the same to the bit.
     They sum to what came in. A copy of a stream, or one that was pickled, goes on by itself where
     the stream was. Several threads may push to one stream, but in which order is theirs to see to.
-    What an error or Ctrl-C interrupts is lost: the stream then waits for another recording.
+    Samples that are refused change nothing. What another error or Ctrl-C interrupts is lost: the
+    stream then waits for another recording.
 
     Parameters
     ----------
@@ -152,8 +155,10 @@ class StreamingSeparator:
             durations["lookahead"] = lookahead
         for name, seconds in durations.items():
             is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-            if not is_number or not 0 <= seconds < float("inf"):
-                raise ValueError(f"{name}={seconds!r} must be a number of seconds, at least 0")
+            if not is_number or not 0 <= seconds <= _LONGEST_S:
+                raise ValueError(
+                    f"{name}={seconds!r} must be a number of seconds, from 0 to {_LONGEST_S}"
+                )
         if not isinstance(wait, bool):
             raise ValueError(f"wait={wait!r} must be True or False")
         self._separator, count = read_separator(separator, n_sources)
@@ -215,7 +220,10 @@ class StreamingSeparator:
         return self._framing.win_length // 2 + n_later * self._framing.hop_length
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        # Not in the middle of a push of another thread
+        with self._lock:
+            state = {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_separator")}
+            return copy.deepcopy(state) | {"_separator": self._separator}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state

@@ -46,18 +46,25 @@ def check_agreement(batch_size: int, seed: int, device: torch.device) -> None:
     n_processes = _n_processes()
     if n_processes == 1:
         return
-    if batch_size % n_processes:
-        raise ValueError(
-            f"batch_size={batch_size} cannot be shared equally by {n_processes} processes; give a "
-            "multiple of their number"
-        )
-    seeds = torch.tensor([seed, -seed], device=device)
-    distributed.all_reduce(seeds, op=distributed.ReduceOp.MAX)
-    largest, least = int(seeds[0]), -int(seeds[1])
+    # In one message, so that all of them raise the same error
+    values = torch.tensor([seed, batch_size], device=device)
+    bounds = torch.stack([values, -values])  # (2, 2)
+    distributed.all_reduce(bounds, op=distributed.ReduceOp.MAX)
+    (largest, largest_batch), (least, least_batch) = bounds[0].tolist(), (-bounds[1]).tolist()
     if least != largest:
         raise ValueError(
             f"the processes have seeds from {least} to {largest}, and so would train on other "
             "batches; give random_state an int, the same in all of them"
+        )
+    if least_batch != largest_batch:
+        raise ValueError(
+            f"the processes have batch_size from {least_batch} to {largest_batch}; give the same "
+            "in all of them"
+        )
+    if batch_size % n_processes:
+        raise ValueError(
+            f"batch_size={batch_size} cannot be shared equally by {n_processes} processes; give a "
+            "multiple of their number"
         )
 
 
