@@ -26,6 +26,7 @@ from skdc.datasets import (
     resample,
     write_audio,
 )
+from skdc.datasets.mixture_lists import ListedMixture
 from skdc.exceptions import AudioWarning
 from skdc.metrics import si_sdr
 from skdc.signal import active_level
@@ -267,6 +268,13 @@ def test_floats_of_any_kind_are_written(tmp_path: Path, subtype: str, dtype: str
     np.testing.assert_allclose(
         found, expected, atol=0.02 if subtype in ("ULAW", "VORBIS") else 1e-3
     )
+
+
+def test_a_list_that_takes_more_than_memory_holds(tmp_path: Path) -> None:
+    write_audio(tmp_path / "ann.wav", noise(0, 1600), 8000)
+    item = ListedMixture("first", 10**12, (tmp_path / "ann.wav",), (1.0,))
+    with pytest.raises(ValueError, match="has 1600 samples, but the mixture takes 1000000000000"):
+        item.load()
 
 
 class Column:
