@@ -284,7 +284,7 @@ class ToMono(WaveformTransformer):
             X = as_array(X, "X")
         if isinstance(X, np.ndarray) and X.ndim == 3 and len(X):
             return list(X), "array"
-        if isinstance(X, list | tuple) and X and all(np.ndim(x) == 2 for x in X):
+        if isinstance(X, list | tuple) and X and as_array(X[0], "X[0]").ndim == 2:
             return X, "list"
         return super()._items(X)
 

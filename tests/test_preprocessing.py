@@ -207,6 +207,11 @@ def test_channels_are_averaged_along_the_axis_that_is_told() -> None:
     np.testing.assert_allclose(ToMono().transform(torch.from_numpy(stereo)), mono)
     np.testing.assert_allclose(ToMono().transform(list(stereo[:1])), mono[:1])
     np.testing.assert_allclose(ToMono().transform(stereo[:1].tolist()), mono[:1])
+    np.testing.assert_allclose(
+        ToMono().transform([torch.from_numpy(stereo[0]).requires_grad_()]), mono[:1]
+    )
+    with pytest.raises(ValueError, match=r"^X\[0\] is not an array of samples: its parts have"):
+        ToMono().transform([[[1.0, 2.0], [3.0]]])
     with pytest.raises(ValueError, match=r"X\[1\] has shape \(500, 2\).*set channel_axis=-1"):
         ToMono().transform([stereo[0], stereo[1].T])
     with pytest.raises(ValueError, match=r"X\[0\] has shape \(2, 500\).*set channel_axis=0"):

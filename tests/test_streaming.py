@@ -530,7 +530,8 @@ def test_buffers_are_the_callers() -> None:
 @pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf"), 1e308])
 def test_durations_are_checked(name: str, seconds: float) -> None:
     durations: dict[str, Any] = {name: seconds}
-    with pytest.raises(ValueError, match=re.escape(f"{name}={seconds!r} must be a number of")):
+    message = re.escape(f"{name}={seconds!r} must be a number of seconds")
+    with pytest.raises(ValueError, match=message):
         StreamingSeparator(fake(TwoBands()), **durations)
 
 

@@ -157,7 +157,7 @@ class StreamingSeparator:
             is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
             if not is_number or not 0 <= seconds <= _LONGEST_S:
                 raise ValueError(
-                    f"{name}={seconds!r} must be a number of seconds, from 0 to {_LONGEST_S}"
+                    f"{name}={seconds!r} must be a number of seconds, from 0 to {_LONGEST_S:g}"
                 )
         if not isinstance(wait, bool):
             raise ValueError(f"wait={wait!r} must be True or False")
