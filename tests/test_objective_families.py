@@ -21,6 +21,7 @@ from skdc.objectives import (
     Targets,
     WhitenedKMeans,
     affinity_loss,
+    attractors,
     one_hot_labels,
     partition_weights,
     whitened_kmeans_loss,
@@ -167,6 +168,15 @@ def test_attractor_masks_are_the_masks_of_separation_with_the_true_centroids():
     error = (masks * targets.mixture[:, None] - targets.sources).abs().sum()
     loss = AttractorMasks()(Outputs(embeddings), targets)
     torch.testing.assert_close(loss, error / targets.mixture.sum(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("n_sources", [1, 2, 3, 5])
+def test_each_point_moves_to_its_nearest_attractor_and_the_first_of_several(n_sources):
+    nearness = torch.randint(3, (2, n_sources, 50), generator=torch.Generator().manual_seed(0))
+    found = attractors._nearest(nearness.double())
+    # NumPy gives the first of several.
+    expected = np.eye(n_sources)[nearness.numpy().argmax(1)].swapaxes(1, 2)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_source_without_points_has_no_mask_but_a_target():

@@ -41,7 +41,10 @@ def test_the_other_device_is_told_from_the_cpu() -> None:
 
 KINDS: list[dict[str, Any]] = [
     {"objective": "balanced_affinity"},
-    {"objective": "whitened_kmeans + attractor_masks + attractor_masks(error='distortion')"},
+    {
+        "objective": "whitened_kmeans + attractor_masks"
+        " + attractor_masks(error='distortion') + attractor_masks(n_iter=2)"
+    },
     {"objective": "mask_inference + whitened_kmeans", "mask": "head"},
     {"trunk": "band_blstm", "win_length": 256, "hop_length": 64},
     {"bidirectional": False, "n_layers": 2},

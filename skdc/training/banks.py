@@ -166,28 +166,35 @@ def make_targets(
     >>> make_targets(sources.sum(1), sources, Framing()).labels.shape
     torch.Size([4, 100, 129])
     """
-    spectrogram, features = _hear(mixtures, framing)
+    spectrogram, magnitude, features = _hear(mixtures, framing)
     parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
     batch = Batch(
         features,
         signal.dominant_source(parts),
-        framing.activity(spectrogram).float(),
+        framing.activity(magnitude).float(),
         sources.shape[1],
     )
     if not with_spectrograms:
         return batch
-    masks = signal.phase_sensitive_masks(parts, spectrogram)
-    magnitude = spectrogram.abs()
-    return batch._replace(mixture=magnitude, sources=masks * magnitude.unsqueeze(1))
+    # What each source has in the phase of the mixture, at least nothing and at most all of it.
+    length = magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+    cosine, sine = ((part / length).unsqueeze(1) for part in (spectrogram.real, spectrogram.imag))
+    in_phase = parts.real * cosine + parts.imag * sine
+    in_phase = in_phase.clamp_min_(0.0).minimum(magnitude.unsqueeze(1))
+    return batch._replace(mixture=magnitude, sources=in_phase)
 
 
-def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor]:
-    """Give the spectrogram of the first microphone, and features, ``(mixtures, frames, ...)``."""
-    spectrogram = framing.stft(mixtures)
-    if mixtures.ndim == 2:
-        return spectrogram, framing.features(spectrogram)
-    first, other = spectrogram.unbind(1)  # (mixtures, 2, frames, bins)
-    return first, framing.features(first, other)
+def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the spectrogram of the first microphone, its magnitude, and what the network sees.
+
+    All are ``(mixtures, frames, ...)``. The magnitude is computed once: that of complex numbers
+    takes as long as their Fourier transform.
+    """
+    first, other = framing.stft(mixtures), None
+    if mixtures.ndim == 3:
+        first, other = first.unbind(1)  # (mixtures, 2, frames, bins)
+    magnitude = first.abs()
+    return first, magnitude, framing.features(first if framing.hears_phases else magnitude, other)
 
 
 class SourceBank:
@@ -528,8 +535,8 @@ class MixtureBank:
             return make_targets(
                 segments, targets, self.framing, with_spectrograms=with_spectrograms
             )
-        spectrogram, features = _hear(segments, self.framing)
-        weights = (self.framing.activity(spectrogram) & (targets >= 0)).float()
+        _, magnitude, features = _hear(segments, self.framing)
+        weights = (self.framing.activity(magnitude) & (targets >= 0)).float()
         return Batch(features, targets, weights, self.n_sources)
 
 

@@ -79,23 +79,38 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
         network.embed if "embeddings" in objective.needs else None,
         network.mask_head if "masks" in objective.needs else None,
     )
-    labels = one_hot_labels(batch.labels, batch.n_sources)
-    # (mixtures, sources, frames, bins) -> (mixtures, frames, bins, sources)
-    sources = None if batch.sources is None else batch.sources.movedim(1, -1)
-    targets = (labels, batch.weights, batch.mixture, sources)
     if batch.features.device.type != "cpu":
         # (mixtures, frames, bins, ...) -> (mixtures, frames * bins, ...)
         outputs = Outputs(*(None if h is None else h(states).flatten(1, 2) for h in heads))
-        flat = Targets(*(None if x is None else x.flatten(1, 2) for x in targets))  # type: ignore[arg-type]
-        return objective(outputs, flat).mean()
+        return objective(outputs, _targets(batch, slice(None))).mean()
     # On the CPU the heads compute only bins with a weight, whose number differs between mixtures.
     active = batch.weights > 0
-    counts = active.sum((1, 2)).tolist()
-    nothing = [None] * len(counts)
+    nothing = [None] * len(active)
     outputs_of_each = [head.active(states, active) if head else nothing for head in heads]
-    targets_of_each = [nothing if x is None else x[active].split(counts) for x in targets]
-    losses = map(objective, map(Outputs, *outputs_of_each), map(Targets, *targets_of_each))
-    return torch.stack(list(losses)).mean()
+    losses = [
+        objective(Outputs(*outputs), _targets(batch, item, own.flatten().nonzero().squeeze(1)))
+        for item, (*outputs, own) in enumerate(zip(*outputs_of_each, active, strict=True))
+    ]
+    return torch.stack(losses).mean()
+
+
+def _targets(batch: Batch, mixtures: int | slice, chosen: Tensor | None = None) -> Targets:
+    """Give what the outputs of some mixtures are compared to, at all bins or those chosen.
+
+    Chosen bins are indices into frames * bins, which are many times as fast to look up as a mask.
+    """
+
+    def take(tensor: Tensor) -> Tensor:
+        # (..., frames, bins) -> (..., frames * bins) -> (..., chosen)
+        own = tensor[mixtures].flatten(-2)
+        return own if chosen is None else own.index_select(-1, chosen)
+
+    return Targets(
+        one_hot_labels(take(batch.labels), batch.n_sources),
+        take(batch.weights),
+        None if batch.mixture is None else take(batch.mixture),
+        None if batch.sources is None else take(batch.sources).mT,  # (..., bins, sources)
+    )
 
 
 def _score(row: dict[str, float]) -> float:
