@@ -117,8 +117,8 @@ def test_points_of_all_mixtures_at_once_are_the_same(objective, monkeypatch):
     outputs = with_gradients(outputs)
     losses = objective(outputs, targets)
     gradients = gradients_of(losses, outputs)
-    whole = [unit_vectors._Part(slice(None), None)]
-    monkeypatch.setattr(unit_vectors, "_parts", lambda weights: whole)
+    whole = [unit_vectors._Part(slice(None), slice(None))]
+    monkeypatch.setattr(unit_vectors, "_parts", lambda weights, embedding_dim: whole)
     all_at_once = objective(outputs, targets)
     torch.testing.assert_close(all_at_once, losses)
     each(torch.testing.assert_close, gradients_of(all_at_once, outputs), gradients)

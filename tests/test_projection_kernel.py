@@ -18,7 +18,7 @@ from skdc.training.banks import Batch, make_targets
 
 
 def whole_layer(states, weight, bias, active, bands):
-    """All vectors, of which those asked for are taken one by one."""
+    """All vectors, of which those asked for are taken one by one, and zeros behind them."""
     n_bins = active.shape[-1]
     vectors = torch.stack(
         [
@@ -27,12 +27,12 @@ def whole_layer(states, weight, bias, active, bands):
         ]
     )  # (bands, mixtures, frames, bins, dim)
     band_of = [g for g, (first, end) in enumerate(bands) for _ in range(first, end)]
-    return [
-        torch.stack([vectors[band_of[f], i, t, f] for t, f in bins.nonzero().tolist()])
-        if bins.any()
-        else vectors[0, i, :0, 0]
-        for i, bins in enumerate(active)
-    ]
+    n_most = int(active.sum((1, 2)).max())
+    found = (0 * vectors.sum()).repeat(len(active), n_most, vectors.shape[-1])
+    for i, bins in enumerate(active):
+        for place, (t, f) in enumerate(bins.nonzero().tolist()):
+            found[i, place] = vectors[band_of[f], i, t, f]
+    return found
 
 
 def values_and_gradients(project, states, layer, active, bands):
@@ -81,7 +81,8 @@ def test_half_precision_is_no_worse_than_the_whole_layer():
             vectors = nn.functional.linear(states.squeeze(2), weight, bias).unflatten(
                 -1, (129, -1)
             )
-        return [own[bins] for own, bins in zip(vectors, active, strict=True)]
+        taken = [own[bins] for own, bins in zip(vectors, active, strict=True)]
+        return nn.utils.rnn.pad_sequence(taken, batch_first=True)
 
     def some(states, *others):
         return project_active(states.bfloat16(), *others)

@@ -63,10 +63,10 @@ class BinHead(nn.Module):
         first, end = band
         return values[first * self.n_outputs : end * self.n_outputs]
 
-    def active(self, states: Tensor, active: Tensor) -> tuple[Tensor, ...]:
+    def active(self, states: Tensor, active: Tensor) -> Tensor:
         """Give some of the bins their numbers, on the CPU, and spend no time on the others.
 
-        Gives ``forward(states)[i][active[i]]``, of shape ``(n_active_i, n_outputs)``, for each
-        mixture.
+        Gives ``forward(states)[i][active[i]]`` for each mixture, and zeros behind it up to the
+        number of the mixture with most bins: ``(n_mixtures, n_most, n_outputs)``.
         """
         return project_active(states, self.weight, self.bias, active, self.bands)

@@ -20,6 +20,9 @@ from skdc.signal import long_product
 __all__ = ["EmbeddingObjective", "on_unit_vectors", "weighted_products"]
 
 _SMALLEST_NORM = 1e-12
+# Numbers of the vectors that are computed at once on CPUs: of few more, the caches hold little;
+# of many fewer, starting the operations takes as long as they do.
+_NUMBERS_AT_ONCE = 2**20
 
 
 class EmbeddingObjective(Objective):
@@ -75,9 +78,10 @@ def on_unit_vectors(
 ) -> Tensor:
     """Evaluate losses on the unit vectors along embeddings, in float32 or better.
 
-    On the CPU one mixture after the other, without the points of no weight: there they would cost
-    as much as the others. Elsewhere all at once: how many points count is known on the host only,
-    and waiting for it would take longer than the rest.
+    On the CPU a few mixtures at once, as the caches hold them, without the points that have a
+    weight in none of them: there they would cost as much as the others. Elsewhere all at once: how
+    many points count is known on the host only, and waiting for it would take longer than the
+    rest.
 
     The embeddings ``(..., n_points, embedding_dim)``, and targets with the same leading axes, give
     losses of shape ``(...)``; `losses` gets unit vectors and targets as
@@ -90,7 +94,7 @@ def on_unit_vectors(
         flat = embeddings.flatten(0, -3) if leading else embeddings[None]
         targets = _map(targets, lambda x: x.flatten(0, len(leading) - 1) if leading else x[None])
         targets = _map(targets, lambda x: x.to(dtype))
-        parts = _parts(targets.weights)
+        parts = _parts(targets.weights, flat.shape[-1])
         vectors = _UnitVectors.apply(flat, parts)  # type: ignore[no-untyped-call]
         found = [
             losses(own, _map(targets, part.take_along_points))
@@ -101,33 +105,54 @@ def on_unit_vectors(
 
 
 class _Part(NamedTuple):
-    """Some mixtures with all their points (None), or one mixture with those of some indices."""
+    """Some mixtures, and the points of these that are looked at: a range of them, or indices."""
 
     mixtures: slice
-    active: Tensor | None
+    points: slice | Tensor
 
     def take(self, tensor: Tensor) -> Tensor:
         """Give the part of a tensor of shape (n_mixtures, n_points, ...)."""
         own = tensor[self.mixtures]
+        if isinstance(self.points, slice):
+            return own[:, self.points]
+        if len(own) > 1:
+            return own.index_select(1, self.points)
         # Rows of a matrix are several times faster to select than along a middle axis:
-        # (1, n_points, ...) -> (n_points, ...) -> (1, n_active, ...)
-        return own if self.active is None else own[0].index_select(0, self.active)[None]
+        # (1, n_points, ...) -> (n_points, ...) -> (1, n_taken, ...)
+        return own[0].index_select(0, self.points)[None]
 
     def take_along_points(self, tensor: Tensor) -> Tensor:
         """Give the same, with its points next to each other in memory."""
         own = self.take(tensor)
         return own if own.ndim < 3 else own.mT.contiguous().mT
 
+    def put(self, tensor: Tensor, values: Tensor) -> None:
+        """Write the part of a tensor of shape (n_mixtures, n_points, ...)."""
+        own = tensor[self.mixtures]
+        if isinstance(self.points, slice):
+            own[:, self.points] = values
+        else:
+            own.index_copy_(1, self.points, values.to(own.dtype).contiguous())
 
-def _parts(weights: Tensor) -> list[_Part]:
+
+def _parts(weights: Tensor, embedding_dim: int) -> list[_Part]:
     """Divide a batch of weights (n_mixtures, n_points) into what is computed at once."""
     if weights.device.type != "cpu" or not len(weights):
-        return [_Part(slice(None), None)]
+        return [_Part(slice(None), slice(None))]
+    n_together = max(1, _NUMBERS_AT_ONCE // max(1, weights.shape[1] * embedding_dim))
     parts = []
-    for item, own in enumerate(weights):
-        active = own > 0
-        indices = None if bool(active.all()) else active.nonzero().squeeze(-1)
-        parts.append(_Part(slice(item, item + 1), indices))
+    for start in range(0, len(weights), n_together):
+        mixtures = slice(start, start + n_together)
+        counting = (weights[mixtures] > 0).any(0)  # (n_points,)
+        n_counting = int(counting.sum())
+        points: slice | Tensor
+        if n_counting == len(counting):
+            points = slice(None)
+        elif bool(counting[:n_counting].all()):
+            points = slice(n_counting)
+        else:
+            points = counting.nonzero().squeeze(-1)
+        parts.append(_Part(mixtures, points))
     return parts
 
 
@@ -168,7 +193,8 @@ class _UnitVectors(torch.autograd.Function):
         n_parts = len(gradients)
         units, inverses = ctx.saved_tensors[:n_parts], ctx.saved_tensors[n_parts:]
         # Where every part has all of its points, every entry is written, and none needs a zero.
-        make = torch.empty if all(part.active is None for part in ctx.parts) else torch.zeros
+        is_whole = all(part.points == slice(None) for part in ctx.parts)
+        make = torch.empty if is_whole else torch.zeros
         whole = make(ctx.shape, dtype=ctx.dtype, device=gradients[0].device)
         for part, unit, inverse, gradient in zip(
             ctx.parts, units, inverses, gradients, strict=True
@@ -177,11 +203,7 @@ class _UnitVectors(torch.autograd.Function):
             slope = unit.mT * gradient.mT
             along = slope.sum(-2, keepdim=True)
             torch.addcmul(gradient.mT, unit.mT, along, value=-1, out=slope)
-            own, slope = whole[part.mixtures], slope.mul_(inverse).mT
-            if part.active is None:
-                own.copy_(slope)
-            else:
-                own[0].index_copy_(0, part.active, slope[0].to(ctx.dtype).contiguous())
+            part.put(whole, slope.mul_(inverse).mT)
         return whole, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 __all__ = ["long_product"]
@@ -12,8 +13,8 @@ _BLOCK = 512
 def long_product(left: Tensor, right: Tensor) -> Tensor:
     """Multiply two matrices whose common dimension is the long one.
 
-    Block by block, as one batch: the blocks share the cores and stay in their caches, where one
-    product of such a shape would run on a single core.
+    A single product of such a shape would run on one core, so it is made block by block, as one
+    batch: the blocks share the cores and stay in their caches.
 
     Parameters
     ----------
@@ -32,6 +33,8 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
     >>> long_product(torch.ones(1, 5000), torch.ones(5000, 2))
     tensor([[5000., 5000.]])
     """
+    if left.ndim > 2 and left.shape[:-2].numel() >= torch.get_num_threads():
+        return left @ right  # one product for each core at least
     n_blocks = right.shape[-2] // _BLOCK
     whole = n_blocks * _BLOCK
     # (..., n_rows, n_points) -> (..., n_blocks, n_rows, block)

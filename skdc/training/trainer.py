@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from skdc.exceptions import InterruptedWarning
@@ -83,19 +84,32 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
         # (mixtures, frames, bins, ...) -> (mixtures, frames * bins, ...)
         outputs = Outputs(*(None if h is None else h(states).flatten(1, 2) for h in heads))
         return objective(outputs, _targets(batch, slice(None))).mean()
-    # On the CPU the heads compute only bins with a weight, whose number differs between mixtures.
+    # On the CPU the heads compute only bins with a weight. Where a mixture has fewer of them than
+    # others, what fills it up has none.
     active = batch.weights > 0
-    nothing = [None] * len(active)
-    outputs_of_each = [head.active(states, active) if head else nothing for head in heads]
-    losses = [
-        objective(Outputs(*outputs), _targets(batch, item, own.flatten().nonzero().squeeze(1)))
-        for item, (*outputs, own) in enumerate(zip(*outputs_of_each, active, strict=True))
-    ]
-    return torch.stack(losses).mean()
+    outputs = Outputs(*(None if head is None else head.active(states, active) for head in heads))
+    chosen = [own.flatten().nonzero().squeeze(1) for own in active]
+    each = [_targets(batch, item, own) for item, own in enumerate(chosen)]
+    return objective(outputs, _side_by_side(each)).mean()
+
+
+def _side_by_side(targets: list[Targets]) -> Targets:
+    """Join the targets of mixtures, which are filled up with bins of no weight and no source."""
+
+    def join(*tensors: Tensor) -> Tensor:
+        return pad_sequence(list(tensors), batch_first=True)
+
+    labels, weights, mixture, sources = zip(*targets, strict=True)
+    return Targets(
+        join(*labels),
+        join(*weights),
+        None if mixture[0] is None else join(*mixture),
+        None if sources[0] is None else join(*sources),
+    )
 
 
 def _targets(batch: Batch, mixtures: int | slice, chosen: Tensor | None = None) -> Targets:
-    """Give what the outputs of some mixtures are compared to, at all bins or those chosen.
+    """Give what the outputs of some mixtures are compared to, at all bins or at those chosen.
 
     Chosen bins are indices into frames * bins, which are many times as fast to look up as a mask.
     """

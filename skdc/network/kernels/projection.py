@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = ["project_active"]
 
@@ -33,7 +34,7 @@ def project_active(
     bias: Tensor,
     active: Tensor,
     bands: tuple[tuple[int, int], ...],
-) -> tuple[Tensor, ...]:
+) -> Tensor:
     """Give the vectors of some of the bins.
 
     Parameters
@@ -48,14 +49,16 @@ def project_active(
 
     Returns
     -------
-    tuple of Tensor of shape (n_active_i, dim)
-        One a mixture, in the order of ``active[i].nonzero()`` and the precision of `states`. With
-        a single band ``functional.linear(states, weight, bias).unflatten(-1, (n_bins, -1))`` at
-        the bins that are asked for; with several, each bin from the states of its own band.
+    Tensor of shape (n_mixtures, n_most, dim)
+        Those of each mixture in the order of ``active[i].nonzero()``, in the precision of
+        `states`, and zeros behind them, where another mixture has more. With a single band
+        ``functional.linear(states, weight, bias).unflatten(-1, (n_bins, -1))`` at the bins that
+        are asked for; with several, each bin from the states of its own band.
     """
-    return _ActiveProjection.apply(  # type: ignore[no-untyped-call]
+    vectors: Tensor = _ActiveProjection.apply(  # type: ignore[no-untyped-call]
         states, weight, bias, active, bands
     )
+    return vectors
 
 
 class _ActiveProjection(torch.autograd.Function):
@@ -67,7 +70,7 @@ class _ActiveProjection(torch.autograd.Function):
         bias: Tensor,
         active: Tensor,
         bands: tuple[tuple[int, int], ...],
-    ) -> tuple[Tensor, ...]:
+    ) -> Tensor:
         n_bins = active.shape[-1]
         dim = len(weight) // n_bins
         # (n_bins * dim, width) -> (n_bins, dim, width)
@@ -90,7 +93,9 @@ class _ActiveProjection(torch.autograd.Function):
             n_new = len(frames) * n_own
             groups.append((index, bins, frames, slice(n_vectors, n_vectors + n_new)))
             n_vectors += n_new
-        vectors = states.new_empty(n_vectors, dim)
+        # The last one fills up the mixtures.
+        vectors = states.new_empty(n_vectors + 1, dim)
+        vectors[n_vectors] = 0.0
         taken = _like_rows(rows, groups)
         for index, bins, frames, part in groups:
             # (n_own, dim, width) -> (width, n_own * dim), and the same memory of the vectors as
@@ -101,19 +106,23 @@ class _ActiveProjection(torch.autograd.Function):
                 of_bins[bins].flatten(0, 1).T,
                 out=vectors[part].view(len(frames), biases[bins].numel()),
             )
-        places = place[chosen].split(active.sum((1, 2)).tolist())
-        ctx.save_for_backward(states, of_bins, *places)
-        ctx.groups, ctx.n_vectors, ctx.dtypes = groups, n_vectors, (weight.dtype, bias.dtype)
-        return tuple(vectors.index_select(0, own) for own in places)
+        of_mixtures = place[chosen].split(active.sum((1, 2)).tolist())
+        places = pad_sequence(of_mixtures, batch_first=True, padding_value=n_vectors)
+        ctx.save_for_backward(states, of_bins, places)
+        ctx.groups, ctx.dtypes = groups, (weight.dtype, bias.dtype)
+        # (n_mixtures * n_most, dim) -> (n_mixtures, n_most, dim)
+        return vectors.index_select(0, places.flatten()).unflatten(0, places.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        states, of_bins, *places = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        states, of_bins, places = ctx.saved_tensors
         rows = _rows(states)
-        by_vectors = states.new_zeros(ctx.n_vectors, of_bins.shape[1])
-        for own, gradient in zip(places, gradients, strict=True):
-            by_vectors.index_copy_(0, own, gradient)
+        n_vectors = ctx.groups[-1][-1].stop if ctx.groups else 0
+        # One more than there are, to take what fills up the mixtures.
+        by_vectors = states.new_zeros(n_vectors + 1, of_bins.shape[1])
+        # (n_mixtures, n_most, dim) -> (n_mixtures * n_most, dim)
+        by_vectors.index_copy_(0, places.flatten(), gradient.flatten(0, 1))
         # These are sums over many groups, which half precision would round too much.
         exact_dtype = torch.promote_types(states.dtype, torch.float32)
         # Not `zeros_like`: the states may be stored in another order of axes, and `_rows` has to
