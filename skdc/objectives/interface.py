@@ -82,6 +82,9 @@ class Objective(BaseEstimator, ABC):
     attribute and arguments serves where an objective is asked for; one that derives from
     scikit-learn's `BaseEstimator`, as this class does, can be cloned and searched.
 
+    Training gives all mixtures of a batch at once, an axis before that of the points. Points that
+    have no weight, and mostly no source, fill up mixtures with fewer points than others.
+
     Attributes
     ----------
     needs : frozenset of str
