@@ -131,3 +131,27 @@ def test_loss_of_a_batch_is_that_of_all_bins(objective):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             torch.testing.assert_close(ours, theirs)
+
+
+class PointsOfAllMixtures:
+    """An objective of one's own that does not think of the axis of mixtures."""
+
+    needs = frozenset({"embeddings"})
+
+    def __init__(self, axes):
+        self.axes = axes
+
+    def __call__(self, outputs, targets):
+        return (outputs.embeddings.sum(-1) * targets.weights).sum(self.axes)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("axes", [(0, 1), 0])
+def test_an_objective_without_one_loss_a_mixture_is_refused(axes, device):
+    framing = Framing(64, 16)
+    sources = torch.randn(4, 2, framing.segment_samples(30))
+    batch = make_targets(sources.sum(1), sources, framing)
+    batch = Batch(*(x.to(device) if torch.is_tensor(x) else x for x in batch))
+    network = EmbeddingNetwork(NetworkConfig(33, 5, 8)).to(device)
+    with pytest.raises(ValueError, match=r"of 4 mixtures, expected \(4,\): one a mixture"):
+        batch_loss(network, batch, PointsOfAllMixtures(axes))

@@ -33,8 +33,10 @@ def long_product(left: Tensor, right: Tensor) -> Tensor:
     >>> long_product(torch.ones(1, 5000), torch.ones(5000, 2))
     tensor([[5000., 5000.]])
     """
-    if left.ndim > 2 and left.shape[:-2].numel() >= torch.get_num_threads():
-        return left @ right  # one product for each core at least
+    # On CPUs several products share the cores by themselves.
+    n_products = left.shape[:-2].numel()
+    if left.device.type == "cpu" and n_products >= max(2, torch.get_num_threads()):
+        return left @ right
     n_blocks = right.shape[-2] // _BLOCK
     whole = n_blocks * _BLOCK
     # (..., n_rows, n_points) -> (..., n_blocks, n_rows, block)

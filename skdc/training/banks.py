@@ -176,12 +176,8 @@ def make_targets(
     )
     if not with_spectrograms:
         return batch
-    # What each source has in the phase of the mixture, at least nothing and at most all of it.
-    length = magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
-    cosine, sine = ((part / length).unsqueeze(1) for part in (spectrogram.real, spectrogram.imag))
-    in_phase = parts.real * cosine + parts.imag * sine
-    in_phase = in_phase.clamp_min_(0.0).minimum(magnitude.unsqueeze(1))
-    return batch._replace(mixture=magnitude, sources=in_phase)
+    masks = signal.phase_sensitive_masks(parts, spectrogram)
+    return batch._replace(mixture=magnitude, sources=masks * magnitude.unsqueeze(1))
 
 
 def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor, Tensor]:

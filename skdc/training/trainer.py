@@ -83,29 +83,29 @@ def batch_loss(network: EmbeddingNetwork, batch: Batch, objective: Objective) ->
     if batch.features.device.type != "cpu":
         # (mixtures, frames, bins, ...) -> (mixtures, frames * bins, ...)
         outputs = Outputs(*(None if h is None else h(states).flatten(1, 2) for h in heads))
-        return objective(outputs, _targets(batch, slice(None))).mean()
-    # On the CPU the heads compute only bins with a weight. Where a mixture has fewer of them than
-    # others, what fills it up has none.
-    active = batch.weights > 0
-    outputs = Outputs(*(None if head is None else head.active(states, active) for head in heads))
-    chosen = [own.flatten().nonzero().squeeze(1) for own in active]
-    each = [_targets(batch, item, own) for item, own in enumerate(chosen)]
-    return objective(outputs, _side_by_side(each)).mean()
+        targets = _targets(batch, slice(None))
+    else:
+        # On the CPU the heads compute only bins with a weight. Where a mixture has fewer of them
+        # than others, what fills it up has none, and no source.
+        active = batch.weights > 0
+        outputs = Outputs(*(None if h is None else h.active(states, active) for h in heads))
+        chosen = (own.flatten().nonzero().squeeze(1) for own in active)
+        each = [_targets(batch, item, own) for item, own in enumerate(chosen)]
+        targets = Targets(*map(_side_by_side, zip(*each, strict=True)))  # type: ignore[arg-type]
+    losses = objective(outputs, targets)
+    if losses.shape != (len(batch.labels),):
+        raise ValueError(
+            f"the objective {objective!r} gave losses of shape {tuple(losses.shape)} for a batch "
+            f"of {len(batch.labels)} mixtures, expected ({len(batch.labels)},): one a mixture, so "
+            "sum over points and sources, the last axes, and not over the axis before them"
+        )
+    return losses.mean()
 
 
-def _side_by_side(targets: list[Targets]) -> Targets:
-    """Join the targets of mixtures, which are filled up with bins of no weight and no source."""
-
-    def join(*tensors: Tensor) -> Tensor:
-        return pad_sequence(list(tensors), batch_first=True)
-
-    labels, weights, mixture, sources = zip(*targets, strict=True)
-    return Targets(
-        join(*labels),
-        join(*weights),
-        None if mixture[0] is None else join(*mixture),
-        None if sources[0] is None else join(*sources),
-    )
+def _side_by_side(tensors: tuple[Tensor | None, ...]) -> Tensor | None:
+    """Join one tensor of each mixture, (points, ...), filled up with zeros behind the shorter."""
+    some = [tensor for tensor in tensors if tensor is not None]
+    return pad_sequence(some, batch_first=True) if some else None
 
 
 def _targets(batch: Batch, mixtures: int | slice, chosen: Tensor | None = None) -> Targets:

@@ -109,7 +109,7 @@ class _ActiveProjection(torch.autograd.Function):
         of_mixtures = place[chosen].split(active.sum((1, 2)).tolist())
         places = pad_sequence(of_mixtures, batch_first=True, padding_value=n_vectors)
         ctx.save_for_backward(states, of_bins, places)
-        ctx.groups, ctx.dtypes = groups, (weight.dtype, bias.dtype)
+        ctx.groups, ctx.n_vectors, ctx.dtypes = groups, n_vectors, (weight.dtype, bias.dtype)
         # (n_mixtures * n_most, dim) -> (n_mixtures, n_most, dim)
         return vectors.index_select(0, places.flatten()).unflatten(0, places.shape)
 
@@ -118,9 +118,8 @@ class _ActiveProjection(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, of_bins, places = ctx.saved_tensors
         rows = _rows(states)
-        n_vectors = ctx.groups[-1][-1].stop if ctx.groups else 0
         # One more than there are, to take what fills up the mixtures.
-        by_vectors = states.new_zeros(n_vectors + 1, of_bins.shape[1])
+        by_vectors = states.new_zeros(ctx.n_vectors + 1, of_bins.shape[1])
         # (n_mixtures, n_most, dim) -> (n_mixtures * n_most, dim)
         by_vectors.index_copy_(0, places.flatten(), gradient.flatten(0, 1))
         # These are sums over many groups, which half precision would round too much.
