@@ -1,17 +1,24 @@
 """The last layer at some bins against the whole layer, and the loss of a batch by both."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.kernels.projection import project_active
-from skdc.objectives import OBJECTIVES, Outputs, Targets, one_hot_labels, resolve_objective
+from skdc.objectives import (
+    OBJECTIVES,
+    Objective,
+    Outputs,
+    Targets,
+    one_hot_labels,
+    resolve_objective,
+)
 from skdc.signal import Framing
 from skdc.training import batch_loss
 from skdc.training.banks import Batch, make_targets
@@ -133,15 +140,16 @@ def test_loss_of_a_batch_is_that_of_all_bins(objective):
             torch.testing.assert_close(ours, theirs)
 
 
-class PointsOfAllMixtures:
+class PointsOfAllMixtures(Objective):
     """An objective of one's own that does not think of the axis of mixtures."""
 
-    needs = frozenset({"embeddings"})
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     def __init__(self, axes):
         self.axes = axes
 
-    def __call__(self, outputs, targets):
+    def __call__(self, outputs: Outputs, targets: Targets) -> Tensor:
+        assert outputs.embeddings is not None
         return (outputs.embeddings.sum(-1) * targets.weights).sum(self.axes)
 
 
@@ -151,7 +159,11 @@ def test_an_objective_without_one_loss_a_mixture_is_refused(axes, device):
     framing = Framing(64, 16)
     sources = torch.randn(4, 2, framing.segment_samples(30))
     batch = make_targets(sources.sum(1), sources, framing)
-    batch = Batch(*(x.to(device) if torch.is_tensor(x) else x for x in batch))
+    batch = batch._replace(
+        features=batch.features.to(device),
+        labels=batch.labels.to(device),
+        weights=batch.weights.to(device),
+    )
     network = EmbeddingNetwork(NetworkConfig(33, 5, 8)).to(device)
     with pytest.raises(ValueError, match=r"of 4 mixtures, expected \(4,\): one a mixture"):
         batch_loss(network, batch, PointsOfAllMixtures(axes))
