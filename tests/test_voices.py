@@ -143,6 +143,27 @@ def test_voices_are_found_again(n_voices: int) -> None:
     assert (renamed(voices, true, n_voices) == true).all()
 
 
+@pytest.mark.parametrize("share", [0.03, 0.05, 0.08])
+@pytest.mark.parametrize("spread", [0.5, 0.6, 0.7])
+def test_a_voice_that_is_hardly_heard_is_not_lost(spread: float, share: float) -> None:
+    # The voice that is heard nearly all the time differs from itself, always in the same way: as
+    # two halves of it, the clusters are explained well, and the other voice goes to one of them.
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        own, way = unit(rng.normal(size=(2, 32))), unit(rng.normal(size=32))
+        true = np.repeat(rng.random((120, 1)) < share, 2, axis=1).astype(int)
+        differs = spread * rng.normal(size=(120, 1, 1)) * way * (true == 0)[..., None]
+        noise = 0.8 * rng.normal(size=(120, 2, 32)) / np.sqrt(32)
+        evidence = Evidence(
+            unit(own[true] + differs + noise),
+            np.full((120, 2), 10.0),
+            np.full((120, 2, 2), 3.0) * (1 - np.eye(2)),
+            np.zeros((120, 2, 2)),
+        )
+        _, score = assign_voices(evidence, 2)
+        assert score >= naive_score(evidence, true, 2) * (1 - 1e-9)
+
+
 @pytest.mark.parametrize(("n_clusters", "n_voices"), [(5, 3), (3, 5), (2, 9), (6, 1)])
 def test_any_numbers_of_clusters_and_voices_go_together(n_clusters: int, n_voices: int) -> None:
     voices, score = assign_voices(random_evidence(0, 20, n_clusters), n_voices)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import Heard, cut_moments, follow_voices
-from skdc.separation.voices import Evidence, assign_voices
+from skdc.separation.voices import Evidence, assign_voices, voice_vectors
 
 __all__ = [
     "Clue",
@@ -328,7 +328,7 @@ def identify(
         voices = _count(evidence, bool(heard > _SEVERAL_SHARE), seed)
     else:
         voices, _ = assign_voices(evidence, n_voices, seed=seed)
-    directions = _directions(evidence, voices, n_voices or 1 + int(voices.max()))
+    directions = voice_vectors(evidence, voices, n_voices or 1 + int(voices.max()))
     stretches = [Heard(clue.moments, clue.energy, clue.nearness) for clue in clues]
     faint = _faint_level(clues, _frames_a_second(frame_s))
     followed = follow_voices(evidence, voices, directions, stretches, n_moment, faint)
@@ -424,14 +424,7 @@ def _count(evidence: Evidence, several_talk: bool, seed: int) -> IntArray:
 
 def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
     """Whether each voice is unlike the others, and has its part of the speech."""
-    units = _directions(evidence, voices, n_voices)
+    units = voice_vectors(evidence, voices, n_voices)
     likeness = (units @ units.T)[~np.eye(n_voices, dtype=bool)]
     heard = np.bincount(voices.flatten(), evidence.weights.flatten(), minlength=n_voices)
     return bool(likeness.max() < _ONE_VOICE and heard.min() > _LEAST_SHARE * heard.sum())
-
-
-def _directions(evidence: Evidence, voices: IntArray, n_voices: int) -> FloatArray:
-    """Give the unit vector of each voice: the mean of its clusters; zeros where it has none."""
-    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
-    sums = np.einsum("kiv,kid->vd", of_voice * evidence.weights[..., None], evidence.vectors)
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)

@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["MOST_MAPS", "Evidence", "assign_voices", "best_maps", "link_odds", "map_odds"]
+__all__ = [
+    "MOST_MAPS",
+    "Evidence",
+    "assign_voices",
+    "best_maps",
+    "link_odds",
+    "map_odds",
+    "voice_vectors",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -37,6 +45,7 @@ _MAX_ITER = 20
 # wrong outputs.
 _ALIKE_VOICES = 0.1
 _TOLERANCE = 1e-9
+_TINY = 1e-30
 
 
 class Evidence(NamedTuple):
@@ -66,10 +75,11 @@ def assign_voices(
 ) -> tuple[IntArray, float]:
     """Find the voice of every cluster of every stretch.
 
-    Expectation and maximisation in turn: given the vectors of the voices, the probability of every
-    map of clusters to voices, by sums forward and backward over the recording; given these, the
-    vectors, as means. It starts from clusters that are surely two voices, and from others at
-    random. The best that is found is kept, where voices that are alike count against it. The time
+    In turn: given the vectors of the voices, the best sequence of maps of clusters to voices, by
+    Viterbi's algorithm; given this, the vectors, as means. It starts from clusters that are surely
+    two voices, and from others at random. The best on all these ways is kept, where voices that
+    are alike count against it, and it need not be where a way ends: a voice that is hardly heard
+    is found soon, and then lost to one half of a voice that is heard nearly all the time. The time
     is linear in the number of stretches.
 
     Parameters
@@ -109,35 +119,31 @@ def assign_voices(
     links = link_odds(maps, maps, evidence.shared)
     best, best_score = np.zeros((n_stretches, n_clusters), dtype=np.int64), -np.inf
     for start in _starts(evidence, n_voices, seed):
-        chosen, directions, score = _improve(evidence, maps, links, start)
-        if must_differ:
-            score -= _loss_of_alike_voices(evidence, maps[chosen], directions)
-        if score > best_score:
-            best, best_score = maps[chosen], score
+        for voices, directions, score in _improve(evidence, maps, links, start):
+            if must_differ:
+                score -= _loss_of_alike_voices(evidence, voices, directions)
+            if score > best_score:
+                best, best_score = voices, score
     return best, best_score
 
 
 def _improve(
     evidence: Evidence, maps: IntArray, links: FloatArray, directions: FloatArray
-) -> tuple[IntArray, FloatArray, float]:
-    """Give the map of each stretch, the voices and the odds that are found from a start."""
-    previous = -np.inf
-    for _ in range(_MAX_ITER):
-        posterior, likelihood = _weigh_maps(_odds(evidence, maps, directions), links)
-        if likelihood <= previous + _TOLERANCE * abs(previous):
-            break
-        previous = likelihood
-        directions = _mean_voices(evidence, maps, posterior, directions)
-    # Then the best map alone counts, and the voices are the means of what they are given.
+) -> Iterator[tuple[IntArray, FloatArray, float]]:
+    """Yield assignments that explain the clusters better and better, from voices to start with.
+
+    Each comes with the vectors of its voices and the logarithm of its odds.
+    """
     chosen, score = best_maps(_odds(evidence, maps, directions), links)
     for _ in range(_MAX_ITER):
-        own = np.eye(len(maps))[chosen]
-        directions = _mean_voices(evidence, maps, own, directions)
-        last = score
+        found = voice_vectors(evidence, maps[chosen], len(directions))
+        # A voice that has lost all that it had stays where it was.
+        directions = np.where(found.any(1, keepdims=True), found, directions)
+        before = score
         chosen, score = best_maps(_odds(evidence, maps, directions), links)
-        if score <= last + _TOLERANCE * abs(last):
-            break
-    return chosen, directions, score
+        yield maps[chosen], directions, score
+        if score <= before + _TOLERANCE * abs(before):
+            return
 
 
 def _loss_of_alike_voices(evidence: Evidence, voices: IntArray, directions: FloatArray) -> float:
@@ -163,6 +169,13 @@ def _starts(evidence: Evidence, n_voices: int, seed: int) -> Iterator[FloatArray
             pair = pairs[stretch].argmin()
             surest = evidence.vectors[stretch, [first[pair], second[pair]]]
             yield _draw_voices(evidence, n_voices, rng, list(surest))
+    # What is unlike the mean of all, which is that of a voice that is heard nearly all the time.
+    whole = voice_vectors(evidence, np.zeros(evidence.weights.shape, dtype=np.int64), 1)
+    # (stretches, clusters, dim) -> (stretches * clusters, dim)
+    vectors = evidence.vectors.reshape(-1, evidence.vectors.shape[-1])
+    unlike = evidence.weights.flatten() * (1 - vectors @ whole[0])
+    for other in unlike.argsort(kind="stable")[::-1][:_N_STARTS]:
+        yield _draw_voices(evidence, n_voices, rng, [whole[0], vectors[other]])
     for _ in range(_N_STARTS):
         yield _draw_voices(evidence, n_voices, rng)
 
@@ -232,35 +245,24 @@ def link_odds(before: IntArray, now: IntArray, shared: FloatArray) -> FloatArray
     return np.tensordot(shared, same, axes=([1, 2], [2, 3]))
 
 
-def _weigh_maps(odds: FloatArray, links: FloatArray) -> tuple[FloatArray, float]:
-    """Give the probability of each map in each stretch, and the logarithm of the sum of all."""
-    # Sums forward and backward, each brought to 1, so that products do not under- or overflow.
-    peaks = odds.max(1, keepdims=True), links.max((1, 2), keepdims=True)
-    own, steps = np.exp(odds - peaks[0]), np.exp(links - peaks[1])
-    forward, backward = own.copy(), np.ones_like(own)
-    scales = np.ones(len(odds))
-    for k in range(len(odds)):
-        if k:
-            forward[k] *= forward[k - 1] @ steps[k]
-        scales[k] = forward[k].sum()
-        forward[k] /= scales[k]
-    for k in range(len(odds) - 2, -1, -1):
-        backward[k] = steps[k + 1] @ (own[k + 1] * backward[k + 1])
-        backward[k] /= backward[k].sum()
-    posterior = forward * backward
-    likelihood = float(np.log(scales).sum() + peaks[0].sum() + peaks[1][1:].sum())
-    return posterior / posterior.sum(1, keepdims=True), likelihood
+def voice_vectors(evidence: Evidence, voices: IntArray, n_voices: int) -> FloatArray:
+    """Give the vectors of voices, each the mean of what is assigned to it.
 
+    Parameters
+    ----------
+    evidence : Evidence
+    voices : int64 array of shape (n_stretches, n_clusters)
+        The voice of each cluster.
+    n_voices : int
 
-def _mean_voices(
-    evidence: Evidence, maps: IntArray, posterior: FloatArray, before: FloatArray
-) -> FloatArray:
-    """Give the unit vectors of the voices, each the mean of what is probably its own."""
-    is_voice = maps[:, :, None] == np.arange(len(before))  # (n_maps, n_clusters, n_voices)
-    shares = np.einsum("ks,sic->kic", posterior, is_voice) * evidence.weights[..., None]
-    sums = np.einsum("kic,kid->cd", shares, evidence.vectors)
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.where(norms > 1e-9, sums / np.maximum(norms, 1e-9), before)
+    Returns
+    -------
+    float64 array of shape (n_voices, dim)
+        Of unit norm; zeros where a voice has nothing.
+    """
+    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
+    sums = np.einsum("kiv,kid->vd", of_voice * evidence.weights[..., None], evidence.vectors)
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)
 
 
 def best_maps(
