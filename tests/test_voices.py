@@ -39,7 +39,7 @@ def random_evidence(seed: int, n_stretches: int, n_clusters: int) -> Evidence:
 def naive_score(evidence: Evidence, voices: Any, n_voices: int, must_differ: bool = True) -> float:
     """What an assignment has for it, term by term, with the voices at their best."""
     n_stretches, n_clusters, dim = evidence.vectors.shape
-    score = 0.0
+    score, jumps = 0.0, 0
     sums: dict[int, FloatArray] = {}
     for k, i in itertools.product(range(n_stretches), range(n_clusters)):
         voice, weighted = voices[k][i], evidence.weights[k, i] * evidence.vectors[k, i]
@@ -49,13 +49,18 @@ def naive_score(evidence: Evidence, voices: Any, n_voices: int, must_differ: boo
                 score += evidence.alike[k, i, j]
             if k and voices[k - 1][j] == voice:
                 score += evidence.shared[k, j, i]
+        if k and i == 0 and len({*voices[k]}) == len({*voices[k - 1]}) == 1:
+            jumps += voices[k][0] != voices[k - 1][0]
     score += sum(float(np.linalg.norm(total)) for total in sums.values())
+    score -= 0.2 * float(evidence.weights.mean()) * jumps
     if not must_differ:
         return score
     units = [total / max(float(np.linalg.norm(total)), 1e-9) for total in sums.values()]
     cosines = [float(one @ other) for one, other in itertools.combinations(units, 2)]
-    likeness = max([0.0, *cosines]) if len(units) == n_voices else 1.0
-    return score - 0.1 * float(evidence.weights.sum()) * likeness
+    weight = float(evidence.weights.sum())
+    shares = [evidence.weights[np.asarray(voices) == v].sum() / weight for v in range(n_voices)]
+    likeness = max([0.0, *cosines]) if min(shares) > 0.01 else 1.0
+    return score - 0.15 * float(evidence.weights.sum()) * likeness
 
 
 def best_of_all(evidence: Evidence, n_voices: int, must_differ: bool = True) -> float:
