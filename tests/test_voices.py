@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from skdc.separation.activity import Heard, cut_moments, follow_voices
+from skdc.separation import activity
+from skdc.separation.activity import Heard, _own_voices, cut_moments, follow_voices
 from skdc.separation.pieces import AssignedPieces
 from skdc.separation.voices import Evidence, assign_voices, best_maps, link_odds, map_odds
 
@@ -200,6 +203,90 @@ def test_one_mistake_is_not_carried_on() -> None:
     evidence.shared[50] = evidence.shared[50][::-1]  # tells the opposite
     voices, _ = assign_voices(evidence, 2)
     assert (renamed(voices, true, 2) == true).all()
+
+
+def moments_of_voices(
+    true: Any, means: FloatArray, spread: FloatArray, seed: int
+) -> tuple[Evidence, list[Heard]]:
+    """Stretches of one frame a moment, whose clusters are the voices that `true` says."""
+    rng = np.random.default_rng(seed)
+    moments = unit(means[true] + rng.normal(size=(*true.shape, len(spread))) * spread)
+    energy = rng.uniform(0.2, 1.0, true.shape)
+    n_clusters = true.shape[2]
+    none = np.zeros((len(true), n_clusters, n_clusters))
+    evidence = Evidence(unit(moments.mean(1)), np.ones(none.shape[:2]), none, none)
+    return evidence, [
+        Heard(own, loud.T, none[0]) for own, loud in zip(moments, energy, strict=True)
+    ]
+
+
+def test_voices_of_a_recording_are_those_of_linear_discriminant_analysis() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=(20, 6, 2))
+    _, heard = moments_of_voices(true, unit(rng.normal(size=(3, 5))), rng.uniform(size=5), 1)
+    heard = [one._replace(energy=np.ones_like(one.energy)) for one in heard]
+    vectors = np.concatenate([one.moments.reshape(-1, 5) for one in heard])
+    energies = [one.energy.T for one in heard]
+    found = _own_voices(list(true), heard, energies, 3, 1e-9)
+    assert found is not None
+    expected = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2)
+    expected.fit(vectors, true.flatten())
+    assert_allclose(found[0], expected.coef_, rtol=1e-6)
+    assert_allclose(-found[1] + np.log(expected.priors_), expected.intercept_, rtol=1e-6)
+
+
+def test_what_is_too_weak_tells_nothing_of_voices() -> None:
+    true = np.tile([[[0, 1]]], (20, 4, 1))
+    _, heard = moments_of_voices(true, np.eye(2, 4), np.full(4, 0.1), 0)
+    energies = [one.energy.T for one in heard]
+    # Clusters that have next to nothing of their moment, and moments of next to nothing.
+    strange = np.full((4, 2, 4), 100.0)
+    weak, faint = np.array([[1e-6, 1e-2]] * 4), np.full((4, 2), 1e-10)
+    for energy, told in ((faint, strange), (weak, strange * [[[1], [0]]] + heard[0].moments)):
+        loud = np.where(energy > 1e-3, energy, 0)
+        more = [*heard, Heard(told, energy.T, np.zeros((2, 2)))]
+        same = [*heard, Heard(heard[0].moments, loud.T, np.zeros((2, 2)))]
+        rows = [*true, true[0]]
+        found = _own_voices(rows, more, [*energies, energy], 2, 1e-9)
+        without = _own_voices(rows, same, [*energies, loud], 2, 1e-9)
+        assert found is not None
+        assert without is not None
+        assert_allclose(found[0], without[0], rtol=1e-3)
+        assert_allclose(found[1], without[1], rtol=1e-3)
+
+
+def test_voices_that_are_hardly_heard_stay_as_they_were() -> None:
+    true = np.zeros((20, 4, 2), dtype=int)
+    true[0, 0] = 1
+    _, heard = moments_of_voices(true, np.eye(2, 4), np.full(4, 0.1), 0)
+    energies = [one.energy.T for one in heard]
+    assert _own_voices(list(true), heard, energies, 2, 1e-9) is None
+    # Nor is there anything to learn where all vectors are the same.
+    same = [one._replace(moments=np.ones((4, 2, 4))) for one in heard]
+    assert _own_voices([1 - true[0] * [0, 1]] * 20, same, energies, 2, 1e-9) is None
+
+
+def test_alike_voices_are_followed_by_what_tells_them_apart_in_the_recording() -> None:
+    # They differ along one axis a little, and from themselves along another one a lot.
+    means = unit(np.array([[1.0, 0.25, 0], [1.0, -0.25, 0]]))
+    spread = np.array([0.05, 0.12, 0.5])
+    true = np.repeat(np.repeat([0, 1], 20)[:, None, None], 8, axis=1).repeat(2, axis=2)
+    true = np.random.default_rng(1).permutation(true)
+    evidence, heard = moments_of_voices(true, means, spread, 2)
+    # One person speaks at a time, so the centroids of both clusters are the same.
+    heard = [one._replace(nearness=np.ones((2, 2))) for one in heard]
+    # The directions that were found are somewhat wrong.
+    directions = unit(means + np.array([[0, 0, 0.35], [0, 0, -0.35]]))
+    own = true[:, 0]
+
+    def wrong() -> float:
+        followed = follow_voices(evidence, own, directions, heard, 1, 1e-9)
+        return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
+
+    with patch.object(activity, "_OWN_PASSES", 0):
+        before = wrong()
+    assert wrong() < 0.3 * before
+    assert before > 0.05
 
 
 def test_silence_is_assigned_too() -> None:

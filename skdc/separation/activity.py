@@ -29,9 +29,20 @@ _SILENT_DB = -15.0
 # What follows are logarithms of odds, fitted to held-out conversations by logistic regression.
 # Most were then chosen again, with the models of bands, by how much energy is in the right output;
 # see examples/benchmarks/voice_odds.py.
-# For the cosine of a cluster with a voice, in a moment and over its whole stretch.
+# For the cosine of a cluster with a voice in a moment; that over its whole stretch counts for so
+# many moments more.
 _OF_MOMENT = 20.0
-_OF_STRETCH = 14.0
+_OF_STRETCH = 0.7
+# Then what the voices are like in this very recording is learnt, so many times, from clusters with
+# more than this share of the energy of a moment, as many vectors of each voice, and a covariance
+# of which so much is replaced by a multiple of the identity. Its logarithms of odds count half,
+# because each moment overlaps by half with the next one. Chosen on other held-out conversations,
+# of people who sound alike.
+_OWN_PASSES = 3
+_LEAST_LEARNT = 0.1
+_FEWEST_LEARNT = 20
+_SHRINKAGE = 0.2
+_OF_OWN = 0.5
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
 # centroids and for the decimal logarithm of the weaker one's share of their energy.
 _ONE_VOICE = (-2.5, 4.0, -1.6)
@@ -135,8 +146,9 @@ def follow_voices(
 
     In a moment, either every cluster is a voice of its own, or what two clusters have is one
     voice, because nobody else speaks. Which it is, and whose voice, is found by Viterbi's
-    algorithm over the moments of the whole recording, given what the voices are like. Within a
-    stretch, clusters do not exchange their voices.
+    algorithm over the moments of the whole recording, given what the voices are like. From what is
+    found it is learnt what tells these very voices apart, which may be alike, and by this they are
+    found again. Within a stretch, clusters do not exchange their voices.
 
     Parameters
     ----------
@@ -180,32 +192,89 @@ def follow_voices(
             np.repeat(own[:, None], stretch.energy.shape[1], axis=1).astype(np.uint8)
             for own, stretch in zip(voices, heard, strict=True)
         ]
-    odds: list[FloatArray] = []
+    energies = [_energy_of_moments(stretch.energy, length) for stretch in heard]
+    candidates = [_moment_maps(own, len(directions)) for own in voices]
     links: list[FloatArray] = []
-    candidates: list[IntArray] = []
-    for k, (own, stretch) in enumerate(zip(voices, heard, strict=True)):
-        maps = _moment_maps(own, len(directions))
-        before = candidates[-1] if candidates else maps
-        candidates.append(maps)
-        in_stretch = _OF_STRETCH * evidence.vectors[k] @ directions.T  # (clusters, voices)
-        likeness = _OF_MOMENT * stretch.moments.astype(np.float64) @ directions.T + in_stretch
-        energy = _energy_of_moments(stretch.energy, length)  # (moments, clusters)
-        gains = map_odds(likeness, _one_voice_odds(energy, stretch.nearness), maps)
-        spoken = energy.sum(1, keepdims=True)
-        # Where hardly anything is heard, nothing is told.
-        odds.append(gains * spoken / (spoken + length * faint))
-        (first,) = link_odds(before, maps, evidence.shared[k : k + 1])
-        links += [first, *[_change_odds(maps)] * (len(gains) - 1)]
-    chosen, _ = best_maps(np.concatenate(odds), links)
-    ends = np.cumsum([len(each) for each in odds])
+    for k, (energy, maps) in enumerate(zip(energies, candidates, strict=True)):
+        (first,) = link_odds(candidates[max(k - 1, 0)], maps, evidence.shared[k : k + 1])
+        links += [first, *[_change_odds(maps)] * (len(energy) - 1)]
+    ends = np.cumsum([len(energy) for energy in energies])[:-1]
+
+    def follow(directions: FloatArray, offsets: FloatArray, scale: float) -> list[IntArray]:
+        """Give the voices of each stretch, (moments, clusters)."""
+        odds = []
+        for vectors, stretch, energy, maps in zip(
+            evidence.vectors, heard, energies, candidates, strict=True
+        ):
+            told = stretch.moments + _OF_STRETCH * vectors  # (moments, clusters, dim)
+            # Offsets are those of a vector, of which there are as many here.
+            likeness = scale * (told @ directions.T - (1 + _OF_STRETCH) * offsets)
+            gains = map_odds(likeness, _one_voice_odds(energy, stretch.nearness), maps)
+            spoken = energy.sum(1, keepdims=True)
+            # Where hardly anything is heard, nothing is told.
+            odds.append(gains * spoken / (spoken + length * faint))
+        chosen, _ = best_maps(np.concatenate(odds), links)
+        return [maps[own] for maps, own in zip(candidates, np.split(chosen, ends), strict=True)]
+
+    found = follow(directions, np.zeros(len(directions)), _OF_MOMENT)
+    learnt = _own_voices(found, heard, energies, len(directions), length * faint)
+    for _ in range(_OWN_PASSES):
+        if learnt is None:
+            break
+        again = follow(*learnt, _OF_OWN)
+        learnt = _own_voices(again, heard, energies, len(directions), length * faint)
+        # No voice may be lost on the way.
+        found = found if learnt is None else again
     followed = []
-    for maps, stretch, own in zip(candidates, heard, np.split(chosen, ends[:-1]), strict=True):
+    for maps, stretch in zip(found, heard, strict=True):
         n_frames = stretch.energy.shape[1]
         # Each frame is of the moment whose middle is nearest to it.
         middles = cut_moments(n_frames, length) + (length - 1) / 2
         nearest = np.abs(np.arange(n_frames)[:, None] - middles).argmin(1)
-        followed.append(maps[own][nearest].T.astype(np.uint8))
+        followed.append(maps[nearest].T.astype(np.uint8))
     return followed
+
+
+def _own_voices(
+    voices: Sequence[IntArray],
+    heard: Sequence[Heard],
+    energies: Sequence[FloatArray],
+    n_voices: int,
+    faint: float,
+) -> tuple[FloatArray, FloatArray] | None:
+    """Learn what the voices are like in moments of this very recording.
+
+    The vectors of all moments of a voice are taken for normally distributed, with one covariance
+    for all voices (linear discriminant analysis). Up to what all voices have in common, the
+    logarithm of the probability of a vector is then its product with the directions that are
+    given, (n_voices, dim), less the offsets, (n_voices,). None where a voice is hardly heard.
+    """
+    dim = heard[0].moments.shape[-1]
+    counts = np.zeros(n_voices, dtype=np.int64)
+    weights, sums = np.zeros(n_voices), np.zeros((n_voices, dim))
+    products = np.zeros((dim, dim))
+    for own, stretch, energy in zip(voices, heard, energies, strict=True):
+        total = energy.sum(1, keepdims=True)  # (moments, 1)
+        shares = energy / np.maximum(total, _TINY)
+        # What is too weak to sound like anybody tells nothing.
+        shares = np.where((shares > _LEAST_LEARNT) & (total > faint), shares, 0.0)
+        of_voice = shares[..., None] * (own[..., None] == np.arange(n_voices))
+        vectors = stretch.moments.astype(np.float64)
+        counts += np.count_nonzero(of_voice, axis=(0, 1))
+        weights += of_voice.sum((0, 1))
+        sums += np.einsum("mcv,mcd->vd", of_voice, vectors)
+        products += np.einsum("mc,mcd,mce->de", shares, vectors, vectors)
+    if counts.min() < _FEWEST_LEARNT:
+        return None
+    means = sums / weights[:, None]
+    covariance = (products - sums.T @ means) / weights.sum()
+    level = covariance.trace() / dim
+    if not level > _TINY:
+        return None
+    covariance *= 1 - _SHRINKAGE
+    covariance.flat[:: dim + 1] += _SHRINKAGE * level
+    directions = np.linalg.solve(covariance, means.T).T
+    return directions, 0.5 * (means * directions).sum(1)
 
 
 def _moment_maps(own: IntArray, n_voices: int) -> IntArray:
