@@ -4,9 +4,10 @@ Run: ``python examples/benchmarks/voice_odds.py SPEECH --pairs 3``
 
 Makes conversations of people of the split `valid` (see `conversations.py`), separates each once,
 and assigns its voices, stretch by stretch and moment by moment, with one constant of
-`skdc.separation.evidence`, of `skdc.separation.activity` and of the model's voice head after the
-other changed. Prints how much of the energy is in the right output, and how much would be with
-the best assignment of each stretch that there is, as means over the recordings.
+`skdc.separation.evidence`, of `skdc.separation.voices`, of `skdc.separation.activity` and of the
+model's voice head after the other changed. Prints how much of the energy is in the right output,
+and how much would be with the best assignment of each stretch that there is, as means over the
+recordings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from conversations import KINDS, SEXES, Corpus, Signal, make
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator, load_pretrained
-from skdc.separation import Separator, activity, evidence
+from skdc.separation import Separator, activity, evidence, voices
 from skdc.separation.activity import quieten
 from skdc.separation.evidence import Clue, Stretch
 
@@ -33,7 +34,8 @@ FACTORS = (0.5, 1.0, 2.0)
 # Constants that are scaled; of odds, the first is an offset, which is shifted.
 SCALED = (
     (evidence, ("_LIKENESS_A_SECOND", "_MOST_SECONDS", "_SHARED", "_COMMON_MARGIN")),
-    (activity, ("_OF_MOMENT", "_OF_STRETCH", "_CHANGE")),
+    (voices, ("_ALIKE_VOICES", "_LEAST_SHARE", "_JUMP")),
+    (activity, ("_OF_MOMENT", "_OF_STRETCH", "_CHANGE", "_OF_OWN", "_SHRINKAGE")),
 )
 SHIFTS = (-2.0, -1.0, 1.0, 2.0)
 OWN = "odds of the voice head"
@@ -92,7 +94,7 @@ def odds_of(separator: Separator) -> tuple[float, ...]:
 
 def share_right(recording: Recording, separator: Separator, odds: tuple[float, ...]) -> float:
     """Give the part of the energy that the assignment puts into the right output."""
-    voices = evidence.identify(
+    found = evidence.identify(
         recording.clues,
         2,
         separator.framing.hop_length / separator.sample_rate,
@@ -101,7 +103,7 @@ def share_right(recording: Recording, separator: Separator, odds: tuple[float, .
         seed=0,
     )
     shared = np.zeros((2, 2))  # (outputs, speakers)
-    for own, owned in zip(voices, recording.owned, strict=True):
+    for own, owned in zip(found, recording.owned, strict=True):
         shared += np.einsum("cfo,csf->os", np.eye(2)[own], owned)
     right = max(np.trace(shared), np.trace(shared[::-1]))
     return float(right / shared.sum())
