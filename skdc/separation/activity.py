@@ -192,6 +192,7 @@ def follow_voices(
             np.repeat(own[:, None], stretch.energy.shape[1], axis=1).astype(np.uint8)
             for own, stretch in zip(voices, heard, strict=True)
         ]
+    faint *= length  # from here on that of a moment
     energies = [_energy_of_moments(stretch.energy, length) for stretch in heard]
     candidates = [_moment_maps(own, len(directions)) for own in voices]
     links: list[FloatArray] = []
@@ -212,17 +213,17 @@ def follow_voices(
             gains = map_odds(likeness, _one_voice_odds(energy, stretch.nearness), maps)
             spoken = energy.sum(1, keepdims=True)
             # Where hardly anything is heard, nothing is told.
-            odds.append(gains * spoken / (spoken + length * faint))
+            odds.append(gains * spoken / (spoken + faint))
         chosen, _ = best_maps(np.concatenate(odds), links)
         return [maps[own] for maps, own in zip(candidates, np.split(chosen, ends), strict=True)]
 
     found = follow(directions, np.zeros(len(directions)), _OF_MOMENT)
-    learnt = _own_voices(found, heard, energies, len(directions), length * faint)
+    learnt = _own_voices(found, heard, energies, len(directions), faint)
     for _ in range(_OWN_PASSES):
         if learnt is None:
             break
         again = follow(*learnt, _OF_OWN)
-        learnt = _own_voices(again, heard, energies, len(directions), length * faint)
+        learnt = _own_voices(again, heard, energies, len(directions), faint)
         # No voice may be lost on the way.
         found = found if learnt is None else again
     followed = []

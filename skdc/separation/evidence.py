@@ -13,7 +13,7 @@ from torch.nn import functional
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import Heard, cut_moments, follow_voices
-from skdc.separation.voices import Evidence, assign_voices, voice_vectors
+from skdc.separation.voices import Evidence, assign_voices, compare_voices, voice_vectors
 
 __all__ = [
     "Clue",
@@ -424,7 +424,6 @@ def _count(evidence: Evidence, several_talk: bool, seed: int) -> IntArray:
 
 def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
     """Whether each voice is unlike the others, and has its part of the speech."""
-    units = voice_vectors(evidence, voices, n_voices)
-    likeness = (units @ units.T)[~np.eye(n_voices, dtype=bool)]
-    heard = np.bincount(voices.flatten(), evidence.weights.flatten(), minlength=n_voices)
-    return bool(likeness.max() < _ONE_VOICE and heard.min() > _LEAST_SHARE * heard.sum())
+    directions = voice_vectors(evidence, voices, n_voices)
+    likeness, least = compare_voices(evidence, voices, directions)
+    return likeness < _ONE_VOICE and least > _LEAST_SHARE

@@ -26,6 +26,7 @@ __all__ = [
     "Evidence",
     "assign_voices",
     "best_maps",
+    "compare_voices",
     "link_odds",
     "map_odds",
     "voice_vectors",
@@ -82,10 +83,10 @@ def assign_voices(
 
     In turn: given the vectors of the voices, the best sequence of maps of clusters to voices, by
     Viterbi's algorithm; given this, the vectors, as means. It starts from clusters that are surely
-    two voices, and from others at random. The best on all these ways is kept, where voices that
-    are alike count against it, and it need not be where a way ends: a voice that is hardly heard
-    is found soon, and then lost to one half of a voice that is heard nearly all the time. The time
-    is linear in the number of stretches.
+    two voices, from the mean of all beside what is least like it, and from others at random. The
+    best on all these ways is kept, where voices that are alike count against it, and it need not
+    be where a way ends: a voice that is hardly heard is found soon, and then lost to one half of a
+    voice that is heard nearly all the time. The time is linear in the number of stretches.
 
     Parameters
     ----------
@@ -152,12 +153,35 @@ def _improve(
 
 
 def _loss_of_alike_voices(evidence: Evidence, voices: IntArray, directions: FloatArray) -> float:
+    likeness, least = compare_voices(evidence, voices, directions)
+    # A voice that hardly anybody has is as good as another one.
+    likeness = 1.0 if least <= _LEAST_SHARE else max(0.0, likeness)
+    return _ALIKE_VOICES * float(evidence.weights.sum()) * likeness
+
+
+def compare_voices(
+    evidence: Evidence, voices: IntArray, directions: FloatArray
+) -> tuple[float, float]:
+    """Say how alike voices are, and how little the one that is heard least has of the speech.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    voices : int64 array of shape (n_stretches, n_clusters)
+        The voice of each cluster.
+    directions : float64 array of shape (n_voices, dim)
+        Unit vectors of the voices.
+
+    Returns
+    -------
+    likeness : float
+        The largest cosine of two of them; -1 where there is one.
+    share : float
+        The least part of all weights that one of them has.
+    """
     cosines = (directions @ directions.T)[~np.eye(len(directions), dtype=bool)]
     heard = np.bincount(voices.flatten(), evidence.weights.flatten(), minlength=len(directions))
-    # A voice that hardly anybody has is as good as another one.
-    is_missing = heard.min() <= _LEAST_SHARE * heard.sum()
-    likeness = 1.0 if is_missing else max(0.0, float(cosines.max(initial=0.0)))
-    return _ALIKE_VOICES * float(evidence.weights.sum()) * likeness
+    return float(cosines.max(initial=-1.0)), float(heard.min() / max(heard.sum(), _TINY))
 
 
 def _jumps(maps: IntArray) -> NDArray[np.bool_]:
