@@ -88,6 +88,25 @@ def test_levels_differ_by_no_more_than_the_range(level_range_db):
     assert difference.max() >= 0.8 * level_range_db
 
 
+def test_stretches_begin_anew_where_a_speaker_ends():
+    # Speakers of less than a segment, of a little more and of much more, by a loop over samples.
+    recordings = [noise(n, seed=n) for n in (7, 60, 90, 400)]
+    bank = SourceBank(recordings)
+    generator = np.random.default_rng(0)
+    for n_samples in (5, 50, 100, 500, 1000):
+        speaker = torch.from_numpy(generator.integers(0, 4, (8, 2)))
+        length, offset = bank._lengths[speaker], bank._offsets[speaker]
+        start = (torch.from_numpy(generator.random((8, 2))) * length).long()
+        found = bank._stretches(start, length, offset, n_samples)
+        assert found.shape == (8, 2, n_samples)
+        for mixture, source in itertools.product(range(8), range(2)):
+            own = recordings[int(speaker[mixture, source])]
+            own = own * (0.1 / active_level(own, 8000))
+            first = int(start[mixture, source])
+            expected = [own[(first + i) % len(own)] for i in range(n_samples)]
+            np.testing.assert_allclose(found[mixture, source], expected, rtol=1e-6)
+
+
 def test_sources_are_stretches_of_what_one_speaker_said():
     recordings = noise(3, 150)
     _, sources = draw(SourceBank(recordings, mixing=DynamicMixing(0.0)), 30, 60)
@@ -364,11 +383,28 @@ def test_targets_are_features_labels_and_activity():
     mixtures = sources.sum(1)
     batch = make_targets(mixtures, sources, FRAMING)
     spectrogram = signal.stft(mixtures, win_length=16, hop_length=4)
-    assert torch.equal(batch.features, signal.log_magnitude(spectrogram))
+    torch.testing.assert_close(
+        batch.features, signal.log_magnitude(spectrogram), rtol=0, atol=2e-6
+    )
     assert torch.equal(batch.weights.bool(), signal.activity(spectrogram, threshold_db=40))
     assert 0 < batch.weights[1].mean() < 1
     by_source = signal.stft(sources, win_length=16, hop_length=4).abs()
     assert torch.equal(batch.labels, by_source.argmax(1))
+
+
+def test_targets_of_sources_are_what_phase_sensitive_masks_leave():
+    sources = torch.from_numpy(noise(3, 2, 200)).float()
+    sources[1, :, 50:] = 0.0  # also where nothing is heard at all
+    sources[2, 1] = 0.0
+    mixtures = sources.sum(1)
+    batch = make_targets(mixtures, sources, FRAMING, with_spectrograms=True)
+    spectrogram = FRAMING.stft(mixtures)
+    magnitude = spectrogram.abs()
+    masks = signal.phase_sensitive_masks(FRAMING.stft(sources), spectrogram)
+    torch.testing.assert_close(batch.mixture, magnitude)
+    torch.testing.assert_close(batch.sources, masks * magnitude.unsqueeze(1))
+    assert batch.sources is not None
+    assert not batch.sources[1, :, 30:].any()
 
 
 # -- given mixtures ------------------------------------------------------------------------------
@@ -387,6 +423,32 @@ def find_start(features, mixture, n_frames):
 
 # Frames of a segment whose window lies within it see what those of the whole recording see.
 INTERIOR = slice(2, 18)
+
+
+@pytest.mark.parametrize("exponent", [-136, -100, -40, 40, 100, 120])
+@pytest.mark.parametrize("kind", ["waveforms", "label maps"])
+def test_targets_of_given_mixtures_have_any_level(kind, exponent):
+    sources = noise(3, 2, 400).astype(np.float32)
+    references = list(sources) if kind == "waveforms" else [np.zeros((101, 9), np.int64)] * 3
+    gain = np.float32(2.0) ** exponent  # the smallest give numbers of fewer digits
+    expected, found = (
+        MixtureBank(
+            [own.sum(0) * factor for own in sources],
+            [own * (factor if kind == "waveforms" else 1) for own in references],
+            framing=FRAMING,
+        ).batch(6, 20, seed=0, step=0, with_spectrograms=kind == "waveforms")
+        for factor in (np.float32(1.0), gain)
+    )
+    bound = 1e-6 if exponent > -130 else 1e-2
+    torch.testing.assert_close(found.features, expected.features, rtol=0, atol=bound)
+    assert (found.labels == expected.labels).float().mean() > 0.999
+    assert (found.weights == expected.weights).float().mean() > 0.999
+    if exponent > -130:
+        for own, other in ((found.mixture, expected.mixture), (found.sources, expected.sources)):
+            if own is None or other is None:
+                assert kind == "label maps"
+            else:
+                torch.testing.assert_close(own / float(gain), other)
 
 
 @pytest.mark.parametrize("n_samples", [400, 401, 403])

@@ -145,7 +145,8 @@ def make_targets(
     Parameters
     ----------
     mixtures : Tensor of shape (n_mixtures, n_samples) or (n_mixtures, 2, n_samples)
-        What one microphone or a pair of them heard.
+        What one microphone or a pair of them heard, at an ordinary level: the squares of what is
+        to count must be numbers of this precision.
     sources : Tensor of shape (n_mixtures, n_sources, n_samples)
         Reference sources, as the first microphone hears them; silent ones pad mixtures of fewer
         sources.
@@ -170,26 +171,37 @@ def make_targets(
     parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
     batch = Batch(
         features,
-        signal.dominant_source(parts),
+        signal.dominant_source(_magnitude(parts)),
         framing.activity(magnitude).float(),
         sources.shape[1],
     )
     if not with_spectrograms:
         return batch
-    masks = signal.phase_sensitive_masks(parts, spectrogram)
-    return batch._replace(mixture=magnitude, sources=masks * magnitude.unsqueeze(1))
+    targets = _in_phase(parts, spectrogram.unsqueeze(1), magnitude.unsqueeze(1))
+    return batch._replace(mixture=magnitude, sources=targets)
+
+
+def _magnitude(spectrogram: Tensor) -> Tensor:
+    """Give the magnitude in a third of the time of `abs`, where squares are in range."""
+    return spectrogram.real.square().addcmul_(spectrogram.imag, spectrogram.imag).sqrt_()
+
+
+def _in_phase(parts: Tensor, mixture: Tensor, magnitude: Tensor) -> Tensor:
+    """Give ``phase_sensitive_masks(parts, mixture) * magnitude``, with fewer passes."""
+    length = magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+    targets = (parts.real * mixture.real).addcmul_(parts.imag, mixture.imag).div_(length)
+    return targets.clamp_(torch.zeros_like(magnitude), magnitude)
 
 
 def _hear(mixtures: Tensor, framing: Framing) -> tuple[Tensor, Tensor, Tensor]:
     """Give the spectrogram of the first microphone, its magnitude, and what the network sees.
 
-    All are ``(mixtures, frames, ...)``. The magnitude is computed once: that of complex numbers
-    takes as long as their Fourier transform.
+    All are ``(mixtures, frames, ...)``. The magnitude is computed once for all that needs it.
     """
     first, other = framing.stft(mixtures), None
     if mixtures.ndim == 3:
         first, other = first.unbind(1)  # (mixtures, 2, frames, bins)
-    magnitude = first.abs()
+    magnitude = _magnitude(first)
     return first, magnitude, framing.features(first if framing.hears_phases else magnitude, other)
 
 
@@ -353,11 +365,8 @@ class SourceBank:
         count = self._counts[_draw(len(self._counts), (n_mixtures,), generator)]
         gain = gain * (torch.arange(self._max_sources, device="cpu") < count[:, None])
 
-        device = self._flat.device
-        start, length, offset, gain = (
-            tensor.to(device, non_blocking=True).unsqueeze(-1)
-            for tensor in (start, length, self._offsets[speaker], gain)
-        )
+        device, offset = self._flat.device, self._offsets[speaker]
+        gain = gain.to(device, non_blocking=True).unsqueeze(-1)
         if len(self._speeds) == 1 and self._speeds[0] == 1:
             stretches = self._stretches(start, length, offset, n_samples)
         else:
@@ -387,9 +396,24 @@ class SourceBank:
         return mixtures, sources
 
     def _stretches(self, start: Tensor, length: Tensor, offset: Tensor, n_samples: int) -> Tensor:
-        # A segment that reaches the end of a speaker's audio goes on at its beginning.
-        position = (start + torch.arange(n_samples, device=start.device)) % length + offset
-        return self._flat[position]
+        """Read from where each speaker's audio begins: (...) -> (..., n_samples)."""
+        device = self._flat.device
+        ends = start + n_samples > length  # before the segment does
+        if bool(ends.all()):
+            # The segment goes on at the beginning of the speaker's audio.
+            start, length, offset = (
+                tensor.to(device, non_blocking=True).unsqueeze(-1)
+                for tensor in (start, length, offset)
+            )
+            position = (start + torch.arange(n_samples, device=device)) % length + offset
+            return self._flat[position]
+        # Most segments are whole, and copied without the place of every sample:
+        # (n_all - n_samples + 1, n_samples) -> (..., n_samples)
+        place = torch.where(ends, 0, start + offset).to(device, non_blocking=True)
+        stretches = self._flat.unfold(0, n_samples, 1)[place]
+        if bool(ends.any()):
+            stretches[ends] = self._stretches(start[ends], length[ends], offset[ends], n_samples)
+        return stretches
 
     def batch(
         self,
@@ -525,15 +549,25 @@ class MixtureBank:
             else:
                 cut = reference[:, frame * hop :][:, :n_samples]
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
-        segments = segments if n_heard > 1 else segments[:, 0]
         segments, targets = segments.to(self._device), targets.to(self._device)
-        if not self._is_labels:
-            return make_targets(
-                segments, targets, self.framing, with_spectrograms=with_spectrograms
-            )
-        _, magnitude, features = _hear(segments, self.framing)
-        weights = (self.framing.activity(magnitude) & (targets >= 0)).float()
-        return Batch(features, targets, weights, self.n_sources)
+        # A recording may have any level: a power of two brings it to an ordinary one and back,
+        # without rounding.
+        _, exponent = torch.frexp(segments.abs().amax((1, 2), keepdim=True))
+        level = torch.ldexp(torch.ones_like(segments[:, :1, :1]), exponent.clamp(-120, 120))
+        segments = segments / level
+        segments = segments if n_heard > 1 else segments[:, 0]
+        if self._is_labels:
+            _, magnitude, features = _hear(segments, self.framing)
+            weights = (self.framing.activity(magnitude) & (targets >= 0)).float()
+            return Batch(features, targets, weights, self.n_sources)
+        batch = make_targets(
+            segments, targets / level, self.framing, with_spectrograms=with_spectrograms
+        )
+        if batch.mixture is None or batch.sources is None:
+            return batch
+        return batch._replace(
+            mixture=batch.mixture * level, sources=batch.sources * level.unsqueeze(-1)
+        )
 
 
 def make_bank(
