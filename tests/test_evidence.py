@@ -10,6 +10,7 @@ import torch
 
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
+from skdc.separation.activity import cut_moments
 from skdc.separation.evidence import Clue, Stretch, identify, take_clue
 
 FRAME_S, N_MOMENT, N_FRAMES = 0.032, 31, 188
@@ -86,7 +87,31 @@ def test_a_clue_takes_little_room(has_heads: bool) -> None:
     )
     arrays = [value for value in clue if isinstance(value, np.ndarray)]
     # Four hours have 3,200 stretches.
-    assert sum(array.nbytes for array in arrays) < 5_000
+    assert sum(array.nbytes for array in arrays) < 6_500
     assert all(array.base is None or array.base.nbytes <= array.nbytes for array in arrays)
     assert len(clue.moments) == (11 if has_heads else 0)
     assert 0 < clue.several < 1 if has_heads else clue.several == 0
+
+
+def test_moments_have_the_voice_and_the_spectrum_of_each_cluster() -> None:
+    torch.manual_seed(0)
+    spectrogram = torch.randn(N_FRAMES, 257, dtype=torch.complex64)
+    masks = torch.rand(2, N_FRAMES, 257)
+    stretch = Stretch(0, 0, spectrogram, torch.zeros(0), masks, torch.randn(2, 20))
+    head = VoiceHead(257, 64)
+    clue = take_clue(stretch, torch.rand(2, N_FRAMES), None, head, None, N_MOMENT)
+    assert clue.moments.shape == (11, 2, 64 + 32)
+    shares = (masks * spectrogram.abs()).double().numpy()
+    for m, start in enumerate(cut_moments(N_FRAMES, N_MOMENT)):
+        for c in range(2):
+            part = shares[c, start : start + N_MOMENT]
+            with torch.no_grad():
+                voice = head(torch.from_numpy(part[None]).float())[0]
+            np.testing.assert_allclose(clue.moments[m, c, :64], voice, atol=1e-3)
+            # Bands as adaptive pooling cuts them: from the floor to the ceiling of i * 257 / 32.
+            cuts = [(i * 257 // 32, -(-(i + 1) * 257 // 32)) for i in range(32)]
+            bands = np.stack([(part[:, a:b] ** 2).mean(1) for a, b in cuts], axis=1)
+            bands /= bands.mean()
+            loud = np.sqrt(bands.sum(1, keepdims=True))
+            envelope = (loud * np.log(bands + 1e-4)).sum(0) / loud.sum()
+            np.testing.assert_allclose(clue.moments[m, c, 64:], 0.2 * envelope, atol=1e-3)

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skdc.separation import activity
-from skdc.separation.activity import Heard, _own_voices, cut_moments, follow_voices
+from skdc.separation.activity import (
+    Heard,
+    _own_likeness,
+    _own_voices,
+    cut_moments,
+    follow_voices,
+    quieten,
+)
 from skdc.separation.pieces import AssignedPieces
 from skdc.separation.voices import Evidence, assign_voices, best_maps, link_odds, map_odds
 
@@ -287,6 +294,79 @@ def test_alike_voices_are_followed_by_what_tells_them_apart_in_the_recording() -
         before = wrong()
     assert wrong() < 0.3 * before
     assert before > 0.05
+
+
+def test_voices_are_also_told_apart_by_what_is_not_in_their_vectors() -> None:
+    # Vectors of voices that say little, beside three numbers more that say a lot.
+    rng = np.random.default_rng(0)
+    true = np.repeat(rng.permutation(np.repeat([0, 1], 20))[:, None, None], 8, axis=1)
+    true = true.repeat(2, axis=2)
+    means = unit(np.array([[1.0, 0.2, 0], [1.0, -0.2, 0]]))
+    evidence, heard = moments_of_voices(true, means, np.array([0.1, 0.6, 0.1]), 2)
+    heard = [one._replace(nearness=np.ones((2, 2))) for one in heard]
+
+    def wrong(heard: list[Heard]) -> float:
+        followed = follow_voices(evidence, true[:, 0], means, heard, 1, 1e-9)
+        return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
+
+    more = [
+        one._replace(
+            moments=np.concatenate(
+                [one.moments, 3 * own[..., None] + rng.normal(size=(8, 2, 3))], axis=-1
+            )
+        )
+        for one, own in zip(heard, true, strict=True)
+    ]
+    assert wrong(heard) > 0.02
+    assert wrong(more) < 0.3 * wrong(heard)
+
+
+def test_what_a_weak_cluster_tells_counts_in_part() -> None:
+    rng = np.random.default_rng(0)
+    moments, energy = rng.normal(size=(4, 2, 3)), np.array([[1, 1], [1, 0.05], [1, 1e-9], [0, 0]])
+    directions, offsets = rng.normal(size=(2, 3)), rng.normal(size=2)
+    heard = [Heard(moments, energy.T, np.zeros((2, 2)))]
+    (found,) = _own_likeness(directions, offsets, heard, [energy])
+    for m, c, v in itertools.product(range(4), range(2), range(2)):
+        own = [moments[k, c] @ directions[v] - offsets[v] for k in range(4)]
+        whole = sum(energy[k, c] * own[k] for k in range(4)) / energy[:, c].sum()
+        share = energy[m, c] / max(energy[m].sum(), 1e-30)
+        expected = 0.5 * min(share / 0.1, 1) * (own[m] + 0.7 * whole)
+        assert_allclose(found[m, c, v], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_sources", [1, 2, 3])
+def test_sources_are_silent_where_they_have_next_to_nothing_for_long_enough(
+    n_sources: int,
+) -> None:
+    rng = np.random.default_rng(n_sources)
+    # Levels that change by half seconds, 50 dB up and down, and silence of all in the end.
+    levels = np.repeat(rng.uniform(-50, 0, (n_sources, 10)), 14, axis=1)
+    masks = 10 ** (levels[..., None] / 20) * rng.uniform(0.5, 1, (n_sources, 140, 5))
+    masks /= masks.sum(0)
+    magnitude = rng.uniform(0, 1, (140, 5))
+    magnitude[120:] = 0.0
+    found, energy = quieten(
+        torch.from_numpy(masks).float(), torch.from_numpy(magnitude).float(), 31
+    )
+    power = ((masks * magnitude) ** 2).sum(-1)  # (sources, frames)
+    n_silent = 0
+    for t in range(140):
+        silent, loudest = set(), 0
+        for half, decibels in ((15, -15), (5, -18)):
+            near = [p[max(0, t - half) : t + half + 1].mean() for p in power]
+            loudest = int(np.argmax(near))
+            silent |= {c for c, p in enumerate(near) if p < max(near) * 10 ** (decibels / 10)}
+        silent -= {loudest}
+        n_silent += len(silent)
+        for c in range(n_sources):
+            expected = 0.0 if c in silent else masks[c, t]
+            if c == loudest:
+                expected = masks[c, t] + sum(masks[d, t] for d in silent)
+            assert_allclose(found[c, t], np.broadcast_to(expected, 5), rtol=1e-5)
+    assert (n_silent > 20) == (n_sources > 1)
+    assert_allclose(found.sum(0), 1.0, rtol=1e-5)
+    assert_allclose(energy, ((found.numpy() * magnitude) ** 2).sum(-1), rtol=1e-4)
 
 
 def test_silence_is_assigned_too() -> None:

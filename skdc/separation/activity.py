@@ -25,7 +25,10 @@ __all__ = ["Heard", "cut_moments", "follow_voices", "quieten"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_SILENT_DB = -15.0
+# A source is silent where, over the time of a moment and over a third of it, it has less of the
+# loudest one's energy than this, dB; or rather, where either is so. The shorter time finds what
+# lies between silence and the speech of both.
+_SILENT_DB = ((1, -15.0), (3, -18.0))
 # What follows are logarithms of odds, fitted to held-out conversations by logistic regression.
 # Most were then chosen again, with the models of bands, by how much energy is in the right output;
 # see examples/benchmarks/voice_odds.py.
@@ -36,10 +39,10 @@ _OF_STRETCH = 0.7
 # Then what the voices are like in this very recording is learnt, so many times, from clusters with
 # more than this share of the energy of a moment, as many vectors of each voice, and a covariance
 # of which so much is replaced by a multiple of the identity. Its logarithms of odds count half,
-# because each moment overlaps by half with the next one. Chosen on other held-out conversations,
-# of people who sound alike.
+# because each moment overlaps by half with the next one, and those of clusters with less than that
+# share in part. Chosen on other held-out conversations, of people who sound alike.
 _OWN_PASSES = 3
-_LEAST_LEARNT = 0.1
+_LEAST_TELLING = 0.1
 _FEWEST_LEARNT = 20
 _SHRINKAGE = 0.2
 _OF_OWN = 0.5
@@ -58,8 +61,9 @@ class Heard(NamedTuple):
 
     Attributes
     ----------
-    moments : array of shape (n_moments, n_clusters, dim)
-        Unit vector of the voice of each cluster in each moment (`cut_moments`); there may be none.
+    moments : array of shape (n_moments, n_clusters, dim + n_more)
+        Unit vector of the voice of each cluster in each moment (`cut_moments`), and any numbers
+        more that tell voices apart within one recording; there may be no moments.
     energy : array of shape (n_clusters, n_frames)
         What each cluster has of each frame.
     nearness : array of shape (n_clusters, n_clusters)
@@ -99,12 +103,16 @@ def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor
             [0.0000, 0.0000, 0.8000]])
     """
     energy = (masks * spectrogram.abs()).square().sum(-1)  # (sources, frames)
-    half = n_smoothed // 2
-    smooth = functional.avg_pool1d(
-        energy.unsqueeze(1), 2 * half + 1, stride=1, padding=half, count_include_pad=False
-    ).squeeze(1)  # (sources, 1, frames) -> (sources, frames)
-    loudest, which = smooth.max(0)
-    silent = smooth < loudest * 10 ** (_SILENT_DB / 10)
+    silent = torch.zeros_like(energy, dtype=torch.bool)
+    for divisor, decibels in _SILENT_DB:
+        half = n_smoothed // divisor // 2
+        smooth = functional.avg_pool1d(
+            energy.unsqueeze(1), 2 * half + 1, stride=1, padding=half, count_include_pad=False
+        ).squeeze(1)  # (sources, 1, frames) -> (sources, frames)
+        loudest, which = smooth.max(0)
+        silent |= smooth < loudest * 10 ** (decibels / 10)
+    # Who is the loudest just now is not silent, and has what the others had.
+    silent.scatter_(0, which.unsqueeze(0), False)
     takes = functional.one_hot(which, len(masks)).T.unsqueeze(-1)  # (sources, frames, 1)
     freed = (masks * silent.unsqueeze(-1)).sum(0)  # (frames, bins)
     masks = torch.where(silent.unsqueeze(-1), 0.0, masks + takes * freed)
@@ -201,28 +209,25 @@ def follow_voices(
         links += [first, *[_change_odds(maps)] * (len(energy) - 1)]
     ends = np.cumsum([len(energy) for energy in energies])[:-1]
 
-    def follow(directions: FloatArray, offsets: FloatArray, scale: float) -> list[IntArray]:
+    def follow(likeness: Sequence[FloatArray]) -> list[IntArray]:
         """Give the voices of each stretch, (moments, clusters)."""
         odds = []
-        for vectors, stretch, energy, maps in zip(
-            evidence.vectors, heard, energies, candidates, strict=True
+        for alike, stretch, energy, maps in zip(
+            likeness, heard, energies, candidates, strict=True
         ):
-            told = stretch.moments + _OF_STRETCH * vectors  # (moments, clusters, dim)
-            # Offsets are those of a vector, of which there are as many here.
-            likeness = scale * (told @ directions.T - (1 + _OF_STRETCH) * offsets)
-            gains = map_odds(likeness, _one_voice_odds(energy, stretch.nearness), maps)
+            gains = map_odds(alike, _one_voice_odds(energy, stretch.nearness), maps)
             spoken = energy.sum(1, keepdims=True)
             # Where hardly anything is heard, nothing is told.
             odds.append(gains * spoken / (spoken + faint))
         chosen, _ = best_maps(np.concatenate(odds), links)
         return [maps[own] for maps, own in zip(candidates, np.split(chosen, ends), strict=True)]
 
-    found = follow(directions, np.zeros(len(directions)), _OF_MOMENT)
+    found = follow(_likeness(evidence, directions, heard))
     learnt = _own_voices(found, heard, energies, len(directions), faint)
     for _ in range(_OWN_PASSES):
         if learnt is None:
             break
-        again = follow(*learnt, _OF_OWN)
+        again = follow(_own_likeness(*learnt, heard, energies))
         learnt = _own_voices(again, heard, energies, len(directions), faint)
         # No voice may be lost on the way.
         found = found if learnt is None else again
@@ -234,6 +239,35 @@ def follow_voices(
         nearest = np.abs(np.arange(n_frames)[:, None] - middles).argmin(1)
         followed.append(maps[nearest].T.astype(np.uint8))
     return followed
+
+
+def _likeness(
+    evidence: Evidence, directions: FloatArray, heard: Sequence[Heard]
+) -> list[FloatArray]:
+    """Give what clusters have for being each voice, one (moments, clusters, voices) a stretch."""
+    dim = directions.shape[1]
+    return [
+        _OF_MOMENT * (stretch.moments[..., :dim] + _OF_STRETCH * vectors) @ directions.T
+        for vectors, stretch in zip(evidence.vectors, heard, strict=True)
+    ]
+
+
+def _own_likeness(
+    directions: FloatArray,
+    offsets: FloatArray,
+    heard: Sequence[Heard],
+    energies: Sequence[FloatArray],
+) -> list[FloatArray]:
+    """Give the same by what `_own_voices` has learnt."""
+    likeness = []
+    for stretch, energy in zip(heard, energies, strict=True):
+        own = stretch.moments @ directions.T - offsets
+        weights = energy[..., None]
+        of_stretch = (weights * own).sum(0) / np.maximum(weights.sum(0), _TINY)
+        total = energy.sum(1, keepdims=True)
+        telling = np.minimum(energy / np.maximum(_LEAST_TELLING * total, _TINY), 1.0)
+        likeness.append(_OF_OWN * telling[..., None] * (own + _OF_STRETCH * of_stretch))
+    return likeness
 
 
 def _own_voices(
@@ -258,7 +292,7 @@ def _own_voices(
         total = energy.sum(1, keepdims=True)  # (moments, 1)
         shares = energy / np.maximum(total, _TINY)
         # What is too weak to sound like anybody tells nothing.
-        shares = np.where((shares > _LEAST_LEARNT) & (total > faint), shares, 0.0)
+        shares = np.where((shares > _LEAST_TELLING) & (total > faint), shares, 0.0)
         of_voice = shares[..., None] * (own[..., None] == np.arange(n_voices))
         vectors = stretch.moments.astype(np.float64)
         counts += np.count_nonzero(of_voice, axis=(0, 1))
