@@ -550,10 +550,9 @@ class MixtureBank:
                 cut = reference[:, frame * hop :][:, :n_samples]
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
         segments, targets = segments.to(self._device), targets.to(self._device)
-        # A recording may have any level: a power of two brings it to an ordinary one and back,
-        # without rounding.
-        _, exponent = torch.frexp(segments.abs().amax((1, 2), keepdim=True))
-        level = torch.ldexp(torch.ones_like(segments[:, :1, :1]), exponent.clamp(-120, 120))
+        # A recording may have any level: a power of two brings it to an ordinary one and back.
+        peak = segments.abs().amax((1, 2), keepdim=True)  # (mixtures, 1, 1)
+        level = torch.where(peak > 0, peak.log2().floor().clamp_min(-120).exp2(), 1.0)
         segments = segments / level
         segments = segments if n_heard > 1 else segments[:, 0]
         if self._is_labels:
