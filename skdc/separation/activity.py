@@ -25,10 +25,10 @@ __all__ = ["Heard", "cut_moments", "follow_voices", "quieten"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# A source is silent where, over the time of a moment and over a third of it, it has less of the
-# loudest one's energy than this, dB; or rather, where either is so. The shorter time finds what
-# lies between silence and the speech of both.
-_SILENT_DB = ((1, -15.0), (3, -18.0))
+# A source is silent where it has less of the loudest one's energy than this, over the time of a
+# moment or over a third of it, in which the ends of a longer silence are found.
+_SILENT_DB = -15.0
+_PARTS_OF_MOMENT = (1, 3)
 # What follows are logarithms of odds, fitted to held-out conversations by logistic regression.
 # Most were then chosen again, with the models of bands, by how much energy is in the right output;
 # see examples/benchmarks/voice_odds.py.
@@ -84,7 +84,7 @@ def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor
     spectrogram : Tensor of shape (n_frames, n_bins)
         Spectrogram of the mixture; complex, or its magnitude.
     n_smoothed : int
-        Frames over which energy is averaged.
+        Frames over which energy is averaged, and over a third of them once more.
 
     Returns
     -------
@@ -104,13 +104,13 @@ def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor
     """
     energy = (masks * spectrogram.abs()).square().sum(-1)  # (sources, frames)
     silent = torch.zeros_like(energy, dtype=torch.bool)
-    for divisor, decibels in _SILENT_DB:
+    for divisor in _PARTS_OF_MOMENT:
         half = n_smoothed // divisor // 2
         smooth = functional.avg_pool1d(
             energy.unsqueeze(1), 2 * half + 1, stride=1, padding=half, count_include_pad=False
         ).squeeze(1)  # (sources, 1, frames) -> (sources, frames)
         loudest, which = smooth.max(0)
-        silent |= smooth < loudest * 10 ** (decibels / 10)
+        silent |= smooth < loudest * 10 ** (_SILENT_DB / 10)
     # Who is the loudest just now is not silent, and has what the others had.
     silent.scatter_(0, which.unsqueeze(0), False)
     takes = functional.one_hot(which, len(masks)).T.unsqueeze(-1)  # (sources, frames, 1)
