@@ -1,7 +1,7 @@
 """Who speaks when, and what is still heard of who does not.
 
 A mask never takes everything from a source that is silent: what is left sounds like an echo of who
-speaks. Where a source has next to nothing for a second, it counts as silent, and what it has goes
+speaks. Where a source has next to nothing for a while, it counts as silent, and what it has goes
 to the loudest one. What has more, but the voice of another, is found moment by moment, once it is
 known what the voices of the recording are like.
 """
