@@ -208,18 +208,18 @@ def follow_voices(
         (first,) = link_odds(candidates[max(k - 1, 0)], maps, evidence.shared[k : k + 1])
         links += [first, *[_change_odds(maps)] * (len(energy) - 1)]
     ends = np.cumsum([len(energy) for energy in energies])[:-1]
+    one_voice = [
+        _one_voice_odds(energy, stretch.nearness)
+        for energy, stretch in zip(energies, heard, strict=True)
+    ]
+    # Where hardly anything is heard, nothing is told.
+    spoken = np.concatenate([energy.sum(1, keepdims=True) for energy in energies])
+    told = spoken / (spoken + faint)  # (all moments, 1)
 
     def follow(likeness: Sequence[FloatArray]) -> list[IntArray]:
         """Give the voices of each stretch, (moments, clusters)."""
-        odds = []
-        for alike, stretch, energy, maps in zip(
-            likeness, heard, energies, candidates, strict=True
-        ):
-            gains = map_odds(alike, _one_voice_odds(energy, stretch.nearness), maps)
-            spoken = energy.sum(1, keepdims=True)
-            # Where hardly anything is heard, nothing is told.
-            odds.append(gains * spoken / (spoken + faint))
-        chosen, _ = best_maps(np.concatenate(odds), links)
+        odds = [map_odds(*own) for own in zip(likeness, one_voice, candidates, strict=True)]
+        chosen, _ = best_maps(np.concatenate(odds) * told, links)
         return [maps[own] for maps, own in zip(candidates, np.split(chosen, ends), strict=True)]
 
     found = follow(_likeness(evidence, directions, heard))
@@ -264,8 +264,7 @@ def _own_likeness(
         own = stretch.moments @ directions.T - offsets
         weights = energy[..., None]
         of_stretch = (weights * own).sum(0) / np.maximum(weights.sum(0), _TINY)
-        total = energy.sum(1, keepdims=True)
-        telling = np.minimum(energy / np.maximum(_LEAST_TELLING * total, _TINY), 1.0)
+        telling = np.minimum(_shares(energy) / _LEAST_TELLING, 1.0)
         likeness.append(_OF_OWN * telling[..., None] * (own + _OF_STRETCH * of_stretch))
     return likeness
 
@@ -289,10 +288,10 @@ def _own_voices(
     weights, sums = np.zeros(n_voices), np.zeros((n_voices, dim))
     products = np.zeros((dim, dim))
     for own, stretch, energy in zip(voices, heard, energies, strict=True):
-        total = energy.sum(1, keepdims=True)  # (moments, 1)
-        shares = energy / np.maximum(total, _TINY)
+        shares = _shares(energy)
+        is_heard = energy.sum(1, keepdims=True) > faint  # (moments, 1)
         # What is too weak to sound like anybody tells nothing.
-        shares = np.where((shares > _LEAST_TELLING) & (total > faint), shares, 0.0)
+        shares = np.where((shares > _LEAST_TELLING) & is_heard, shares, 0.0)
         of_voice = shares[..., None] * (own[..., None] == np.arange(n_voices))
         vectors = stretch.moments.astype(np.float64)
         counts += np.count_nonzero(of_voice, axis=(0, 1))
@@ -333,6 +332,11 @@ def _energy_of_moments(energy: NDArray[Any], length: int) -> FloatArray:
     starts = cut_moments(energy.shape[1], length)
     sums = np.cumsum(np.pad(energy.astype(np.float64), ((0, 0), (1, 0))), axis=1)
     return (sums[:, starts + length] - sums[:, starts]).T
+
+
+def _shares(energy: FloatArray) -> FloatArray:
+    """Give what part of each moment's energy each cluster has, (n_moments, n_clusters)."""
+    return energy / np.maximum(energy.sum(1, keepdims=True), _TINY)
 
 
 def _one_voice_odds(energy: FloatArray, nearness: NDArray[Any]) -> FloatArray:
