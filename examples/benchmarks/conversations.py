@@ -270,7 +270,9 @@ def main() -> None:
                 rows.setdefault((name, sexes), []).append(row)
                 print(name, sexes, *(f"{x:.1f}" for x in row), sep=" | ", flush=True)
     for (name, sexes), found in rows.items():
-        mean = np.nanmean(found, axis=0) if len(found) > 1 else found[0]
+        # A kind in which nobody is silent has no leak.
+        columns = np.array(found).T
+        mean = [np.nan if np.isnan(own).all() else np.nanmean(own) for own in columns]
         print("mean of", len(found), name, sexes, *(f"{x:.1f}" for x in mean), sep=" | ")
 
 

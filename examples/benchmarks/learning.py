@@ -1,9 +1,11 @@
 """What teaches a network most in an hour of a core: decibels against core-minutes, by recipe.
 
 Run: python examples/benchmarks/learning.py SPEECH [--minutes 40] [--candidates NAME ...]
+     python examples/benchmarks/learning.py SPEECH --score 3spk-valid [--candidates NAME ...]
      python examples/benchmarks/learning.py --report docs/learning
 
-The second command puts all runs so far into docs/learning.json, .png and a table that it prints.
+The second command trains nothing: it measures networks that were trained on another list. The
+third puts all runs so far into docs/learning.json, .png and a table that it prints.
 
 SPEECH is a folder of recordings with `utterances.csv` and `mixtures/2spk-valid.csv`. Each
 candidate trains on one core; what counts is the time that the process had of it, without that of
@@ -125,13 +127,13 @@ CANDIDATES = {name: each for group in GROUPS.values() for name, each in group.it
 class Study:
     """The data that all candidates share."""
 
-    def __init__(self, speech: Path, n_valid: int) -> None:
+    def __init__(self, speech: Path, subset: str, n_valid: int) -> None:
         self.recordings, self.speakers = load_corpus(speech, "train")
-        items = open_mixture_list(speech / "mixtures" / "2spk-valid.csv")[:n_valid]
+        items = open_mixture_list(speech / "mixtures" / f"{subset}.csv")[:n_valid]
         self.held_out = [item.load() for item in items]
 
-    def run(self, name: str, candidate: Candidate, seed: int, minutes: float, out: Path) -> None:
-        """Train a candidate until it had so many minutes of a core; measure as it goes."""
+    def trainer(self, candidate: Candidate, seed: int) -> Trainer:
+        """Give the trainer of a candidate, before its first step."""
         framing = Framing(512, candidate.hop_length)
         bank = SourceBank(self.recordings, self.speakers, mixing=candidate.mixing, framing=framing)
         objective = resolve_objective(candidate.objective)
@@ -157,9 +159,13 @@ class Study:
             precision=resolve_precision(candidate.precision, torch.device("cpu")),
             seed=seed,
         )
-        run = Trainer(network, bank, config)
-        stem = "".join(c if c.isalnum() or c in ".-" else "-" for c in f"{name}-{seed}")
-        path, rows_path = out / f"{stem}.safetensors", out / f"{stem}.json"
+        return Trainer(network, bank, config)
+
+    def run(self, name: str, candidate: Candidate, seed: int, minutes: float, out: Path) -> None:
+        """Train a candidate until it had so many minutes of a core; measure as it goes."""
+        run = self.trainer(candidate, seed)
+        path = checkpoint_of(name, seed, out)
+        rows_path = path.with_suffix(".json")
         rows = json.loads(rows_path.read_text())["rows"] if rows_path.exists() else []
         if path.exists():
             run.restore(path)
@@ -168,14 +174,14 @@ class Study:
         spent = rows[-1]["core_minutes"] if rows else 0.0
         due = 1.0 if not rows else rows[-1]["core_minutes"] + _interval(spent)
         losses: list[float] = []
-        network.train()
+        run.network.train()
         while spent < minutes:
             started = time.process_time()
             losses.append(run.train_step())
             spent += (time.process_time() - started) / 60
             if spent >= min(due, minutes):
                 due = spent + _interval(spent)
-                scores = self.scores(run.averaged, framing, config.precision)
+                scores = self.scores(run)
                 rows.append(
                     {
                         "core_minutes": round(spent, 2),
@@ -188,7 +194,7 @@ class Study:
                 )
                 losses = []
                 run.save(path)
-                n_weights = sum(p.numel() for p in network.parameters())
+                n_weights = sum(p.numel() for p in run.network.parameters())
                 record = {"name": name, "seed": seed, "weights": n_weights, "rows": rows}
                 rows_path.write_text(json.dumps(record, indent=1))
                 row = rows[-1]
@@ -197,17 +203,24 @@ class Study:
                     f"{row['hours']:6.1f} h, {row['mean']:5.2f} dB, median {row['median']:5.2f}",
                     flush=True,
                 )
-                network.train()
+                run.network.train()
 
-    def scores(self, network: EmbeddingNetwork, framing: Framing, precision: str) -> list[float]:
-        """Improvement of each mixture, dB: the mean over its two sources."""
-        separator = Separator(network.eval(), framing, precision)
+    def scores(self, run: Trainer) -> list[float]:
+        """Improvement of each mixture, dB: the mean over its sources."""
+        separator = Separator(run.averaged.eval(), run.data.framing, run.config.precision)
         mixtures = [torch.from_numpy(mixture).float() for mixture, _ in self.held_out]
-        estimates = separator.separate(mixtures, [2] * len(mixtures))
+        numbers = [len(sources) for _, sources in self.held_out]
+        estimates = separator.separate(mixtures, numbers)
         return [
             float(np.mean(si_sdr_improvement(sources, estimate.numpy(), mixture)))
             for (mixture, sources), estimate in zip(self.held_out, estimates, strict=True)
         ]
+
+
+def checkpoint_of(name: str, seed: int, out: Path) -> Path:
+    """Give the path of a candidate's checkpoint; its curve lies beside it."""
+    stem = "".join(c if c.isalnum() or c in ".-" else "-" for c in f"{name}-{seed}")
+    return out / f"{stem}.safetensors"
 
 
 def _interval(spent: float) -> float:
@@ -307,6 +320,7 @@ def main() -> None:
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--mixtures", type=int, default=100)
+    parser.add_argument("--score", metavar="SUBSET", help="a list, such as 3spk-valid")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     parser.add_argument("--report", type=Path, metavar="STEM")
     args = parser.parse_args()
@@ -320,10 +334,20 @@ def main() -> None:
         parser.error("give the folder of the speech, or --report")
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    study = Study(args.speech, args.mixtures)
+    study = Study(args.speech, args.score or "2spk-valid", args.mixtures)
     for name in args.candidates:
         for seed in args.seeds:
-            study.run(name, CANDIDATES[name], seed, args.minutes, args.out)
+            if args.score is None:
+                study.run(name, CANDIDATES[name], seed, args.minutes, args.out)
+                continue
+            run = study.trainer(CANDIDATES[name], seed)
+            run.restore(checkpoint_of(name, seed, args.out))
+            scores = study.scores(run)
+            print(
+                f"{name}, seed {seed}: {args.score}, {len(scores)} mixtures, "
+                f"{np.mean(scores):5.2f} dB, median {np.median(scores):5.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -35,23 +35,23 @@ _PARTS_OF_MOMENT = (1, 3)
 # For the cosine of a cluster with a voice in a moment; that over its whole stretch counts for so
 # many moments more.
 _OF_MOMENT = 20.0
-_OF_STRETCH = 0.7
+_OF_STRETCH = 0.3
 # Then what the voices are like in this very recording is learnt, so many times, from clusters with
 # more than this share of the energy of a moment, as many vectors of each voice, and a covariance
-# of which so much is replaced by a multiple of the identity. Its logarithms of odds count half,
+# of which so much is replaced by a multiple of the identity. Its logarithms of odds count less,
 # because each moment overlaps by half with the next one, and those of clusters with less than that
 # share in part. Chosen on other held-out conversations, of people who sound alike.
 _OWN_PASSES = 3
 _LEAST_TELLING = 0.1
 _FEWEST_LEARNT = 20
 _SHRINKAGE = 0.2
-_OF_OWN = 0.5
+_OF_OWN = 0.7
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
 # centroids and for the decimal logarithm of the weaker one's share of their energy.
 _ONE_VOICE = (-2.5, 4.0, -1.6)
 _LEAST_SHARE = 1e-3
 # What a change costs from one moment to the next, and an exchange of voices, which is forbidden.
-_CHANGE = -1.5
+_CHANGE = -2.0
 _EXCHANGE = -1e3
 _TINY = 1e-30
 
