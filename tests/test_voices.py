@@ -290,7 +290,7 @@ def test_alike_voices_are_followed_by_what_tells_them_apart_in_the_recording() -
         followed = follow_voices(evidence, own, directions, heard, 1, 1e-9)
         return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
 
-    with patch.object(activity, "_OWN_PASSES", 0):
+    with patch.object(activity, "_OF_STRETCH_IN_PASSES", ()):
         before = wrong()
     assert wrong() < 0.3 * before
     assert before > 0.05
@@ -326,12 +326,12 @@ def test_what_a_weak_cluster_tells_counts_in_part() -> None:
     moments, energy = rng.normal(size=(4, 2, 3)), np.array([[1, 1], [1, 0.05], [1, 1e-9], [0, 0]])
     directions, offsets = rng.normal(size=(2, 3)), rng.normal(size=2)
     heard = [Heard(moments, energy.T, np.zeros((2, 2)))]
-    (found,) = _own_likeness(directions, offsets, heard, [energy])
+    (found,) = _own_likeness(directions, offsets, heard, [energy], 0.3)
     for m, c, v in itertools.product(range(4), range(2), range(2)):
         own = [moments[k, c] @ directions[v] - offsets[v] for k in range(4)]
         whole = sum(energy[k, c] * own[k] for k in range(4)) / energy[:, c].sum()
         share = energy[m, c] / max(energy[m].sum(), 1e-30)
-        expected = 0.7 * min(share / 0.1, 1) * (own[m] + 0.3 * whole)
+        expected = 0.5 * min(share / 0.1, 1) * (own[m] + 0.3 * whole)
         assert_allclose(found[m, c, v], expected, rtol=1e-9, atol=1e-12)
 
 
@@ -397,14 +397,14 @@ def follow_one_way(
             gain = 0.0
             for c, voice in enumerate(own):
                 gain += 20 * stretch.moments[m, c] @ directions[voice]
-                gain += 6 * evidence.vectors[k, c] @ directions[voice]
+                gain += 14 * evidence.vectors[k, c] @ directions[voice]
             for c, d in itertools.combinations(range(len(own)), 2):
                 if own[c] == own[d]:
                     share = min(energy[c], energy[d]) / (energy[c] + energy[d])
                     gain += -2.5 + 4 * stretch.nearness[c, d] - 1.6 * np.log10(share + 1e-3)
             score += gain * energy.sum() / (energy.sum() + length * 0.5)
             if m and own != before:
-                score -= 1000 if sorted(own) == sorted(before) else 2.0
+                score -= 1000 if sorted(own) == sorted(before) else 1.5
             if k and not m:
                 score += sum(
                     evidence.shared[k, c, d]

@@ -35,23 +35,27 @@ _PARTS_OF_MOMENT = (1, 3)
 # For the cosine of a cluster with a voice in a moment; that over its whole stretch counts for so
 # many moments more.
 _OF_MOMENT = 20.0
-_OF_STRETCH = 0.3
-# Then what the voices are like in this very recording is learnt, so many times, from clusters with
-# more than this share of the energy of a moment, as many vectors of each voice, and a covariance
-# of which so much is replaced by a multiple of the identity. Its logarithms of odds count less,
-# because each moment overlaps by half with the next one, and those of clusters with less than that
-# share in part. Chosen on other held-out conversations, of people who sound alike.
-_OWN_PASSES = 3
+_OF_STRETCH = 0.7
+# Then what the voices are like in this very recording is learnt, and they are followed by that, in
+# passes in which the stretch counts for so many moments: moments that go by themselves would soon
+# learn their own mistakes, such as another voice for each mood of someone who is alone for long;
+# when all is learnt, they find the ends of turns.
+_OF_STRETCH_IN_PASSES = (0.7, 0.7, 0.2)
+# It is learnt from clusters with more than this share of the energy of a moment, as many vectors
+# of each voice, and a covariance of which so much is replaced by a multiple of the identity. Its
+# logarithms of odds count half, because each moment overlaps by half with the next one, and those
+# of clusters with less than that share in part. Chosen on other held-out conversations, of people
+# who sound alike.
 _LEAST_TELLING = 0.1
 _FEWEST_LEARNT = 20
 _SHRINKAGE = 0.2
-_OF_OWN = 0.7
+_OF_OWN = 0.5
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
 # centroids and for the decimal logarithm of the weaker one's share of their energy.
 _ONE_VOICE = (-2.5, 4.0, -1.6)
 _LEAST_SHARE = 1e-3
 # What a change costs from one moment to the next, and an exchange of voices, which is forbidden.
-_CHANGE = -2.0
+_CHANGE = -1.5
 _EXCHANGE = -1e3
 _TINY = 1e-30
 
@@ -224,10 +228,10 @@ def follow_voices(
 
     found = follow(_likeness(evidence, directions, heard))
     learnt = _own_voices(found, heard, energies, len(directions), faint)
-    for _ in range(_OWN_PASSES):
+    for of_stretch in _OF_STRETCH_IN_PASSES:
         if learnt is None:
             break
-        again = follow(_own_likeness(*learnt, heard, energies))
+        again = follow(_own_likeness(*learnt, heard, energies, of_stretch))
         learnt = _own_voices(again, heard, energies, len(directions), faint)
         # No voice may be lost on the way.
         found = found if learnt is None else again
@@ -257,15 +261,16 @@ def _own_likeness(
     offsets: FloatArray,
     heard: Sequence[Heard],
     energies: Sequence[FloatArray],
+    of_stretch: float,
 ) -> list[FloatArray]:
-    """Give the same by what `_own_voices` has learnt."""
+    """Give the same by what `_own_voices` has learnt; the stretch counts for so many moments."""
     likeness = []
     for stretch, energy in zip(heard, energies, strict=True):
         own = stretch.moments @ directions.T - offsets
         weights = energy[..., None]
-        of_stretch = (weights * own).sum(0) / np.maximum(weights.sum(0), _TINY)
+        whole = (weights * own).sum(0) / np.maximum(weights.sum(0), _TINY)
         telling = np.minimum(_shares(energy) / _LEAST_TELLING, 1.0)
-        likeness.append(_OF_OWN * telling[..., None] * (own + _OF_STRETCH * of_stretch))
+        likeness.append(_OF_OWN * telling[..., None] * (own + of_stretch * whole))
     return likeness
 
 
