@@ -134,6 +134,9 @@ class Corpus:
             if row["split"] == split and row["sex"] in "fm":
                 self._paths.setdefault(row["speaker"], []).append(root / row["path"])
                 self._sexes[row["speaker"]] = row["sex"]
+        if not self._paths:
+            splits = sorted({row["split"] for _, row in rows})
+            raise ValueError(f"no women and men in split {split!r}; there are {splits}")
         if one_day:
             self._paths = {who: longest_chapter(own) for who, own in self._paths.items()}
 

@@ -128,9 +128,9 @@ class Study:
     """The data that all candidates share."""
 
     def __init__(self, speech: Path, subset: str, n_valid: int) -> None:
-        self.recordings, self.speakers = load_corpus(speech, "train")
         items = open_mixture_list(speech / "mixtures" / f"{subset}.csv")[:n_valid]
         self.held_out = [item.load() for item in items]
+        self.recordings, self.speakers = load_corpus(speech, "train")
 
     def trainer(self, candidate: Candidate, seed: int) -> Trainer:
         """Give the trainer of a candidate, before its first step."""
@@ -317,7 +317,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("speech", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), metavar="NAME")
+    parser.add_argument(
+        "--candidates", nargs="+", default=list(CANDIDATES), choices=CANDIDATES, metavar="NAME"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--mixtures", type=int, default=100)
     parser.add_argument("--score", metavar="SUBSET", help="a list, such as 3spk-valid")
