@@ -290,7 +290,7 @@ def test_alike_voices_are_followed_by_what_tells_them_apart_in_the_recording() -
         followed = follow_voices(evidence, own, directions, heard, 1, 1e-9)
         return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
 
-    with patch.object(activity, "_OF_STRETCH_IN_PASSES", ()):
+    with patch.object(activity, "_OWN_PASSES", 0):
         before = wrong()
     assert wrong() < 0.3 * before
     assert before > 0.05

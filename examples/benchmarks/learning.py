@@ -203,7 +203,6 @@ class Study:
                     f"{row['hours']:6.1f} h, {row['mean']:5.2f} dB, median {row['median']:5.2f}",
                     flush=True,
                 )
-                run.network.train()
 
     def scores(self, run: Trainer) -> list[float]:
         """Improvement of each mixture, dB: the mean over its sources."""

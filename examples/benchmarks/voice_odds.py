@@ -35,7 +35,10 @@ FACTORS = (0.5, 1.0, 2.0)
 SCALED = (
     (evidence, ("_LIKENESS_A_SECOND", "_MOST_SECONDS", "_SHARED", "_COMMON_MARGIN")),
     (voices, ("_ALIKE_VOICES", "_LEAST_SHARE", "_JUMP")),
-    (activity, ("_OF_MOMENT", "_OF_STRETCH", "_CHANGE", "_OF_OWN", "_SHRINKAGE")),
+    (
+        activity,
+        ("_OF_MOMENT", "_OF_STRETCH", "_OF_STRETCH_AT_LAST", "_CHANGE", "_OF_OWN", "_SHRINKAGE"),
+    ),
 )
 SHIFTS = (-2.0, -1.0, 1.0, 2.0)
 OWN = "odds of the voice head"

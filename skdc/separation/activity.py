@@ -36,11 +36,12 @@ _PARTS_OF_MOMENT = (1, 3)
 # many moments more.
 _OF_MOMENT = 20.0
 _OF_STRETCH = 0.7
-# Then what the voices are like in this very recording is learnt, and they are followed by that, in
-# passes in which the stretch counts for so many moments: moments that go by themselves would soon
-# learn their own mistakes, such as another voice for each mood of someone who is alone for long;
-# when all is learnt, they find the ends of turns.
-_OF_STRETCH_IN_PASSES = (0.7, 0.7, 0.2)
+# Then what the voices are like in this very recording is learnt, and they are followed by that, so
+# many times. The last time the stretch counts less, so that the ends of turns are found: moments
+# that go by themselves before all is learnt learn their own mistakes, such as another voice for
+# each mood of someone who is alone for long.
+_OWN_PASSES = 3
+_OF_STRETCH_AT_LAST = 0.2
 # It is learnt from clusters with more than this share of the energy of a moment, as many vectors
 # of each voice, and a covariance of which so much is replaced by a multiple of the identity. Its
 # logarithms of odds count half, because each moment overlaps by half with the next one, and those
@@ -228,9 +229,10 @@ def follow_voices(
 
     found = follow(_likeness(evidence, directions, heard))
     learnt = _own_voices(found, heard, energies, len(directions), faint)
-    for of_stretch in _OF_STRETCH_IN_PASSES:
+    for left in reversed(range(_OWN_PASSES)):
         if learnt is None:
             break
+        of_stretch = _OF_STRETCH if left else _OF_STRETCH_AT_LAST
         again = follow(_own_likeness(*learnt, heard, energies, of_stretch))
         learnt = _own_voices(again, heard, energies, len(directions), faint)
         # No voice may be lost on the way.
