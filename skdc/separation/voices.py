@@ -13,8 +13,8 @@ other voice be given to one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ _ALIKE_VOICES = 0.15
 _LEAST_SHARE = 0.01
 # That one voice alone follows another one alone costs this part of the mean weight of a cluster:
 # it takes place when people change, and in nearly all stretches where one voice was cut in two.
-_JUMP = 0.2
+_JUMP = 0.4
 _TOLERANCE = 1e-9
 _TINY = 1e-30
 
@@ -86,7 +86,9 @@ def assign_voices(
     two voices, from the mean of all beside what is least like it, and from others at random. The
     best on all these ways is kept, where voices that are alike count against it, and it need not
     be where a way ends: a voice that is hardly heard is found soon, and then lost to one half of a
-    voice that is heard nearly all the time. The time is linear in the number of stretches.
+    voice that is heard nearly all the time. Therefore one voice more than there are is looked for,
+    too, as far as there are maps enough: then both halves and the other voice are found, and any
+    two of these are taken for one. The time is linear in the number of stretches.
 
     Parameters
     ----------
@@ -105,7 +107,8 @@ def assign_voices(
         From 0 to ``n_voices - 1``. Two clusters of a stretch have the same number where they are
         one voice.
     score : float
-        Logarithm of the odds of this assignment, less what it loses where two voices are alike.
+        Logarithm of the odds of this assignment, given the vectors of its own voices, less what it
+        loses where two of them are alike.
 
     Examples
     --------
@@ -118,27 +121,57 @@ def assign_voices(
     >>> bool(voices[0, 0] == voices[1, 1] == voices[2, 0] == voices[2, 1] != voices[0, 1])
     True
     """
-    n_stretches, n_clusters, _ = evidence.vectors.shape
+    n_clusters = evidence.weights.shape[1]
     if n_voices**n_clusters > MOST_MAPS:
         return _follow(evidence, n_voices)
+    starts = list(_starts(evidence, n_voices, seed))
+    merged: list[IntArray] = []
+    if must_differ and n_voices > 1 and (n_voices + 1) ** n_clusters <= MOST_MAPS:
+        more, _ = _search(evidence, n_voices + 1, _starts(evidence, n_voices + 1, seed))
+        for one, other in combinations(range(n_voices + 1), 2):
+            voices = np.where(more == other, one, more)
+            merged.append(voices - (voices > other))
+    starts += [voice_vectors(evidence, voices, n_voices) for voices in merged]
+    return _search(evidence, n_voices, starts, merged, must_differ=must_differ)
+
+
+def _search(
+    evidence: Evidence,
+    n_voices: int,
+    starts: Iterable[FloatArray],
+    given: Sequence[IntArray] = (),
+    *,
+    must_differ: bool = False,
+) -> tuple[IntArray, float]:
+    """Give the best of the given assignments and of all on the ways from voices to start with.
+
+    Each counts with the vectors of its own voices, not with those by which it was found: these
+    may be less alike, and then it would seem better than it is.
+    """
+    n_clusters = evidence.weights.shape[1]
     maps = np.array(list(product(range(n_voices), repeat=n_clusters)))  # (n_maps, n_clusters)
     links = link_odds(maps, maps, evidence.shared) - _JUMP * evidence.weights.mean() * _jumps(maps)
-    best, best_score = np.zeros((n_stretches, n_clusters), dtype=np.int64), -np.inf
-    for start in _starts(evidence, n_voices, seed):
-        for voices, directions, score in _improve(evidence, maps, links, start):
-            if must_differ:
-                score -= _loss_of_alike_voices(evidence, voices, directions)
-            if score > best_score:
-                best, best_score = voices, score
+    number = n_voices ** np.arange(n_clusters)[::-1]  # of a map among all, by its voices
+    ways = (_improve(evidence, maps, links, start) for start in starts)
+    best, best_score = np.zeros(evidence.weights.shape, dtype=np.int64), -np.inf
+    for voices in chain(given, chain.from_iterable(ways)):
+        directions = voice_vectors(evidence, voices, n_voices)
+        chosen = voices @ number
+        odds = _odds(evidence, maps, directions)[np.arange(len(chosen)), chosen]
+        score = float(odds.sum() + links[np.arange(1, len(chosen)), chosen[:-1], chosen[1:]].sum())
+        if must_differ:
+            score -= _loss_of_alike_voices(evidence, voices, directions)
+        if score > best_score:
+            best, best_score = voices, score
     return best, best_score
 
 
 def _improve(
     evidence: Evidence, maps: IntArray, links: FloatArray, directions: FloatArray
-) -> Iterator[tuple[IntArray, FloatArray, float]]:
+) -> Iterator[IntArray]:
     """Yield assignments that explain the clusters better and better, from voices to start with.
 
-    Each comes with the vectors of its voices and the logarithm of its odds.
+    The first one is left out: it is by the voices of a few clusters, not of the recording.
     """
     chosen, score = best_maps(_odds(evidence, maps, directions), links)
     for _ in range(_MAX_ITER):
@@ -147,7 +180,7 @@ def _improve(
         directions = np.where(found.any(1, keepdims=True), found, directions)
         before = score
         chosen, score = best_maps(_odds(evidence, maps, directions), links)
-        yield maps[chosen], directions, score
+        yield maps[chosen]
         if score <= before + _TOLERANCE * abs(before):
             return
 
