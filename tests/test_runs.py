@@ -257,6 +257,22 @@ def test_threads_draw_the_weights_of_their_seeds():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_fits_in_threads_are_the_runs_that_they_are_by_themselves():
+    def weights(seed):
+        dropout = {"n_layers": 2, "trunk": BLSTM(dropout=0.5)}
+        separator = make_separator(**dropout, random_state=seed, max_epochs=6)
+        return separator.fit(MIXTURES, SOURCES).network_.state_dict()
+
+    seeds = [0, 1, 2, 0]
+    expected = [weights(seed) for seed in seeds]
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(weights, seeds))
+    for own, others in zip(expected, found, strict=True):
+        assert are_equal(own, others)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_weights_that_do_not_fit_are_not_saved(tmp_path):
     separator = make_separator().fit(MIXTURES, SOURCES)
     with torch.no_grad():

@@ -18,14 +18,18 @@ _seeding = threading.RLock()
 
 
 @contextmanager
-def seeding(seed: int) -> Iterator[None]:
-    """Draw what torch draws from its generator of the CPU, such as weights, from a seed.
+def seeding(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Draw what torch draws from its generators, such as weights and dropout, from a seed.
 
-    It stays as it was. There is one for all threads, so one thread draws at a time.
+    That is the one of the CPU, and of `device` where it is a GPU. They stay as they were. There
+    are these for all threads, so one thread draws at a time.
     """
-    with _seeding, torch.random.fork_rng(devices=[]):
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with _seeding, torch.random.fork_rng(devices=devices):
         # torch.manual_seed would seed the generators of all GPUs too, which are not forked.
         torch.default_generator.manual_seed(seed)
+        for gpu in devices:
+            torch.cuda.default_generators[gpu.index].manual_seed(seed)
         yield
 
 

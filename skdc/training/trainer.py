@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
+from skdc.network.concurrency import seeding
 from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
 from skdc.training import distributed
 from skdc.training.ahead import BatchesAhead
@@ -134,13 +135,6 @@ def _score(row: dict[str, float]) -> float:
     return -math.inf if math.isnan(score) else score
 
 
-def _reseed(device: torch.device, seed: int) -> None:
-    # torch.manual_seed would reseed the generators of all other devices too.
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(seed)
-
-
 class Trainer:
     """The state of one run: everything that a checkpoint holds, and how a step changes it.
 
@@ -245,11 +239,13 @@ class Trainer:
         )
         n_mixtures = len(batch.features)
         batch = distributed.own_share(batch)
-        # Dropout draws from the global generator: seeding it with the step, inside the fork that
-        # surrounds the loop, is what makes a resumed run the same run.
-        _reseed(self.device, step_seed(config.seed, self.step) + distributed.rank())
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        # Dropout draws from a generator that all threads share: seeding it with the step is what
+        # makes a resumed run the same run, and a run among others the same as by itself.
+        with (
+            seeding(step_seed(config.seed, self.step) + distributed.rank(), self.device),
+            torch.autocast(
+                self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+            ),
         ):
             loss = batch_loss(self.network, batch, config.objective)
         self.optimizer.zero_grad(set_to_none=True)
@@ -469,42 +465,40 @@ def train(
     if warm_start:
         run.start = weights_digest(network)
     path = None if checkpoint is None else Path(checkpoint)
-    devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        if path is not None and path.is_file() and not _continues(run, path):
-            run.restore(path)
-            if validate is None:
-                # The best epoch of other mixtures; what is trained from here on would be lost.
-                run.best, run.best_score = None, -math.inf
-        elif not warm_start:
-            take_statistics(run)
-        with tqdm(
-            total=config.max_epochs,
-            initial=run.epoch,
-            bar_format=_BAR,
-            disable=not progress,
-        ) as bar:
+    if path is not None and path.is_file() and not _continues(run, path):
+        run.restore(path)
+        if validate is None:
+            # The best epoch of other mixtures; what is trained from here on would be lost.
+            run.best, run.best_score = None, -math.inf
+    elif not warm_start:
+        take_statistics(run)
+    with tqdm(
+        total=config.max_epochs,
+        initial=run.epoch,
+        bar_format=_BAR,
+        disable=not progress,
+    ) as bar:
+        try:
+            _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
+        except KeyboardInterrupt:
+            if not ends_when_interrupted or run.step == 0:
+                raise
+            warnings.warn(
+                f"training was interrupted after {run.step} steps; the weights are those of "
+                "the best epoch so far, or the present ones where there is none",
+                InterruptedWarning,
+                stacklevel=2,
+            )
+        finally:
+            # An interrupted run leaves the user its averaged weights and its checkpoint.
             try:
-                _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
-            except KeyboardInterrupt:
-                if not ends_when_interrupted or run.step == 0:
-                    raise
-                warnings.warn(
-                    f"training was interrupted after {run.step} steps; the weights are those of "
-                    "the best epoch so far, or the present ones where there is none",
-                    InterruptedWarning,
-                    stacklevel=2,
-                )
+                if path is not None and run.is_whole and distributed.is_first():
+                    run.save(path)
             finally:
-                # An interrupted run leaves the user its averaged weights and its checkpoint.
-                try:
-                    if path is not None and run.is_whole and distributed.is_first():
-                        run.save(path)
-                finally:
-                    network.load_state_dict(run.best or run.averaged.state_dict())
-                    network.zero_grad()
-                    network.eval()
-        return run.history or [run.report(validate, sample_rate)]
+                network.load_state_dict(run.best or run.averaged.state_dict())
+                network.zero_grad()
+                network.eval()
+    return run.history or [run.report(validate, sample_rate)]
 
 
 def _continues(run: Trainer, path: Path) -> bool:
