@@ -3,6 +3,8 @@
 import math
 import os
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,16 @@ from test_training import (
     without_time,
 )
 
+from skdc.commands.train import read_config
 from skdc.model_file import read_tensors, write_tensors
-from skdc.network import BLSTM
-from skdc.objectives import WhitenedKMeans
-from skdc.training import train
-from skdc.training.banks import MixtureBank
+from skdc.network import BLSTM, TRUNKS, BandBLSTM, PhaseBLSTM
+from skdc.objectives import OBJECTIVES, WhitenedKMeans, resolve_objective
+from skdc.signal import Framing
+from skdc.training import DynamicMixing, Trainer, train
+from skdc.training.banks import MixtureBank, SourceBank
 
 N_STEPS = 5 + 5 + 3 + 3
+BENCHMARKS = Path(__file__).parent.parent / "examples" / "benchmarks"
 
 
 class Stop(KeyboardInterrupt):
@@ -145,22 +150,81 @@ def test_stopped_inside_a_step_and_resumed_is_the_same_run(
     assert_resumes_to(uninterrupted, path)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"dropout": 0.0, "n_layers": 1},
-        {"bidirectional": False},
-        {"trunk": BLSTM(residual=True), "n_layers": 3},
-    ],
-)
-def test_resuming_other_networks(changes, path):
+def assert_any_run_resumes(path, bank, config=CONFIG, **changes):
     whole = make_network(**changes)
-    history = train(whole, make_bank(), CONFIG)
-    run_until(6, path, make_network(**changes), validate=None)
+    history = train(whole, bank, config)
+    # In the midst of an epoch, of the first or the second length of segments.
+    run_until(7, path, make_network(**changes), bank, config, validate=None)
     network = make_network(seed=5, **changes)
-    resumed = train(network, make_bank(), CONFIG, checkpoint=path)
+    resumed = train(network, bank, config, checkpoint=path)
     assert_same_weights(network, whole)
     assert without_time(resumed) == without_time(history)
+
+
+SUM = "0.75 * mask_inference + 0.25 * whitened_kmeans"
+
+
+@pytest.mark.parametrize("spec", [*OBJECTIVES, SUM, read_config("best")["objective"]])
+def test_resuming_with_any_objective(spec, path):
+    objective = resolve_objective(spec)
+    config = replace(CONFIG, objective=objective)
+    n_masks = 2 if "masks" in objective.needs else 0
+    assert_any_run_resumes(path, make_bank(), config, n_masks=n_masks)
+
+
+CAUSAL_OR_NOT = [
+    *((kind(), 2) for kind in TRUNKS.values()),
+    (BLSTM(), 1),
+    (BLSTM(dropout=0.3, residual=True), 4),
+    (PhaseBLSTM(dropout=0.3, residual=True), 4),
+    (BandBLSTM(n_bands=4, dropout=0.3), 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "n_layers", "bidirectional"),
+    [
+        *((*case, bidirectional) for case in CAUSAL_OR_NOT for bidirectional in (True, False)),
+        (BandBLSTM(n_bands=4, fold=3), 2, True),
+        (BandBLSTM(n_bands=4, attention=True, dropout=0.3), 2, True),
+    ],
+    ids=str,
+)
+def test_resuming_with_any_trunk(trunk, n_layers, bidirectional, path):
+    framing = Framing(64, 16, is_causal=not bidirectional, hears_phases=trunk.hears_phases)
+    recordings = np.random.default_rng(0).standard_normal((3, 1200))
+    # In rooms, two microphones hear each mixture.
+    mixing = DynamicMixing(room_share=1.0 if trunk.hears_phases else 0.0)
+    bank = SourceBank(list(recordings), framing=framing, mixing=mixing)
+    shape = {"n_bins": 33, "n_layers": n_layers, "bidirectional": bidirectional}
+    assert_any_run_resumes(path, bank, trunk=trunk, **shape)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this version of torch has no Muon")
+def test_resuming_with_another_optimiser(path, monkeypatch):
+    # That of the study of what teaches a network most.
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    optimizer = import_module("learning").AdamAndMuon
+
+    def trainer(seed):
+        run = Trainer(make_network(seed=seed), make_bank(), CONFIG)
+        run.optimizer = optimizer(run.network, CONFIG.learning_rate, 3.0)
+        return run
+
+    whole, resumed = trainer(seed=0), trainer(seed=5)
+    start = weights_of(whole.network)
+    for _ in range(6):
+        whole.train_step()
+    whole.save(path)
+    resumed.restore(path)
+    for _ in range(4):
+        assert whole.train_step() == resumed.train_step()
+    assert_same_weights(whole.network, resumed.network)
+    assert_same_weights(whole.averaged, resumed.averaged)
+    assert all(
+        not torch.equal(parameter, start[name])
+        for name, parameter in whole.network.named_parameters()
+    )
 
 
 def test_resuming_in_bfloat16_on_given_mixtures(path):

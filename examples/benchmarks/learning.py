@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from skdc.datasets import load_corpus
 from skdc.metrics import si_sdr_improvement
 from skdc.network import BLSTM, BandBLSTM, EmbeddingNetwork, NetworkConfig
-from skdc.network.interface import Trunk
+from skdc.network.interface import State, Trunk, TrunkModule
 from skdc.objectives import resolve_objective
 from skdc.parameters import resolve_precision
 from skdc.protocols import open_mixture_list
@@ -39,6 +41,76 @@ from skdc.separation import Separator
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, SourceBank, Trainer, TrainingConfig
 from skdc.training.trainer import take_statistics
+
+
+class NarrowedBLSTM(Trunk):
+    """`BLSTM`, and after it one linear layer to fewer numbers, for which the heads cost less."""
+
+    def __init__(self, width: int = 96) -> None:
+        self.width = width
+
+    def build(
+        self, n_bins: int, hidden_size: int, n_layers: int, bidirectional: bool
+    ) -> TrunkModule:
+        """Make the trunk; see `Trunk.build`."""
+        return _Narrowed(BLSTM().build(n_bins, hidden_size, n_layers, bidirectional), self.width)
+
+
+class _Narrowed(TrunkModule):
+    def __init__(self, trunk: TrunkModule, width: int) -> None:
+        super().__init__()
+        self.bands, self.width = trunk.bands, width
+        self.trunk, self.narrow = trunk, nn.Linear(trunk.width, width, bias=False)
+
+    def forward(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
+        states, state = self.trunk(features, state)
+        return self.narrow(states), state
+
+
+class AdamAndMuon(torch.optim.Optimizer):
+    """Muon for the matrices of all LSTMs, gate by gate, and Adam for everything else.
+
+    Muon makes the singular values of each matrix's step alike. The four gates of an LSTM are
+    matrices of their own that torch stores above each other: each is a parameter here, which
+    shares the memory of its rows.
+    """
+
+    def __init__(self, network: nn.Module, learning_rate: float, muon: float) -> None:
+        self.muon_rate = muon
+        self.matrices = [
+            parameter
+            for module in network.modules()
+            if isinstance(module, nn.LSTM)
+            for parameter in module.parameters(recurse=False)
+            if parameter.dim() == 2
+        ]
+        self.gates = [nn.Parameter(rows) for m in self.matrices for rows in m.data.chunk(4)]
+        taken = {id(matrix) for matrix in self.matrices}
+        others = [p for p in network.parameters() if id(p) not in taken]
+        self.adam = torch.optim.Adam(others, lr=learning_rate, fused=True)
+        self.muon = torch.optim.Muon(
+            self.gates, lr=learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+        )
+        super().__init__([*self.adam.param_groups, *self.muon.param_groups], {})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, also those of the matrices, of which only the gates are known."""
+        super().zero_grad(set_to_none)
+        for matrix in self.matrices:
+            matrix.grad = None
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Give the gates their rows of the gradients, and let both step."""
+        rows = [own for m in self.matrices if m.grad is not None for own in m.grad.chunk(4)]
+        for gate, gradient in zip(self.gates, rows, strict=True):
+            gate.grad = gradient
+        adam, muon = self.param_groups
+        self.adam.param_groups = [adam]
+        self.muon.param_groups = [muon | {"lr": self.muon_rate * muon["lr"]}]
+        # What is saved and restored is the state of this object, so both work on that.
+        self.adam.state = self.muon.state = self.state
+        self.adam.step()
+        self.muon.step()
 
 
 @dataclass(frozen=True)
@@ -57,6 +129,7 @@ class Candidate:
     trunk: Trunk = field(default_factory=BLSTM)
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
     precision: str = "auto"
+    muon: float | None = None  # step of Muon for the LSTMs' matrices, in steps of Adam
 
 
 SHIPPED = Candidate("balanced_affinity", hop_length=128, clip_percentile=100.0)
@@ -76,6 +149,7 @@ GROUPS = {
         "2 x 192": WINNER,
     },
     "Other objectives": {
+        "affinity": replace(MASKS, objective="affinity"),
         "whitened_kmeans": replace(MASKS, objective="whitened_kmeans"),
         "simplex_affinity": replace(MASKS, objective="simplex_affinity"),
         "deep_lda": replace(MASKS, objective="deep_lda"),
@@ -103,15 +177,20 @@ GROUPS = {
         f"4 x 300, residual, {WHITENED}": replace(
             MASKS, objective=WHITENED, n_layers=4, trunk=BLSTM(residual=True)
         ),
+        "4 x 300, residual": replace(
+            WINNER, hidden_size=300, n_layers=4, trunk=BLSTM(residual=True)
+        ),
         "2 x 600": replace(WINNER, hidden_size=600),
         "3 x 400": replace(WINNER, hidden_size=400, n_layers=3),
         "16 bands, 3 x 48": replace(
             WINNER, hidden_size=48, n_layers=3, trunk=BandBLSTM(n_bands=16)
         ),
+        "cheaper head": replace(WINNER, trunk=NarrowedBLSTM()),
     },
     "Other steps and data": {
         "rate 0.002": replace(WINNER, learning_rate=2e-3),
         "rate 0.0005": replace(WINNER, learning_rate=5e-4),
+        "Muon": replace(WINNER, muon=3.0),
         "batch 8": replace(WINNER, batch_size=8),
         "segments 1.6 s": replace(WINNER, segment_frames=50, batch_size=32),
         "no clipping": replace(WINNER, clip_percentile=100.0),
@@ -159,7 +238,10 @@ class Study:
             precision=resolve_precision(candidate.precision, torch.device("cpu")),
             seed=seed,
         )
-        return Trainer(network, bank, config)
+        trainer = Trainer(network, bank, config)
+        if candidate.muon is not None:
+            trainer.optimizer = AdamAndMuon(network, candidate.learning_rate, candidate.muon)
+        return trainer
 
     def run(self, name: str, candidate: Candidate, seed: int, minutes: float, out: Path) -> None:
         """Train a candidate until it had so many minutes of a core; measure as it goes."""
@@ -245,45 +327,52 @@ def minutes_to(rows: list[dict[str, float]], decibels: float) -> float | None:
     return None
 
 
+def label_of(run: dict[str, Any]) -> str:
+    """Give the name of a candidate, with its seed where it is not the first one."""
+    return run["name"] + (f", seed {run['seed']}" if run["seed"] else "")
+
+
+def _draw(ax: Any, run: dict[str, Any], key: str, **style: str) -> None:
+    """Draw the curve of a run against minutes or hours."""
+    rows = run["rows"]
+    xs, ys = [row[key] for row in rows], [row["mean"] for row in rows]
+    ax.plot(xs, ys, label=label_of(run), marker=".", **style)
+
+
 def report(runs: list[dict[str, Any]], stem: Path) -> str:
     """Write all curves as JSON and as a picture, and give a table in Markdown."""
     import matplotlib
 
     matplotlib.use("agg")
+    from cycler import cycler
     from matplotlib import pyplot as plt
 
     stem.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
-    figure, axes = plt.subplots(3, 2, figsize=(11, 13), sharey=True, layout="constrained")
-    # What the objectives are called takes the place beside their panel.
-    axes[1, 1].set_axis_off()
-    places = [axes[0, 0], axes[0, 1], axes[1, 0], axes[2, 0], axes[2, 1]]
-    panels = [(title, group, "core_minutes") for title, group in GROUPS.items()]
-    panels.insert(1, (panels[0][0], panels[0][1], "hours"))
+    figure = plt.figure(figsize=(11, 21), layout="constrained")
+    quantities = {"core_minutes": "minutes of one core", "hours": "hours of mixtures"}
+    # Where there are more runs than colours, these come again with dashes.
+    styles = cycler(linestyle=["-", "--"]) * plt.rcParams["axes.prop_cycle"]
     winner = next(run for run in runs if CANDIDATES[run["name"]] == WINNER and not run["seed"])
-    for ax, (title, group, key) in zip(places, panels, strict=True):
-        if "2 x 192" not in group:
-            ax.plot(
-                [row[key] for row in winner["rows"]],
-                [row["mean"] for row in winner["rows"]],
-                color="black",
-                label="2 x 192",
-            )
-        for run in runs:
-            if run["name"] in group:
-                label = run["name"] + (f", seed {run['seed']}" if run["seed"] else "")
-                decibels = [row["mean"] for row in run["rows"]]
-                ax.plot([row[key] for row in run["rows"]], decibels, label=label, marker=".")
-        is_time = key == "core_minutes"
-        ax.set(title=title, xlabel="minutes of one core" if is_time else "hours of mixtures")
-        # Every doubling has the same room: most runs end early, a few go on for long.
-        ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.set(ylabel="SI-SDR improvement, dB")
-        if ax is axes[1, 0]:
-            names = ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.05, 0.5))
-            names.set_in_layout(False)
-        else:
-            ax.legend(fontsize=7, loc="lower right")
+    parts = figure.subfigures(len(GROUPS), squeeze=False).flat
+    first = None
+    for part, (title, group) in zip(parts, GROUPS.items(), strict=True):
+        part.suptitle(title)
+        for ax, (key, label) in zip(part.subplots(1, 2), quantities.items(), strict=True):
+            first = first or ax
+            ax.sharey(first)
+            ax.set_prop_cycle(styles)
+            if "2 x 192" not in group:
+                _draw(ax, winner, key, color="black", linestyle="-")
+            for run in runs:
+                if run["name"] in group:
+                    _draw(ax, run, key)
+            # Every doubling has the same room: most runs end early, a few go on for long.
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.set(xlabel=label, ylabel="SI-SDR improvement, dB")
+        # Both panels have the same lines.
+        handles = ax.get_legend_handles_labels()
+        part.legend(*handles, loc="outside lower center", ncols=3, fontsize=8, handlelength=3)
     figure.savefig(stem.with_suffix(".png"), dpi=110)
     longest = max(run["rows"][-1]["core_minutes"] for run in runs)
     spans = [s for s in (1, 2, 3, 4, 7, 11, 15, 20, 30, 38, 60, 90, 120) if longest >= s - 0.05]
@@ -302,9 +391,8 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
             for s in spans
         ]
         minutes = minutes_to(rows, 4.5)
-        name = run["name"] + (f", seed {run['seed']}" if run["seed"] else "")
         lines.append(
-            f"| {name} | {run['weights'] / 1e6:.1f} | {' | '.join(reached)} | "
+            f"| {label_of(run)} | {run['weights'] / 1e6:.1f} | {' | '.join(reached)} | "
             + ("" if minutes is None else f"{minutes:.1f}")
             + " |"
         )

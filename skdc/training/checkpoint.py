@@ -179,15 +179,20 @@ class RunFile:
         fits = all({k: v.shape for k, v in (state or {}).items()} == weights for state in states)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.counters["step"] > 0:
+            # A parameter has the state of Adam or that of Muon.
             expected = {
-                index: {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": torch.Size()}
+                index: [
+                    {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": torch.Size()},
+                    {"momentum_buffer": p.shape},
+                ]
                 for index, p in enumerate(parameters)
             }
             # What the objective does not train, such as the embeddings of a mask head, has none.
             fits &= bool(self.optimizer)
-            fits &= {
-                i: {k: v.shape for k, v in s.items()} for i, s in self.optimizer.items()
-            }.items() <= expected.items()
+            fits &= all(
+                {k: v.shape for k, v in state.items()} in expected.get(index, [])
+                for index, state in self.optimizer.items()
+            )
         fits &= self.epoch_loss.shape == () and self.norms.dim() == 1
         tensors = [
             v for state in [*states, *self.optimizer.values()] for v in (state or {}).values()

@@ -164,7 +164,7 @@ class Trainer:
         # Validation and the result use an exponential moving average of the weights: it varies
         # less from epoch to epoch, and is better by about as much as a lower learning rate gives.
         self.averaged = copy.deepcopy(network)
-        self.optimizer = torch.optim.Adam(
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, fused=True
         )
         self.clipping = AdaptiveClipping(config.clip_percentile)
