@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``skdc --help`` answers
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -92,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skdc ...
     0
     """
+    # Names of files may have letters that a terminal does not show; those are written as escapes.
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():

@@ -10,19 +10,32 @@ import csv
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
 
 try:
     import fcntl
 except ImportError:  # Windows, where leftovers of killed programs are not told from other files
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_path", "check_file", "check_outputs", "file_identity", "reading_text"]
+__all__ = [
+    "atomic_path",
+    "check_file",
+    "check_outputs",
+    "file_identity",
+    "lock_file",
+    "reading_text",
+]
 
 PathLike = str | os.PathLike[str]
 
+# How a file system says that it has no locks, as some network drives have none.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 # Bytes of a name that leave room for what is added to it; file systems allow 255, some 143.
 _LONGEST_STEM = 100
 
@@ -150,6 +163,27 @@ def _check_length(path: Path, there: Path, advice: str) -> None:
                 ) from None
 
 
+def lock_file(descriptor: int) -> bool:
+    """Lock a file for this program until it is closed; False where another one has locked it.
+
+    The system takes the lock away with the program, however that ends. It keeps out only those
+    that ask for it, too; where the file system has no locks, it keeps out nobody.
+    """
+    try:
+        if sys.platform == "win32":
+            # What is locked there cannot be read either: a byte far behind the end of the file is.
+            os.lseek(descriptor, 2**40, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
@@ -194,35 +228,44 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
     The lock tells such a file, which nobody holds, from that of a program that is still writing.
     """
     number = 0
-    while (descriptor := _lock(temporary := _temporary_name(path, number), os.O_CREAT)) is None:
+    while (descriptor := _lock(temporary := _temporary_name(path, number), make=True)) is None:
         number += 1
     os.ftruncate(descriptor, 0)
     # Those of several programs that were killed while they wrote to one target.
     while fcntl and os.path.lexists(other := _temporary_name(path, number := number + 1)):
-        held = _lock(other, 0)
+        held = _lock(other, make=False)
         if held is not None:
             _remove(other, held)
     return temporary, descriptor
 
 
-def _lock(temporary: Path, flags: int) -> int | None:
-    """Open a file for this program alone; None where another one has it."""
-    # Not through a link that somebody else has put there.
-    flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (0 if fcntl else os.O_EXCL)
-    try:
-        descriptor = os.open(temporary, flags, 0o666)
-    except (FileExistsError, FileNotFoundError):
-        if fcntl and flags & os.O_CREAT:
-            raise
-        return None
+def _lock(temporary: Path, *, make: bool) -> int | None:
+    """Open a file for this program alone, made if wanted; None where another one has it.
+
+    Without locks, only a file that is made just now is surely nobody else's.
+    """
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # not through a link of somebody else's
+    is_new = False
+    descriptor = -1
+    if make:
+        with suppress(FileExistsError):
+            descriptor, is_new = os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+    if not is_new:
+        if fcntl is None:
+            return None
+        try:
+            descriptor = os.open(temporary, flags)
+        except FileNotFoundError:
+            return None
     try:
         if fcntl:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Its writer may have finished, and given it another name, before it was locked here.
         if _is_at(descriptor, temporary):
             return descriptor
-    except OSError:
-        pass
+    except OSError as error:
+        if is_new and error.errno in _NO_LOCKS:
+            return descriptor
     os.close(descriptor)
     return None
 

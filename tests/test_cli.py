@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -202,6 +206,61 @@ def test_warnings_take_one_line(
     monkeypatch.setattr(info, "run", run)
     assert main(["info"]) == 0
     assert capsys.readouterr().err == "skdc: warning: two lines\n"
+
+
+# No terminal shows it all but those of UTF-8.
+NAME = "Gespräch-日本"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped(
+    model: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(model, f"{NAME}.safetensors")
+    shown = {"stdout": io.BytesIO(), "stderr": io.BytesIO()}
+    for name, shows in shown.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(shows, encoding, write_through=True))
+    assert main(["info", f"{NAME}.safetensors"]) == 0
+    assert main(["info", NAME]) == 2
+    for shows in shown.values():
+        assert NAME.encode(encoding, "backslashreplace") in shows.getvalue()
+
+
+def test_commands_on_a_terminal_of_ascii(model: str, corpus: Path) -> None:
+    own = f"{NAME}.safetensors"
+    shutil.copy(model, own)
+    shutil.copy(corpus / "train" / "june-1.flac", f"{NAME}.flac")
+    shutil.copy(corpus / "mixtures" / "pairs.csv", f"{NAME}.csv")
+    lists = ["--list", f"{NAME}.csv", "--root", str(corpus)]
+    data = ["train", "--data", str(corpus), "--time-limit", "0.01", "--set", *TINY]
+    commands = [
+        ["info", own],
+        ["separate", f"{NAME}.flac", "-o", "out", "--model", own],
+        ["evaluate", *lists, "--model", own, "--csv", f"scores-{NAME}.csv"],
+        ["report", f"scores-{NAME}.csv", "-o", f"{NAME}.md"],
+        ["card", own, "-o", f"card-{NAME}.md"],
+        [*data, "-o", f"new-{NAME}", "--checkpoint", f"run-{NAME}"],
+        [*data, "-o", f"new-{NAME}", "--checkpoint", f"run-{NAME}", "--force"],
+    ]
+    code = (
+        "import json, sys; from skdc.cli import main\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    print('ran', command[0], main(command))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="ascii",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ran = re.findall(r"^ran (\w+) (\d)$", done.stdout, re.MULTILINE)
+    assert ran == [(command[0], "0") for command in commands], done.stderr
+    shown = NAME.encode("ascii", "backslashreplace").decode()
+    for said in re.split(r"^ran .*\n", done.stdout, flags=re.MULTILINE)[:-1]:
+        assert shown in said
+    assert Path("out", f"{NAME}-1.wav").is_file()
 
 
 def test_reader_that_has_had_enough() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from skdc.protocols import PROTOCOLS, open_protocol_recordings, open_protocol_va
 
 TINY = ["embedding_dim=4", "hidden_size=8", "n_layers=1", "segment_frames=20", "max_epochs=1"]
 SPEAKERS = ("101", "202", "303", "404")
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
@@ -274,6 +279,54 @@ def test_evaluate_says_how_to_go_on(
     assert capsys.readouterr().err == expected
     assert main([*command, "--csv", "s.csv"]) == 0
     assert len(rows_in("s.csv")) == 2
+
+
+# Runs a command that stops, as if it took for ever, at the second mixture that it separates.
+ENDLESS = """
+import sys, time
+from skdc import DeepClusteringSeparator
+from skdc.cli import main
+
+predict, seen = DeepClusteringSeparator.predict, []
+
+def endless(separator, X):
+    seen.append(X)
+    if len(seen) == 2:
+        print("endless", flush=True)
+        time.sleep(600)
+    return predict(separator, X)
+
+DeepClusteringSeparator.predict = endless
+main(sys.argv[1:])
+"""
+
+
+def test_evaluate_twice_at_once(
+    speech: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--list", str(speech / "mixtures" / "2spk-open.csv"), "--model", model]
+    assert main([*command, "--csv", "whole.csv"]) == 0
+    command += ["--csv", "s.csv"]
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, *command],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "endless\n"
+            before = Path("s.csv").read_bytes()
+            assert len(rows_in("s.csv")) == 1
+            said = error_of(command, capsys)
+            assert "another evaluation is writing to 's.csv'; wait until it has ended, or" in said
+            assert Path("s.csv").read_bytes() == before
+        finally:
+            first.kill()
+    assert Path("s.csv").read_bytes() == before
+    # What was killed keeps nothing locked.
+    assert main(command) == 0
+    assert Path("s.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 def test_evaluate_draws(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ from skdc.evaluation.tables import (
     score_values,
 )
 from skdc.exceptions import AudioWarning
+from skdc.paths import lock_file
 from skdc.protocols import FolderMixture, ProtocolMixture
 
 mpl.use("agg")
@@ -239,8 +241,8 @@ def test_goes_on_after_a_full_disk(
     path = tmp_path / "scores.csv"
     rows = evaluate_model(model, benchmark_)
 
-    def full(file: Any, row: dict[str, str]) -> None:
-        file.write(",".join(row)[:40])
+    def full(table: Any, row: dict[str, str]) -> None:
+        table.write(",".join(row)[:40].encode())
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
@@ -249,6 +251,108 @@ def test_goes_on_after_a_full_disk(
             evaluate_model(model, benchmark_, csv_path=path)
     assert path.stat().st_size == 40
     assert evaluate_model(model, benchmark_, csv_path=path) == rows == rows_in(path)
+
+
+@pytest.mark.parametrize("left", ["", "header", "rows", "rows and part"])
+def test_a_table_that_another_run_writes_to(
+    model: DeepClusteringSeparator,
+    benchmark_: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    left: str,
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = evaluate_model(model, benchmark_, csv_path=path)
+    lines = path.read_text().splitlines(keepends=True)
+    n_lines = {"header": 1, "rows": 2, "rows and part": 2}.get(left, 0)
+    begun = "".join(lines[:n_lines]) + (lines[2][:40] if left == "rows and part" else "")
+    path.write_text(begun)
+    message = (
+        r"^another evaluation is writing to '.*scores\.csv'; wait until .* another --csv file"
+    )
+    with path.open("ab") as other, monkeypatch.context() as patch:
+        assert lock_file(other.fileno())
+        Broken(patch, 0, AssertionError("work was begun"))
+        with pytest.raises(BlockingIOError, match=message):
+            evaluate_model(model, benchmark_, csv_path=path)
+        assert path.read_text() == begun
+        # It is this table alone that is locked.
+        with pytest.raises(AssertionError, match="work was begun"):
+            evaluate_model(model, benchmark_, csv_path=tmp_path / "other.csv")
+    assert evaluate_model(model, benchmark_, csv_path=path) == rows == rows_in(path)
+
+
+def test_a_table_is_locked_as_long_as_it_is_written(
+    model: DeepClusteringSeparator,
+    benchmark_: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "scores.csv"
+    predict = DeepClusteringSeparator.predict
+    could_lock = []
+
+    def can_lock() -> bool:
+        with path.open("ab") as other:
+            return lock_file(other.fileno())
+
+    def watched(separator: DeepClusteringSeparator, X: Any) -> Any:
+        could_lock.append(can_lock())
+        return predict(separator, X)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepClusteringSeparator, "predict", watched)
+        evaluate_model(model, benchmark_, csv_path=path)
+    assert could_lock == [False] * 4
+    assert can_lock()
+    path.unlink()
+    Broken(monkeypatch, 2, KeyboardInterrupt("break"))
+    with pytest.raises(KeyboardInterrupt, match="break"):
+        evaluate_model(model, benchmark_, csv_path=path)
+    assert can_lock()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="replaces the lock of POSIX")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_tables_on_file_systems_without_locks(
+    model: DeepClusteringSeparator,
+    benchmark_: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    path = tmp_path / "scores.csv"
+
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    if code == errno.EIO:  # a disk that fails is no reason to go on
+        with pytest.raises(OSError, match=os.strerror(code)):
+            evaluate_model(model, benchmark_, csv_path=path)
+        return
+    assert evaluate_model(model, benchmark_, csv_path=path) == rows_in(path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_goes_on_with_a_table_that_a_spreadsheet_saved(
+    model: DeepClusteringSeparator,
+    benchmark_: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    newline: str,
+) -> None:
+    """It begins with a byte order mark, and lines may end in another way."""
+    path = tmp_path / "scores.csv"
+    rows = evaluate_model(model, benchmark_)
+    for limit, begun in ((2, None), (1, 20)):
+        path.unlink(missing_ok=True)
+        evaluate_model(model, benchmark_, csv_path=path, limit=limit)
+        path.write_text("\ufeff" + path.read_text()[:begun], "utf-8", newline=newline)
+        with monkeypatch.context() as patch:
+            counter = Broken(patch, 9, RuntimeError())
+            assert evaluate_model(model, benchmark_, csv_path=path) == rows == read_rows(path)
+        assert counter.count == (2 if begun is None else 4)
 
 
 def test_more_mixtures_and_workers(

@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,10 +30,19 @@ from skdc import (
 )
 from skdc.audio import AudioFiles, AudioRecording, read_audio, read_header, write_audio
 from skdc.cli import main
-from skdc.datasets import find_recordings, load_sample_clips, load_sample_mixture
+from skdc.commands.train import read_config
+from skdc.datasets import (
+    find_recordings,
+    load_corpus,
+    load_mixture_list,
+    load_sample_clips,
+    load_sample_mixture,
+)
 from skdc.display import ListeningPage
 from skdc.exceptions import AudioWarning
 from skdc.preprocessing import HighPass
+from skdc.protocols import PROTOCOLS, open_mixture_list
+from skdc.protocols.making import FolderProtocol, Output
 from skdc.signal import active_speech_level, channel_similarity, find_turns, resample
 
 Capture = pytest.CaptureFixture[str]
@@ -398,6 +409,55 @@ def test_what_is_no_text(
         command = [*command, "--model", model]
     said = error_of([word.format(name) for word in command], capsys)
     assert re.search(rf"'[^']*\.(wav|csv|txt)' is no {what}.*: it is not text in UTF-8", said)
+
+
+def recipes(name: str, path: str) -> Any:
+    """What a protocol makes of a list."""
+    protocol = PROTOCOLS[name]
+    assert isinstance(protocol, FolderProtocol)
+    return protocol.plan("voices", path, Output("out", "tt", "min", (8000,))).recipes
+
+
+LISTED = "mixture_id,n_samples,source_1,gain_1,source_2,gain_2\nm,400,ann/1.wav,1,bob/1.wav,1\n"
+LISTED_FOR_LIBRI = (
+    "mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain\n"
+    "m,ann/1.wav,1,bob/1.wav,1\n"
+)
+UTTERANCES = "split,speaker,path\ntrain,ann,ann/1.wav\ntrain,bob,bob/1.wav\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("pairs.csv", LISTED, lambda path: load_mixture_list(path, "voices")),
+        ("voices/utterances.csv", UTTERANCES, lambda _: load_corpus("voices", "train")[1]),
+        ("voices/utterances.csv", UTTERANCES, lambda _: open_mixture_list("list.csv", "voices")),
+        (
+            "voices/voices.csv",
+            "speaker,path\nann,ann/1.wav\nbob,bob/1.wav\n",
+            lambda path: find_recordings(path)[1],
+        ),
+        (
+            "tr.csv",
+            "mixture_id,n_samples,source_1,start_1,level_db_1\nm,400,ann/1.wav,0,0\n",
+            partial(recipes, "lrs3-2mix"),
+        ),
+        ("libri2mix_test-clean.csv", LISTED_FOR_LIBRI, partial(recipes, "libri2mix")),
+        ("mix_2_spk_tt.txt", "ann/1.wav 1 bob/1.wav -1\n", partial(recipes, "wsj0-2mix")),
+        ("run.toml", "hidden_size = 3\n", read_config),
+    ],
+)
+@pytest.mark.usefixtures("in_tmp_path")
+def test_byte_order_marks(name: str, text: str, read: Callable[[str], Any]) -> None:
+    for speaker in ("ann", "bob"):
+        write_audio(f"voices/{speaker}/1.wav", noise(800), 8000)
+    Path("list.csv").write_text(LISTED)
+    found = []
+    for encoding in ("utf-8", "utf-8-sig"):
+        Path(name).write_text(text, encoding)
+        found.append(read(name))
+    assert found[0] == found[1]
+    assert found[0]
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:

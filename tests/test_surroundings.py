@@ -189,6 +189,29 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
+@posix_only
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_writers_do_not_meet_on_a_file_system_without_locks(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    path, left = tmp_path / "a.txt", tmp_path / ".a.part0.txt"
+    # What a killed program left may be that of one that is writing.
+    left.write_text("of another program")
+    with atomic_path(path) as first:
+        first.write_text("first")
+        with atomic_path(path) as second:
+            second.write_text("second")
+            assert first != second
+        assert (path.read_text(), first.read_text()) == ("second", "first")
+    assert path.read_text() == "first"
+    assert left.read_text() == "of another program"
+    assert names(tmp_path) == sorted([left.name, "a.txt"])
+
+
 def test_names_as_long_as_the_system_allows(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 245 + ".txt")
     with atomic_path(path) as temporary:

@@ -6,14 +6,15 @@ gives the very rows of one that was not.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from skdc import signal
 from skdc.exceptions import AudioWarning, name_some
 from skdc.inputs import read_samples
 from skdc.metrics import evaluate_separation
-from skdc.paths import reading_text
+from skdc.paths import lock_file, reading_text
 from skdc.persistence import SEPARATION_PARAMETERS
 from skdc.protocols import ProtocolMixture
 
@@ -293,7 +294,7 @@ def evaluate_model(
         Use that many mixtures, from the first.
     csv_path : path-like, optional
         File to write each row to as soon as it is known. What is there already is kept and not
-        computed again, if it is of the same model and mixtures.
+        computed again, if it is of the same model and mixtures. It is locked until the call ends.
     n_jobs : int, default=1
         Processes to share the work.
     progress : bool or None, default=False
@@ -311,6 +312,8 @@ def evaluate_model(
     ValueError
         If a mixture cannot be scored, with its name, or the file is of another evaluation, or all
         mixtures have a silent source.
+    BlockingIOError
+        If another evaluation is writing to the file, at once; the file stays as it is.
     OSError
         If the file cannot be written. The same call goes on from what was.
 
@@ -329,27 +332,28 @@ def evaluate_model(
         "n_estimates": str(model.n_sources),
     }
     chosen = list(benchmark.items[:limit])
-    done = {} if csv_path is None else _read_done(Path(csv_path), identity)
-    todo = [item for item in chosen if item.mixture_id not in done]
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_score_item)(model, item) for item in todo
-    )
-    bar = tqdm(
-        results,
-        total=len(chosen),
-        initial=len(chosen) - len(todo),
-        unit="mixture",
-        disable=None if progress is None else not progress,
-    )
-    with _appending(None if csv_path is None else Path(csv_path)) as write:
-        silent = []
+    silent = []
+    with nullcontext() if csv_path is None else _locked(Path(csv_path)) as table:
+        done = {} if table is None else _read_done(table, identity)
+        todo = [item for item in chosen if item.mixture_id not in done]
+        results = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_score_item)(model, item) for item in todo
+        )
+        bar = tqdm(
+            results,
+            total=len(chosen),
+            initial=len(chosen) - len(todo),
+            unit="mixture",
+            disable=None if progress is None else not progress,
+        )
         for item, scores in zip(todo, bar, strict=True):
             if scores is None:
                 silent.append(item.mixture_id)
                 continue
             row = identity | scores
             _check_columns(csv_path, row, done)
-            write(row)
+            if table is not None:
+                _append(table, row)
             done[row["mixture_id"]] = row
     if silent:
         message = (
@@ -385,25 +389,43 @@ def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row | 
     }
 
 
-def _read_done(path: Path, identity: Row) -> dict[str, Row]:
-    # Rows that are in the file already. An unfinished last row, as a kill or a full disk leaves
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a table, which is made where there is none, and keep other runs from writing to it.
+
+    It must never be replaced by another file, which would not be locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as table:
+        if not lock_file(table.fileno()):
+            raise BlockingIOError(
+                f"another evaluation is writing to {str(path)!r}; wait until it has ended, or "
+                "give another --csv file"
+            )
+        yield table
+
+
+def _read_done(table: IO[bytes], identity: Row) -> dict[str, Row]:
+    # Rows that are in the table already. An unfinished last row, as a kill or a full disk leaves
     # it, is cut off.
-    if not path.exists():
-        return {}
-    content, header = path.read_bytes(), ",".join(IDENTITY_COLUMNS).encode()
-    if not (content.startswith(header) or header.startswith(content)):
+    path, header = Path(table.name), ",".join(IDENTITY_COLUMNS).encode()
+    table.seek(0)
+    content = table.read()
+    # Spreadsheets write a byte order mark, which is no part of the first name.
+    start = content.removeprefix(codecs.BOM_UTF8)
+    if not (start.startswith(header) or header.startswith(start)):
         raise ValueError(f"{str(path)!r} is not a table of an evaluation; give another --csv file")
     whole, newline, _ = content.rpartition(b"\n")
     rows = {}
     with reading_text(path, "table of an evaluation"):
-        reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+        reader = csv.DictReader(io.StringIO(whole.decode("utf-8-sig"), newline=""))
         for row in reader:
             _check_same(path, reader.line_num, row, identity)
             rows[row["mixture_id"]] = row
     # Without rows, the header is removed too: it may be for another number of sources.
     size = len(whole) + len(newline) if rows else 0
     if size < len(content):
-        os.truncate(path, size)
+        table.truncate(size)
     return rows
 
 
@@ -436,23 +458,12 @@ def _check_columns(path: str | os.PathLike[str] | None, row: Row, done: dict[str
         )
 
 
-@contextmanager
-def _appending(path: Path | None) -> Iterator[Callable[[Row], None]]:
-    # Give a function that puts a row at the end of the file, header first.
-    if path is None:
-        yield lambda row: None
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        yield lambda row: _append(file, row)
-
-
-def _append(file: IO[str], row: Row) -> None:
+def _append(table: IO[bytes], row: Row) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, row, lineterminator="\n")
-    if file.tell() == 0:
+    if table.seek(0, os.SEEK_END) == 0:
         writer.writeheader()
     writer.writerow(row)
     # Written as one piece and at once, so that a run that dies leaves at most one unfinished row.
-    file.write(text.getvalue())
-    file.flush()
+    table.write(text.getvalue().encode())
+    table.flush()

@@ -202,7 +202,10 @@ def draw_mixture_list(
     header = ["mixture_id", "n_samples"]
     for number in range(1, n_sources + 1):
         header += [f"source_{number}", f"start_{number}", f"level_db_{number}"]
-    with atomic_path(list_path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        atomic_path(list_path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows(
             [header, *([name, *row] for name, row in rows.items())]
         )
