@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator, load_pretrained
-from skdc.datasets import load_sample_clips
+from skdc.datasets import load_sample_clips, write_audio
 from skdc.separation import Separator
 
 RATE = 8000
@@ -97,3 +100,40 @@ def test_without_a_voice_head_spectra_tell_who_is_who() -> None:
     separator.network_.voice_head = None
     sources = turns(50, 25)
     assert share_in_own_output(sources, separator.predict(sources.sum(axis=0))) > 0.7
+
+
+def test_the_benchmark_counts_everyone_alone_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["split,speaker,sex,path"]
+    for speaker, sex in [("a", "f"), ("b", "m"), ("c", "f"), ("d", "m"), ("e", "m")]:
+        write_audio(tmp_path / f"{speaker}.wav", 0.1 * rng.standard_normal(RATE), RATE)
+        rows.append(f"valid,{speaker},{sex},{speaker}.wav")
+    (tmp_path / "utterances.csv").write_text("\n".join(rows) + "\n")
+    heard: list[bytes] = []
+
+    class HearsTwo:
+        def set_params(self, n_sources: int | None) -> None:
+            assert n_sources is None
+
+        def predict(self, mixture: FloatArray) -> list[FloatArray]:
+            heard.append(mixture[:100].tobytes())
+            return [mixture, mixture]
+
+    benchmarks = Path(__file__).parent.parent / "examples" / "benchmarks"
+    monkeypatch.syspath_prepend(benchmarks)
+    benchmark = importlib.import_module("conversations")
+    monkeypatch.setattr(benchmark, "load_pretrained", HearsTwo)
+    options = ["--minutes", "0.02", "--count", "--kinds", "constant_overlap", "--pairs", "2"]
+    monkeypatch.setattr(sys, "argv", ["conversations.py", str(tmp_path), *options])
+    benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["constant_overlap | fm | 2 talkers"] * 2
+    assert lines[6:11] == [f"one_person | {sex} | 2 talkers" for sex in "fmfmm"]
+    assert lines[11:] == [
+        "right of constant_overlap: 6 of 6",
+        "right of one_person: 0 of 5",
+        "right of all: 6 of 11",
+    ]
+    assert len(set(heard[6:])) == 5

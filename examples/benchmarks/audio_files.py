@@ -3,7 +3,9 @@
 Crafts files whose headers claim what cannot be, and mutates small sound ones in the formats that
 libsndfile reads; with ``--ffmpeg``, in those that need ffmpeg, too. Each goes through
 `read_header`, `read_audio` and `AudioRecording`, in a process of its own every so many files, so
-that one that crashes the decoder is counted and the others go on. Memory is told on Linux only.
+that one that crashes the decoder, or hangs, is counted and the others go on. Memory is told on
+Linux only. What a file executes is told by Python's audit: code, modules that are loaded, pickled
+functions, and programs other than ffmpeg.
 
 Run: ``python examples/benchmarks/audio_files.py --n 10000``
 """
@@ -15,26 +17,40 @@ import io
 import multiprocessing
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from skdc.audio import AudioRecording, read_audio, read_header
 
-# What a file may be refused with, and what one may take: seconds of the processor, MB.
+# What a file may be refused with.
 NAMED = (ValueError, OSError)
-MOST_SECONDS, MOST_MEGABYTES = 2.0, 300.0
+# What one may take: seconds of the processor, and MB; after so many seconds in all, it hangs.
+MOST_SECONDS, MOST_MEGABYTES, HANGS_AFTER = 2.0, 300.0, 60.0
 FILES_A_PROCESS = 200
+HUNG = "MISBEHAVED: hung"
+# What Python tells of before it runs what is not the program. Texts are compiled to be parsed,
+# which tells of `compile`; to run, what is compiled needs `exec`, which `eval` tells of, too.
+EXECUTIONS = {
+    *("exec", "import", "marshal.loads", "pickle.find_class", "code.__new__", "function.__new__"),
+    *("ctypes.dlopen", "subprocess.Popen", "pty.spawn", "os.system", "os.exec"),
+    *("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"),
+}
+# Calls `eval` where it is unpickled.
+PICKLE = b"cbuiltins\neval\n(V1\ntR."
 FORMATS = (
     *(("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM")),
     *(("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16")),
@@ -113,6 +129,7 @@ def crafted(files: list[tuple[str, bytes]]) -> Iterator[Case]:
                     )
     for suffix, content in files:
         yield "empty", suffix, b""
+        yield "a pickle", suffix, PICKLE
         yield "zeros", suffix, bytes(70_000)
         yield "a head alone", suffix, content[:64]
         yield "another suffix", "wav" if suffix != "wav" else "mp3", content
@@ -133,6 +150,14 @@ def all_cases(files: list[tuple[str, bytes]], n_files: int) -> Iterator[Case]:
     for number in range(n_files - len(order)):
         suffix, content = files[number % len(files)]
         yield "mutation", suffix, mutated(content, rng)
+
+
+def written(cases: Iterator[Case], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Write one file after the other; give what it is, and where."""
+    for what, suffix, content in cases:
+        path = folder / f"a.{suffix}"
+        path.write_bytes(content)
+        yield f"{what}, {suffix}", path
 
 
 def read_all(path: Path) -> None:
@@ -164,26 +189,127 @@ def peak_megabytes() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def work(cases: list[Case], folder: Path, answers: Connection) -> None:
-    """Read files, and answer with outcome, seconds and megabytes of each."""
+def watch() -> list[str]:
+    """Note from now on what this process executes."""
+    noted: list[str] = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        is_ffmpeg = event == "subprocess.Popen" and Path(arguments[0]).name == "ffmpeg"
+        if event in EXECUTIONS and not is_ffmpeg:
+            noted.append(f"{event} {arguments!r:.200}")
+
+    sys.addaudithook(note)
+    return noted
+
+
+def try_files(
+    files: Iterator[tuple[str, Path]],
+    read: Callable[[Path], Any],
+    judge: Callable[[str, Any], str],
+    answers: Connection,
+) -> None:
+    """Read files; answer what each is, and then what came of it.
+
+    That is the outcome, of what could be read as `judge` gives it, the seconds, the megabytes, and
+    what was executed.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the decoder of MP3 says what it skips
-    for what, suffix, content in cases:
-        path = folder / f"a.{suffix}"
-        path.write_bytes(content)
+    noted = watch()
+    for what, path in files:
+        answers.send(what)
+        found, outcome = None, ""
+        noted.clear()
         before, began = start_peak(), time.process_time()
         try:
-            read_all(path)
+            found = read(path)
         except NAMED as error:
             outcome = f"refused: {type(error).__name__}"
-            if "a." not in str(error):
+            # Long names may be shortened, and odd ones are escaped.
+            if repr(path.name)[1:-1][:20] not in str(error):
                 outcome = f"MISBEHAVED: no name of the file in {error}"
         except BaseException as error:  # noqa: BLE001 - counted
-            outcome = f"MISBEHAVED: {type(error).__name__}: {error} ({what}, {suffix})"
-        else:
-            outcome = "read"
-        seconds = time.process_time() - began
-        answers.send((outcome, seconds, peak_megabytes() - before))
+            outcome = f"MISBEHAVED: {type(error).__name__} ({str(error)[:200]})"
+        seconds, megabytes = time.process_time() - began, peak_megabytes() - before
+        outcome = outcome or judge(what, found)
+        answers.send((outcome, seconds, megabytes, noted))
     answers.close()
+
+
+class Tally:
+    """What came of the files that were tried."""
+
+    def __init__(self, most_seconds: float) -> None:
+        self._most_seconds = most_seconds
+        self._counts: Counter[str] = Counter()
+        self._longest = self._most = (0.0, "")
+        self._n_executed = 0
+
+    def note(
+        self, what: str, outcome: str, seconds: float, megabytes: float, executed: list[str]
+    ) -> None:
+        """Count a file, and print what is wrong with it."""
+        self._longest = max(self._longest, (seconds, what))
+        self._most = max(self._most, (megabytes, what))
+        self._n_executed += bool(executed)
+        if executed:
+            outcome = f"MISBEHAVED: executed ({executed})"
+        elif seconds > self._most_seconds or megabytes > MOST_MEGABYTES:
+            outcome = f"MISBEHAVED: took too much ({seconds:.1f} s, {megabytes:.0f} MB)"
+        self._counts[outcome.partition(" (")[0]] += 1
+        if outcome.startswith("MIS"):
+            print(f"{what}: {outcome}", flush=True)
+
+    def report(self) -> int:
+        """Print the counts; give how many files misbehaved."""
+        print(f"{self._counts.total()} files")
+        for outcome, number in self._counts.most_common():
+            print(f"  {number:6d} {outcome}")
+        print(f"  longest {self._longest[0]:.2f} s of the processor ({self._longest[1]})")
+        print(f"  most memory of one file {self._most[0]:.0f} MB ({self._most[1]})")
+        wrong = sum(n for outcome, n in self._counts.items() if outcome.startswith("MIS"))
+        hung = self._counts[HUNG]
+        print(f"{wrong} misbehaved: {self._n_executed} executed, {hung} hung", flush=True)
+        return wrong
+
+
+def answers_of(process: BaseProcess, answers: Connection) -> Iterator[Any]:
+    """Give what a process answers until it ends; kill it where it hangs."""
+    while True:
+        if not answers.poll(HANGS_AFTER):
+            process.kill()
+        try:
+            yield answers.recv()
+        except EOFError:
+            process.join()
+            return
+
+
+def try_all(work: Callable[[int, Connection], None], n_files: int, most_seconds: float) -> int:
+    """Let one process after the other try files; give how many misbehaved.
+
+    `work` is given the number of files that are done, and runs `try_files` on the next ones.
+    """
+    tally = Tally(most_seconds)
+    context = multiprocessing.get_context("fork")
+    n_done, what = 0, ""
+    while n_done < n_files:
+        answers, end = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(n_done, end))
+        process.start()
+        end.close()
+        for answer in answers_of(process, answers):
+            if isinstance(answer, str):
+                what = f"{answer}, number {n_done}"
+            else:
+                tally.note(what, *answer)
+                n_done, what = n_done + 1, ""
+        if what:
+            outcome = HUNG if process.exitcode == -signal.SIGKILL else "MISBEHAVED: crashed"
+            tally.note(what, outcome, 0, 0, [])
+            n_done, what = n_done + 1, ""
+        elif process.exitcode:
+            raise RuntimeError("a process crashed where it tried no file")
+    return tally.report()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -197,49 +323,17 @@ def main(arguments: list[str] | None = None) -> int:
         if not shutil.which("ffmpeg"):
             parser.error("there is no ffmpeg on the path")
         files += files_for_ffmpeg()
-    counts: Counter[str] = Counter()
-    longest, most = (0.0, ""), (0.0, "")
-    cases = all_cases(files, args.n)
-    context = multiprocessing.get_context("fork")
-    waiting: list[Case] = []
     with tempfile.TemporaryDirectory() as text:
-        while True:
-            waiting += islice(cases, FILES_A_PROCESS - len(waiting))
-            if not waiting:
-                break
-            answers, end = context.Pipe(duplex=False)
-            process = context.Process(target=work, args=(waiting, Path(text), end))
-            process.start()
-            end.close()
-            n_done = 0
-            while n_done < len(waiting):
-                try:
-                    if not answers.poll(60):
-                        process.kill()
-                    outcome, seconds, megabytes = answers.recv()
-                except EOFError:
-                    outcome, seconds, megabytes = "MISBEHAVED: crashed or hung", 0.0, 0.0
-                what = f"{waiting[n_done][0]}, {waiting[n_done][1]}"
-                n_done += 1
-                counts[outcome.partition(" (")[0]] += 1
-                longest, most = max(longest, (seconds, what)), max(most, (megabytes, what))
-                if seconds > MOST_SECONDS or megabytes > MOST_MEGABYTES:
-                    counts["MISBEHAVED: took too much"] += 1
-                    print(f"{what}: {seconds:.1f} s, {megabytes:.0f} MB")
-                if outcome.startswith("MIS"):
-                    print(f"{what}: {outcome}", flush=True)
-                if outcome.endswith("hung"):
-                    break
-            process.join()
-            waiting = waiting[n_done:]
-    print(f"{sum(counts.values())} files")
-    for outcome, number in counts.most_common():
-        print(f"  {number:6d} {outcome}")
-    print(f"  longest {longest[0]:.2f} s of the processor ({longest[1]})")
-    print(f"  most memory of one file {most[0]:.0f} MB ({most[1]})")
-    wrong = sum(number for outcome, number in counts.items() if outcome.startswith("MIS"))
-    print(f"{wrong} misbehaved")
-    return wrong
+        folder = Path(text)
+
+        def work(n_done: int, answers: Connection) -> None:
+            cases = islice(all_cases(files, args.n), n_done, n_done + FILES_A_PROCESS)
+            # Sound ones first: what reading loads late is loaded before it is watched.
+            for _, path in written((("sound", *file) for file in files), folder):
+                read_all(path)
+            try_files(written(cases, folder), read_all, lambda *_: "read", answers)
+
+        return try_all(work, args.n, MOST_SECONDS)
 
 
 if __name__ == "__main__":

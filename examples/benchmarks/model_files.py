@@ -2,7 +2,8 @@
 
 Crafts some hundred files, and mutates the others, from a tiny model and from a given one; loads
 each, and compares what loads with the sound model, bit for bit. Prints the errors, the longest
-time and the memory that a file took (on Linux, which tells it).
+time and the memory that a file took (on Linux, which tells it), and what was executed and hung, as
+`audio_files.py` does. A file that takes a second of the processor or 300 MB misbehaves, too.
 
 Run: ``python examples/benchmarks/model_files.py --n 10000 --model speech-2mix-8k-small``
 """
@@ -11,23 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import tempfile
-import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from audio_files import PICKLE, try_all, try_files
 
 from skdc import DeepClusteringSeparator, load_pretrained
 
 Header = dict[str, Any]
-# What a file may be refused with.
-NAMED = (ValueError, OSError)
+MOST_SECONDS = 1.0
 NAN, HUGE = float("nan"), 10**9
 
 
@@ -59,9 +60,22 @@ def unpack(content: bytes) -> tuple[Header, Header, bytes]:
 def pack(entries: Header, stated: Header | str, data: bytes) -> bytes:
     """Make a file without a digest, so that only its values can tell that it is unsound."""
     text = stated if isinstance(stated, str) else json.dumps(stated)
-    header = json.dumps({"__metadata__": {"skdc": text}, **entries}).encode()
+    return framed(json.dumps({"__metadata__": {"skdc": text}, **entries}), data)
+
+
+def framed(text: str, data: bytes) -> bytes:
+    """Make a file of the text of its header and of its numbers."""
+    header = text.encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data
+
+
+def many_tensors(stated: Header, number: int) -> bytes:
+    """Make a file of so many empty tensors; `json` would take seconds."""
+    first = json.dumps({"__metadata__": {"skdc": json.dumps(stated)}})
+    entry = '{"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}'
+    more = (f', "t{i}": {entry}' for i in range(number))
+    return framed(first[:-1] + "".join(more) + "}", b"")
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -114,6 +128,8 @@ def crafted(content: bytes) -> Iterator[tuple[str, bytes]]:
     for name in ("mask", "output", "clusterer", "precision", "objective", "trunk", "remix"):
         for value in ("x", [], -1, 0.5, {"name": "x"}, "(" * 5000, "-" * 3000, "a+" * 3000):
             yield f"parameter {name}", with_parameter(name, value)
+        for code in ("eval('1')", "balanced_affinity(a=eval('1'))", "__import__('this')"):
+            yield f"code as {name}", with_parameter(name, code)
     for name in ("unknown", "trunk__x", "objective__x", "checkpoint", "device", "a.b", ""):
         yield "unknown parameter", with_parameter(name, "x")
     yield "activity", with_parameter("activity_threshold_db", NAN)
@@ -131,13 +147,13 @@ def crafted(content: bytes) -> Iterator[tuple[str, bytes]]:
     yield "nested object", pack(entries, '{"a":' * 50_000 + "1" + "}" * 50_000, data)
     yield "long number", pack(entries, '{"seed": ' + "9" * 10_000 + "}", data)
     yield "wide JSON", pack(entries, "[" + "[]," * 1_500_000 + "[]]", data)
-    many = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(10**6)}
-    yield "a million tensors", pack(many, stated, b"")
-    some = dict(list(many.items())[:50_000])
-    yield "many tensors", pack(some, stated, b"")
-    del many, some
+    yield "a million tensors", many_tensors(stated, 10**6)
+    yield "many tensors", many_tensors(stated, 50_000)
     yield "header of 2**60 bytes", (2**60).to_bytes(8, "little") + content[8:]
     yield "empty", b""
+    yield "a pickle", PICKLE
+    yield "a pickle as header", len(PICKLE).to_bytes(8, "little") + PICKLE
+    yield "a pickle as statement", pack(entries, PICKLE.decode(), data)
     for name, entry in entries.items():
         start, stop = entry["data_offsets"]
         for dtype, value in (("F32", NAN), ("F32", np.inf), ("F16", NAN), ("F64", 1e300)):
@@ -184,18 +200,6 @@ def replaced(
     return pack(laid, stated, b"".join(parts.values()))
 
 
-def start_peak() -> float:
-    """Begin to note the most memory that this process holds; give what it holds now, MB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_megabytes()
-
-
-def peak_megabytes() -> float:
-    """Give the most memory that this process has held since, MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def sparse_file(path: Path, content: bytes) -> None:
     """Write a file that states, and on the disk seems to have, a tensor of a terabyte."""
     entries, stated, data = unpack(content)
@@ -210,63 +214,63 @@ def sparse_file(path: Path, content: bytes) -> None:
         file.truncate(file.tell() + size)
 
 
-def check(
-    name: str,
-    content: bytes,
-    n_files: int,
-    folder: Path,
-    counts: Counter[str],
-    n_crafted: int | None = None,
-) -> tuple[int, tuple[float, str], tuple[float, str]]:
-    """Load mutated and crafted files; give misbehaviours, the longest time and the memory."""
+def all_files(content: bytes, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Write one file after the other, crafted ones and then mutated ones; give what and where."""
     path = folder / "model.safetensors"
-    path.write_bytes(content)
-    mixture = np.random.default_rng(1).standard_normal(4000).astype(np.float32)
-
-    def use() -> bytes:
-        model = DeepClusteringSeparator.load(path, device="cpu")
-        return bytes(model.predict(mixture).tobytes())
-
-    expected = use()
-    wrong, longest, most = 0, (0.0, ""), (0.0, "")
-
-    def load(what: str, is_sound: Callable[[], bool]) -> None:
-        nonlocal wrong, longest, most
-        before, start = start_peak(), time.process_time()
-        try:
-            DeepClusteringSeparator.load(path, device="cpu")
-        except NAMED as error:
-            outcome = f"refused: {type(error).__name__}"
-        except BaseException as error:  # noqa: BLE001 - counted
-            outcome = f"MISBEHAVED: {type(error).__name__}"
-            print(f"{name}, {what}: {type(error).__name__}: {str(error)[:200]}")
-        else:
-            outcome = "loaded, output to the bit as before"
-            if not is_sound():
-                outcome = "MISBEHAVED: loaded with other output"
-                print(f"{name}, {what}: loaded with other output")
-        taken = time.process_time() - start
-        if outcome.startswith("refused"):
-            longest = max(longest, (taken, what))
-        most = max(most, (peak_megabytes() - before, what))
-        wrong += outcome.startswith("MIS")
-        counts[outcome] += 1
-
-    for what, made in islice(crafted(content), n_crafted):
+    for what, made in crafted(content):
         path.write_bytes(made)
-        load(what, lambda: False)
+        yield what, path
     path.unlink()
     sparse_file(path, content)
-    load("sparse file of a terabyte", lambda: False)
-    rng = np.random.default_rng(0)
-    while sum(counts.values()) < n_files:
-        path.write_bytes(mutated(content, rng))
-        load("mutation", lambda: use() == expected)
-    path.unlink()
+    yield "sparse file of a terabyte", path
     for odd in (folder / ("x" * 5000), folder / "a\0b", folder, folder / "absent"):
-        path = odd
-        load(f"path {str(odd)[-20:]!r}", lambda: False)
-    return wrong, longest, most
+        yield f"path {str(odd)[-20:]!r}", odd
+    rng = np.random.default_rng(0)
+    while True:
+        path.write_bytes(mutated(content, rng))
+        yield "mutation", path
+
+
+def check(content: bytes, n_files: int, folder: Path) -> int:
+    """Load mutated and crafted files; give how many misbehaved."""
+    mixture = np.random.default_rng(1).standard_normal(4000).astype(np.float32)
+
+    def load(path: Path) -> DeepClusteringSeparator:
+        return DeepClusteringSeparator.load(path, device="cpu")
+
+    def work(n_done: int, answers: Connection) -> None:
+        warnings.simplefilter("ignore")
+        # Also loads what is loaded late, before it is watched.
+        sound = folder / "sound.safetensors"
+        sound.write_bytes(content)
+        expected = load(sound).predict(mixture).tobytes()
+
+        def judge(what: str, model: DeepClusteringSeparator) -> str:
+            if not what.startswith("mutation"):
+                return "MISBEHAVED: loaded what cannot be"
+            if model.predict(mixture).tobytes() != expected:
+                return "MISBEHAVED: loaded with other output"
+            return "loaded, output to the bit as before"
+
+        files = islice(all_files(content, folder), n_done, n_files)
+        try_files(files, load, judge, answers)
+
+    return try_all(work, n_files, MOST_SECONDS)
+
+
+def in_a_process(make: Callable[..., None], *arguments: Any) -> None:
+    """Compute in a process of its own: one that has computed cannot be forked into others."""
+    process = multiprocessing.get_context("fork").Process(target=make, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError("a model could not be made")
+
+
+def save_again(name: str, path: Path) -> None:
+    """Save a given model again: a file of an early version has no digest."""
+    load = DeepClusteringSeparator.load if Path(name).is_file() else load_pretrained
+    load(name, device="cpu").save(path, weights="float16")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -277,28 +281,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", help="a bundled model or a model file, besides the tiny one")
     args = parser.parse_args(arguments)
-    warnings.simplefilter("ignore")
     wrong = 0
     with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        make_tiny(folder / "tiny.safetensors")
-        models = {"tiny": (folder / "tiny.safetensors").read_bytes()}
+        path = Path(text) / "made.safetensors"
+        in_a_process(make_tiny, path)
+        models = {"tiny": path.read_bytes()}
         if args.model is not None:
-            is_file = Path(args.model).is_file()
-            load = DeepClusteringSeparator.load if is_file else load_pretrained
-            # Saved again: a file of an early version has no digest.
-            load(args.model, device="cpu").save(folder / "given.safetensors", weights="float16")
-            models[args.model] = (folder / "given.safetensors").read_bytes()
+            in_a_process(save_again, args.model, path)
+            models[args.model] = path.read_bytes()
         for name, content in models.items():
-            counts: Counter[str] = Counter()
-            found, longest, most = check(name, content, args.n, folder, counts)
-            wrong += found
-            print(f"{name}: {sum(counts.values())} files")
-            for outcome, number in counts.most_common():
-                print(f"  {number:6d} {outcome}")
-            print(f"  longest refusal {longest[0]:.2f} s of the processor ({longest[1]})")
-            print(f"  most memory of one file {most[0]:.0f} MB ({most[1]})")
-    print(f"{wrong} misbehaved")
+            print(f"{name}:")
+            wrong += check(content, args.n, Path(text))
     return wrong
 
 

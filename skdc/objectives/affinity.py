@@ -47,10 +47,16 @@ class Affinity(EmbeddingObjective):
 class BalancedAffinity(EmbeddingObjective):
     r"""Affinity objective in which small sources count for more than their share of pairs.
 
-    The weight of each point is divided by the root of the size of its own source, which gives the
-    :math:`D^{-1/2}` on both sides of section 2 of [1]_; see `partition_weights` and
-    `affinity_loss`. Suits mixtures in which one talker holds most of the points. Points of no
-    source count for nothing.
+    .. math::
+
+        \frac{1}{(\sum_i u_i)^2} \sum_{ij} u_i u_j
+        \left( \langle v_i, v_j \rangle - [c_i = c_j] \right)^2,
+        \qquad u_i = \frac{w_i}{\sqrt{\sum_{j : c_j = c_i} w_j}}
+
+    where :math:`c_i` is the source of point :math:`i`. Its weight :math:`w_i` is divided by the
+    root of the size of its own source, which gives the :math:`D^{-1/2}` on both sides of section 2
+    of [1]_; see `partition_weights`, and `affinity_loss` for the closed form. Suits mixtures in
+    which one talker holds most of the points. Points of no source count for nothing.
 
     References
     ----------
