@@ -49,9 +49,9 @@ _SHARED = 8.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
 # Two voices of the recording are one where their vectors are more alike, and none where they have
-# less than this part of its speech. In 38 of 39 held-out recordings of one talker, the voices that
-# these were cut into had a cosine of 0.60 or more, or next to nothing of the speech. The host of an
-# interview may have 2 % of it.
+# less than this part of its speech; the host of an interview may have 2 % of it. In 38 of 39
+# held-out recordings of one talker, the voices that these were cut into had a cosine of 0.60 or
+# more, or next to nothing of the speech.
 _ONE_VOICE = 0.55
 _LEAST_SHARE = 0.02
 # Alike or not, there are two voices where the count head is so sure to hear several talkers
