@@ -245,12 +245,12 @@ def _lock(temporary: Path, *, make: bool) -> int | None:
     Without locks, only a file that is made just now is surely nobody else's.
     """
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # not through a link of somebody else's
-    is_new = False
-    descriptor = -1
+    descriptor = None
     if make:
         with suppress(FileExistsError):
-            descriptor, is_new = os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o666), True
-    if not is_new:
+            descriptor = os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    is_new = descriptor is not None
+    if descriptor is None:
         if fcntl is None:
             return None
         try:

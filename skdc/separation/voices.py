@@ -124,14 +124,13 @@ def assign_voices(
     n_clusters = evidence.weights.shape[1]
     if n_voices**n_clusters > MOST_MAPS:
         return _follow(evidence, n_voices)
-    starts = list(_starts(evidence, n_voices, seed))
     merged: list[IntArray] = []
     if must_differ and n_voices > 1 and (n_voices + 1) ** n_clusters <= MOST_MAPS:
         more, _ = _search(evidence, n_voices + 1, _starts(evidence, n_voices + 1, seed))
         for one, other in combinations(range(n_voices + 1), 2):
             voices = np.where(more == other, one, more)
             merged.append(voices - (voices > other))
-    starts += [voice_vectors(evidence, voices, n_voices) for voices in merged]
+    starts = _starts(evidence, n_voices, seed)
     return _search(evidence, n_voices, starts, merged, must_differ=must_differ)
 
 
@@ -143,7 +142,9 @@ def _search(
     *,
     must_differ: bool = False,
 ) -> tuple[IntArray, float]:
-    """Give the best of the given assignments and of all on the ways from voices to start with.
+    """Give the best of some given assignments and of all on the ways from voices to start with.
+
+    The voices of those given are started with, too.
 
     Each counts with the vectors of its own voices, not with those by which it was found: these
     may be less alike, and then it would seem better than it is.
@@ -152,6 +153,7 @@ def _search(
     maps = np.array(list(product(range(n_voices), repeat=n_clusters)))  # (n_maps, n_clusters)
     links = link_odds(maps, maps, evidence.shared) - _JUMP * evidence.weights.mean() * _jumps(maps)
     number = n_voices ** np.arange(n_clusters)[::-1]  # of a map among all, by its voices
+    starts = chain(starts, (voice_vectors(evidence, voices, n_voices) for voices in given))
     ways = (_improve(evidence, maps, links, start) for start in starts)
     best, best_score = np.zeros(evidence.weights.shape, dtype=np.int64), -np.inf
     for voices in chain(given, chain.from_iterable(ways)):
