@@ -11,7 +11,8 @@ import torch
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments
-from skdc.separation.evidence import Clue, Stretch, identify, take_clue
+from skdc.separation.evidence import Clue, Stretch, take_clue
+from skdc.separation.identity import identify
 
 FRAME_S, N_MOMENT, N_FRAMES = 0.032, 31, 188
 
@@ -43,8 +44,9 @@ def clues_of_two(cosine: float, several: float, n_stretches: int = 30) -> list[C
 
 
 def count(clues: list[Clue]) -> int:
-    voices = identify(clues, None, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
-    return 1 + max(int(own.max()) for own in voices)
+    found = identify(clues, None, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
+    assert found.n_voices == 1 + max(int(own.max()) for own in found.voices)
+    return found.n_voices
 
 
 @pytest.mark.parametrize(
@@ -61,10 +63,68 @@ def test_that_several_are_heard_in_one_stretch_of_thirty_makes_no_second_voice()
     assert count([first._replace(several=1.0), *others]) == 1
 
 
+def clues_of(voices: Any, who: Any, loudness: Any, seed: int = 0) -> list[Clue]:
+    """Stretches of two clusters, each of which has the voice that `who`, (stretches, 2), says."""
+    rng = np.random.default_rng(seed)
+    dim = voices.shape[1]
+    clues = []
+    for own in who:
+        moments = unit(voices[own] + 0.3 * rng.normal(size=(11, 2, dim)) / np.sqrt(dim))
+        nearness = 1.0 if own[0] == own[1] else -0.3
+        clues.append(
+            Clue(
+                unit(moments.mean(0)).astype(np.float32),
+                np.repeat(loudness[own][:, None], N_FRAMES, axis=1).astype(np.float32),
+                np.array([[1, nearness], [nearness, 1]], np.float32),
+                np.zeros((2, 2), np.float32),
+                moments.astype(np.float16),
+                0.0,
+            )
+        )
+    return clues
+
+
+def test_who_speaks_for_one_stretch_of_twenty_is_a_talker() -> None:
+    who = np.zeros((60, 2), dtype=int)
+    who[[7, 30, 51]] = 1
+    voices = unit(np.eye(2, 64) + [[0.4], [0.0]] * np.eye(64)[1])
+    clues = clues_of(voices, who, np.ones(2))
+    found = identify(clues, None, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
+    assert found.n_voices == 2
+    assert found.alike == ()
+    assert all((own == one[0]).all() for own, one in zip(found.voices, who, strict=True))
+    # But who is heard for one stretch of sixty is no more than a mood.
+    who[[30, 51]] = 0
+    assert count(clues_of(voices, who, np.ones(2))) == 1
+
+
+def test_voices_that_are_too_alike_to_be_sure_are_named() -> None:
+    rng = np.random.default_rng(1)
+    who = np.array([rng.permutation(3)[:2] for _ in range(60)])
+    first, second, third = np.eye(3, 64)
+    voices = unit(np.stack([first, second, first + 0.35 * third]))
+    call: Any = {"odds": (-6.0, 11.0, 5.0), "seed": 0}
+    # The loudest voice comes first: that of the middle is loudest, then the last.
+    clues = clues_of(voices, who, np.array([1.0, 9.0, 4.0]))
+    found = identify(clues, 3, FRAME_S, N_MOMENT, **call)
+    assert found.alike == ((1, 2),)
+    (note,) = found.notes()
+    assert note.startswith("the voices of the second and the third source are so alike that")
+    voices[2] = third
+    assert identify(clues_of(voices, who, np.ones(3)), 3, FRAME_S, N_MOMENT, **call).alike == ()
+
+
+def test_without_a_voice_head_no_voices_are_named() -> None:
+    clues = [
+        clue._replace(moments=np.zeros((0, 2, 0), np.float16)) for clue in clues_of_two(0.99, 0.0)
+    ]
+    assert identify(clues, 2, FRAME_S, N_MOMENT, odds=None, seed=0).alike == ()
+
+
 def test_the_louder_voice_is_the_first() -> None:
     clues = clues_of_two(0.1, 0.0)
-    voices = identify(clues, 2, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
-    for clue, own in zip(clues, voices, strict=True):
+    found = identify(clues, 2, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)
+    for clue, own in zip(clues, found.voices, strict=True):
         assert own.dtype == np.uint8
         assert (own == (clue.energy < 1.5)).all()
 

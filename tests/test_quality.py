@@ -319,6 +319,38 @@ def test_one_talker(separator: DeepClusteringSeparator) -> None:
     assert skdc.separate(noise(4000), rate=8000, model=separator).notes == ()
 
 
+def turns_of(*speakers: str) -> Any:
+    """Turns of some seconds, eight of them, one speaker after the other."""
+    clips = [[one for one in load_sample_clips() if one.speaker == who] for who in speakers]
+    turns = [own[i % len(own)].waveform for i in range(8 // len(clips)) for own in clips]
+    return np.concatenate([turn / (10 * turn.std()) for turn in turns])
+
+
+def test_voices_that_are_hardly_told_apart(tmp_path: Path) -> None:
+    model = load_pretrained("speech-2mix-8k-small")
+    model.quality_ = None
+    talk = turns_of("Carlo Flora")
+    said = "the voices of the first and the second source are so alike that parts of each"
+    with pytest.warns(AudioWarning, match=said):
+        model.predict(talk)
+    with pytest.warns(AudioWarning, match=said):
+        result = skdc.separate(talk, rate=8000, model=model, band="network")
+    assert len(result.notes) == 1
+    write_audio(tmp_path / "talk.wav", talk, 8000)
+    with pytest.warns(AudioWarning, match=said):
+        of_files = skdc.separate_file(tmp_path / "talk.wav", tmp_path / "out", model=model)
+    assert len(of_files.notes) == 1
+    # Two men who are told apart; no warning is an error here.
+    assert skdc.separate(turns_of("Carlo Flora", "LibriVox reader"), rate=8000).notes == ()
+
+
+def test_one_voice_is_said_once() -> None:
+    model = load_pretrained("speech-2mix-8k-small")
+    with pytest.warns(AudioWarning, match="one person seems to be speaking") as said:
+        skdc.separate(turns_of("June Wallack"), rate=8000, model=model)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("favourite", [1, 2])
 def test_a_note_and_the_count_are_one_answer(model: Path, favourite: int) -> None:
     separator = DeepClusteringSeparator.load(model)

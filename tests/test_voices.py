@@ -18,6 +18,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from skdc.separation import activity
 from skdc.separation.activity import (
     Heard,
+    OwnVoices,
     _own_likeness,
     _own_voices,
     cut_moments,
@@ -299,7 +300,7 @@ def test_alike_voices_are_followed_by_what_tells_them_apart_in_the_recording() -
     own = true[:, 0]
 
     def wrong() -> float:
-        followed = follow_voices(evidence, own, directions, heard, 1, 1e-9)
+        followed, _ = follow_voices(evidence, own, directions, heard, 1, 1e-9)
         return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
 
     with patch.object(activity, "_OWN_PASSES", 0):
@@ -318,7 +319,7 @@ def test_voices_are_also_told_apart_by_what_is_not_in_their_vectors() -> None:
     heard = [one._replace(nearness=np.ones((2, 2))) for one in heard]
 
     def wrong(heard: list[Heard]) -> float:
-        followed = follow_voices(evidence, true[:, 0], means, heard, 1, 1e-9)
+        followed, _ = follow_voices(evidence, true[:, 0], means, heard, 1, 1e-9)
         return float(np.mean([(b != a.T).mean() for a, b in zip(followed, true, strict=True)]))
 
     more = [
@@ -338,7 +339,8 @@ def test_what_a_weak_cluster_tells_counts_in_part() -> None:
     moments, energy = rng.normal(size=(4, 2, 3)), np.array([[1, 1], [1, 0.05], [1, 1e-9], [0, 0]])
     directions, offsets = rng.normal(size=(2, 3)), rng.normal(size=2)
     heard = [Heard(moments, energy.T, np.zeros((2, 2)))]
-    (found,) = _own_likeness(directions, offsets, heard, [energy], 0.3)
+    learnt = OwnVoices(directions, offsets, np.zeros((2, 3)), np.full(2, 0.5))
+    (found,) = _own_likeness(learnt, heard, [energy], 0.3)
     for m, c, v in itertools.product(range(4), range(2), range(2)):
         own = [moments[k, c] @ directions[v] - offsets[v] for k in range(4)]
         whole = sum(energy[k, c] * own[k] for k in range(4)) / energy[:, c].sum()
@@ -443,7 +445,7 @@ def test_no_other_way_to_follow_voices_is_better(seed: int, n_clusters: int) -> 
     ]
     heard = [one._replace(nearness=(one.nearness + one.nearness.T) / 2) for one in heard]
     own = rng.integers(2, size=(2, n_clusters))
-    found = follow_voices(evidence, own, directions, heard, length, 0.5)
+    found, _ = follow_voices(evidence, own, directions, heard, length, 0.5)
     # Moments begin at frames 0 and 2; their middles are 1.5 and 3.5.
     assert all((one[:, :3] == one[:, :1]).all() for one in found)
     assert all((one[:, 3:] == one[:, 3:4]).all() for one in found)
@@ -469,7 +471,7 @@ def test_who_is_silent_leaves_everything_to_who_speaks(n_clusters: int, n_voices
     moments[2] = directions[0]  # all that is heard from frame 10 to 19 is the first voice
     heard = [Heard(moments, energy, np.zeros((n_clusters, n_clusters)))]
     own = np.arange(n_clusters)[None]
-    (found,) = follow_voices(evidence, own, directions, heard, 10, 1e-9)
+    (found,), _ = follow_voices(evidence, own, directions, heard, 10, 1e-9)
     assert found.dtype == np.uint8
     assert (found[:, 0] == own[0]).all()
     assert (found[:, -1] == own[0]).all()
@@ -481,7 +483,7 @@ def test_without_vectors_of_moments_every_cluster_keeps_its_voice() -> None:
     none = np.zeros((0, 2, 0), dtype=np.float16)
     evidence = random_evidence(0, 1, 2)
     heard = [Heard(none, np.ones((2, 3)), np.zeros((2, 2)))]
-    (found,) = follow_voices(evidence, np.array([[1, 0]]), np.eye(2, 4), heard, 1, 1.0)
+    (found,), _ = follow_voices(evidence, np.array([[1, 0]]), np.eye(2, 4), heard, 1, 1.0)
     assert found.tolist() == [[1, 1, 1], [0, 0, 0]]
 
 

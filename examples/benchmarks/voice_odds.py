@@ -26,7 +26,7 @@ from conversations import KINDS, SEXES, Corpus, Signal, make
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator, load_pretrained
-from skdc.separation import Separator, activity, evidence, voices
+from skdc.separation import Separator, activity, evidence, identity, voices
 from skdc.separation.activity import quieten
 from skdc.separation.evidence import Clue, Stretch
 
@@ -97,7 +97,7 @@ def odds_of(separator: Separator) -> tuple[float, ...]:
 
 def share_right(recording: Recording, separator: Separator, odds: tuple[float, ...]) -> float:
     """Give the part of the energy that the assignment puts into the right output."""
-    found = evidence.identify(
+    found = identity.identify(
         recording.clues,
         2,
         separator.framing.hop_length / separator.sample_rate,
@@ -106,7 +106,7 @@ def share_right(recording: Recording, separator: Separator, odds: tuple[float, .
         seed=0,
     )
     shared = np.zeros((2, 2))  # (outputs, speakers)
-    for own, owned in zip(found, recording.owned, strict=True):
+    for own, owned in zip(found.voices, recording.owned, strict=True):
         shared += np.einsum("cfo,csf->os", np.eye(2)[own], owned)
     right = max(np.trace(shared), np.trace(shared[::-1]))
     return float(right / shared.sum())

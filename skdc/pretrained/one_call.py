@@ -581,14 +581,19 @@ def _notes_of_quality(
             f"more than {found.n_sources} people seem to speak; --n-sources {more} "
             f"(n_sources={more}) looks for {more}, and 'auto' counts them"
         )
-    if model.quality_ is None or expected is None:
-        return
-    if not is_counted and found.is_one_talker(model.quality_.smallest_spread):
+    if (
+        model.quality_ is not None
+        and expected is not None
+        and not is_counted
+        and found.is_one_talker(model.quality_.smallest_spread)
+    ):
         yield (
             f"one person seems to be speaking; the {found.n_sources} sources are then parts of "
             "one voice"
         )
-    elif expected[0] < _LOW_QUALITY_DB:
+        return
+    yield from found.notes
+    if expected is not None and expected[0] < _LOW_QUALITY_DB:
         yield (
             f"the sources were hardly told apart: an improvement of {expected[0]:.1f} dB is to be "
             f"expected (give or take {expected[1]:.1f} dB)"

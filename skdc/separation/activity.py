@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from skdc.separation.voices import MOST_MAPS, Evidence, best_maps, link_odds, map_odds
 
-__all__ = ["Heard", "cut_moments", "follow_voices", "quieten"]
+__all__ = ["Heard", "OwnVoices", "cut_moments", "follow_voices", "quieten"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -49,6 +49,8 @@ _OF_STRETCH_AT_LAST = 0.2
 # who sound alike.
 _LEAST_TELLING = 0.1
 _FEWEST_LEARNT = 20
+# To say how different they are, fewer vectors of each are enough.
+_FEWEST_TOLD = 4
 _SHRINKAGE = 0.2
 _OF_OWN = 0.5
 # That two clusters are one voice in a moment: a constant, and so much for the cosine of their
@@ -78,6 +80,36 @@ class Heard(NamedTuple):
     moments: NDArray[Any]
     energy: NDArray[Any]
     nearness: NDArray[Any]
+
+
+class OwnVoices(NamedTuple):
+    """What the voices of one recording are like, by all moments in which they are heard.
+
+    The vectors of all moments of a voice are taken for normally distributed, with one covariance
+    for all voices (linear discriminant analysis). Up to what all voices have in common, the
+    logarithm of the probability of a vector is then its product with the `directions`, less the
+    `offsets`.
+
+    Attributes
+    ----------
+    directions : float64 array of shape (n_voices, dim + n_more)
+    offsets : float64 array of shape (n_voices,)
+    means : float64 array of shape (n_voices, dim + n_more)
+        Mean of the vectors of each voice.
+    shares : float64 array of shape (n_voices,)
+        What part of all moments each voice has; they sum to 1.
+    """
+
+    directions: FloatArray
+    offsets: FloatArray
+    means: FloatArray
+    shares: FloatArray
+
+    def distances(self) -> FloatArray:
+        """Give the squared Mahalanobis distance of each two means, (n_voices, n_voices)."""
+        products = self.means @ self.directions.T
+        squares = products.diagonal()
+        return squares[:, None] + squares - 2 * products
 
 
 def quieten(masks: Tensor, spectrogram: Tensor, n_smoothed: int) -> tuple[Tensor, Tensor]:
@@ -154,7 +186,7 @@ def follow_voices(
     heard: Sequence[Heard],
     length: int,
     faint: float,
-) -> list[NDArray[np.uint8]]:
+) -> tuple[list[NDArray[np.uint8]], OwnVoices | None]:
     """Say whose voice is heard in each cluster, moment by moment.
 
     In a moment, either every cluster is a voice of its own, or what two clusters have is one
@@ -180,8 +212,11 @@ def follow_voices(
 
     Returns
     -------
-    list of uint8 array of shape (n_clusters, n_frames)
+    followed : list of uint8 array of shape (n_clusters, n_frames)
         One a stretch; that of `voices` in all frames where no stretch has vectors of moments.
+    own : OwnVoices or None
+        What the voices that were followed are like; None where no stretch has vectors of moments,
+        and where a voice is hardly heard.
 
     Examples
     --------
@@ -196,15 +231,17 @@ def follow_voices(
     >>> energy = np.array([[9.0, 9, 9], [9, 1, 9]])
     >>> moments = np.eye(2)[[[0, 1], [0, 0], [0, 1]]]
     >>> heard = [Heard(moments, energy, np.zeros((2, 2)))]
-    >>> follow_voices(evidence, np.array([[0, 1]]), np.eye(2), heard, 1, 1e-9)
+    >>> followed, _ = follow_voices(evidence, np.array([[0, 1]]), np.eye(2), heard, 1, 1e-9)
+    >>> followed
     [array([[0, 0, 0],
            [1, 0, 1]], dtype=uint8)]
     """
     if not len(heard[0].moments):  # as in all others then
-        return [
+        unchanged = [
             np.repeat(own[:, None], stretch.energy.shape[1], axis=1).astype(np.uint8)
             for own, stretch in zip(voices, heard, strict=True)
         ]
+        return unchanged, None
     faint *= length  # from here on that of a moment
     energies = [_energy_of_moments(stretch.energy, length) for stretch in heard]
     candidates = [_moment_maps(own, len(directions)) for own in voices]
@@ -233,7 +270,7 @@ def follow_voices(
         if learnt is None:
             break
         of_stretch = _OF_STRETCH if left else _OF_STRETCH_AT_LAST
-        again = follow(_own_likeness(*learnt, heard, energies, of_stretch))
+        again = follow(_own_likeness(learnt, heard, energies, of_stretch))
         learnt = _own_voices(again, heard, energies, len(directions), faint)
         # No voice may be lost on the way.
         found = found if learnt is None else again
@@ -244,7 +281,8 @@ def follow_voices(
         middles = cut_moments(n_frames, length) + (length - 1) / 2
         nearest = np.abs(np.arange(n_frames)[:, None] - middles).argmin(1)
         followed.append(maps[nearest].T.astype(np.uint8))
-    return followed
+    told_apart = _own_voices(found, heard, energies, len(directions), faint, _FEWEST_TOLD)
+    return followed, told_apart
 
 
 def _likeness(
@@ -259,16 +297,15 @@ def _likeness(
 
 
 def _own_likeness(
-    directions: FloatArray,
-    offsets: FloatArray,
+    learnt: OwnVoices,
     heard: Sequence[Heard],
     energies: Sequence[FloatArray],
     of_stretch: float,
 ) -> list[FloatArray]:
-    """Give the same by what `_own_voices` has learnt; the stretch counts for so many moments."""
+    """Give the same by what is learnt of the recording; the stretch counts for so many moments."""
     likeness = []
     for stretch, energy in zip(heard, energies, strict=True):
-        own = stretch.moments @ directions.T - offsets
+        own = stretch.moments @ learnt.directions.T - learnt.offsets
         weights = energy[..., None]
         whole = (weights * own).sum(0) / np.maximum(weights.sum(0), _TINY)
         telling = np.minimum(_shares(energy) / _LEAST_TELLING, 1.0)
@@ -282,14 +319,9 @@ def _own_voices(
     energies: Sequence[FloatArray],
     n_voices: int,
     faint: float,
-) -> tuple[FloatArray, FloatArray] | None:
-    """Learn what the voices are like in moments of this very recording.
-
-    The vectors of all moments of a voice are taken for normally distributed, with one covariance
-    for all voices (linear discriminant analysis). Up to what all voices have in common, the
-    logarithm of the probability of a vector is then its product with the directions that are
-    given, (n_voices, dim), less the offsets, (n_voices,). None where a voice is hardly heard.
-    """
+    fewest: int = _FEWEST_LEARNT,
+) -> OwnVoices | None:
+    """Learn what the voices are like; None where one of them has fewer vectors than so many."""
     dim = heard[0].moments.shape[-1]
     counts = np.zeros(n_voices, dtype=np.int64)
     weights, sums = np.zeros(n_voices), np.zeros((n_voices, dim))
@@ -305,7 +337,7 @@ def _own_voices(
         weights += of_voice.sum((0, 1))
         sums += np.einsum("mcv,mcd->vd", of_voice, vectors)
         products += np.einsum("mc,mcd,mce->de", shares, vectors, vectors)
-    if counts.min() < _FEWEST_LEARNT:
+    if counts.min() < fewest:
         return None
     means = sums / weights[:, None]
     covariance = (products - sums.T @ means) / weights.sum()
@@ -315,7 +347,8 @@ def _own_voices(
     covariance *= 1 - _SHRINKAGE
     covariance.flat[:: dim + 1] += _SHRINKAGE * level
     directions = np.linalg.solve(covariance, means.T).T
-    return directions, 0.5 * (means * directions).sum(1)
+    offsets = 0.5 * (means * directions).sum(1)
+    return OwnVoices(directions, offsets, means, weights / weights.sum())
 
 
 def _moment_maps(own: IntArray, n_voices: int) -> IntArray:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
-from skdc.separation.activity import Heard, cut_moments, follow_voices
-from skdc.separation.voices import Evidence, assign_voices, compare_voices, voice_vectors
+from skdc.separation.activity import cut_moments
+from skdc.separation.voices import Evidence
 
 __all__ = [
     "Clue",
@@ -21,15 +21,14 @@ __all__ = [
     "are_fewer",
     "are_several",
     "count_logits",
+    "faint_level",
     "frame_energy",
-    "identify",
     "one_voice_odds",
     "take_clue",
     "weigh",
 ]
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # What follows was chosen on held-out conversations, see examples/benchmarks/voice_odds.py: the
 # likeness of two vectors counts so much for each second of speech, and for so many seconds at
@@ -48,19 +47,6 @@ _MOST_COMPARED = 500
 _SHARED = 8.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
-# Two voices of the recording are one where their vectors are more alike, and none where they have
-# less than this part of its speech; the host of an interview may have 2 % of it. In 38 of 39
-# held-out recordings of one talker, the voices that these were cut into had a cosine of 0.60 or
-# more, or next to nothing of the speech.
-_ONE_VOICE = 0.55
-_LEAST_SHARE = 0.02
-# Alike or not, there are two voices where the count head is so sure to hear several talkers
-# at once in such a part of the speech. In 26 held-out recordings of one talker that was at most
-# 10 %, in conversations of whose time a third overlaps 12 % and more, with `speech-8k` 41 %: the
-# part asked for lies above the least of these, so that one talker is never counted twice.
-_SEVERAL = 0.88
-_SEVERAL_SHARE = 0.15
-_MOST_COUNTED = 5
 # Where the count head is less sure than this of one talker, and the voice head is surer of two by
 # as much, there are two.
 _SURE = 1.0
@@ -294,57 +280,6 @@ def _envelopes(shares: Tensor) -> Tensor:
     return (weights * torch.log(bands + _ENVELOPE_FLOOR)).sum(1) / total
 
 
-def identify(
-    clues: list[Clue],
-    n_voices: int | None,
-    frame_s: float,
-    n_moment: int,
-    *,
-    odds: tuple[float, ...] | None,
-    seed: int,
-) -> list[NDArray[np.uint8]]:
-    """Say who is who in a recording.
-
-    Parameters
-    ----------
-    clues : list of Clue
-        One a stretch.
-    n_voices : int or None
-        None: as many as are told apart.
-    frame_s : float
-        Seconds from frame to frame.
-    n_moment : int
-        Frames of a moment.
-    odds : tuple of three floats or None
-        Those of the voice head that the vectors of the clues are from (`VoiceHead.odds`); None
-        where they are from none.
-    seed : int
-
-    Returns
-    -------
-    list of uint8 array of shape (n_clusters, n_frames)
-        The voice of each cluster in each frame of each stretch; 0 is the loudest over the whole
-        recording.
-    """
-    evidence = weigh(clues, frame_s, odds=odds)
-    if n_voices is None:
-        heard = np.average(
-            [clue.several > _SEVERAL for clue in clues], weights=evidence.weights.sum(1) + _TINY
-        )
-        voices = _count(evidence, bool(heard > _SEVERAL_SHARE), seed)
-    else:
-        voices, _ = assign_voices(evidence, n_voices, seed=seed)
-    directions = voice_vectors(evidence, voices, n_voices or 1 + int(voices.max()))
-    stretches = [Heard(clue.moments, clue.energy, clue.nearness) for clue in clues]
-    faint = _faint_level(clues, _frames_a_second(frame_s))
-    followed = follow_voices(evidence, voices, directions, stretches, n_moment, faint)
-    loudness = np.zeros(len(directions))
-    for clue, own in zip(clues, followed, strict=True):
-        np.add.at(loudness, own, clue.energy)
-    rank = np.argsort(np.argsort(-loudness, kind="stable")).astype(np.uint8)
-    return [rank[own] for own in followed]
-
-
 def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) -> Evidence:
     """Turn what was gathered of a recording into odds.
 
@@ -365,8 +300,7 @@ def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) 
         np.array([getattr(clue, name) for clue in clues], dtype=np.float64)
         for name in ("vectors", "nearness", "shared")
     )
-    second = _frames_a_second(frame_s)
-    faint = _faint_level(clues, second)
+    faint = faint_level(clues, frame_s)
     # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
     seconds = np.stack([(c.energy / (c.energy + faint)).sum(1) for c in clues]) * frame_s
     if odds is None:
@@ -383,7 +317,7 @@ def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) 
     spoken = np.minimum(seconds, 1)
     alike = alike * np.minimum(spoken[:, :, None], spoken[:, None, :])
     total = shared.sum((1, 2), keepdims=True)
-    shared = _SHARED * shared / (total + second * faint)
+    shared = _SHARED * shared / (total + _frames_a_second(frame_s) * faint)
     weights = _LIKENESS_A_SECOND * np.minimum(seconds, _MOST_SECONDS) / (1 - common) ** 2
     return Evidence(vectors, weights, alike, shared)
 
@@ -407,29 +341,23 @@ def _frames_a_second(frame_s: float) -> int:
     return max(1, round(1 / frame_s))
 
 
-def _faint_level(clues: list[Clue], second: int) -> float:
-    """Energy of a frame that counts half, by the loudest second of the recording."""
+def faint_level(clues: list[Clue], frame_s: float) -> float:
+    """Give the energy of a frame that counts half, by the loudest second of the recording.
+
+    Parameters
+    ----------
+    clues : list of Clue
+        One a stretch.
+    frame_s : float
+        Seconds from frame to frame.
+
+    Returns
+    -------
+    float
+    """
+    second = _frames_a_second(frame_s)
     sums = (
         np.convolve(clue.energy.sum(0), np.full(second, 1 / second), "same").max()
         for clue in clues
     )
     return float(max(sums)) * 10 ** (-_FAINT_DB / 10) + _TINY
-
-
-def _count(evidence: Evidence, several_talk: bool, seed: int) -> IntArray:
-    """Tell as many voices apart as there are, at least two where several talk at once."""
-    voices = np.zeros(evidence.weights.shape, dtype=np.int64)
-    for n_voices in range(2, _MOST_COUNTED + 1):
-        more, _ = assign_voices(evidence, n_voices, seed=seed, must_differ=n_voices == 2)
-        is_certain = several_talk and n_voices == 2
-        if not is_certain and not _are_different(evidence, more, n_voices):
-            break
-        voices = more
-    return voices
-
-
-def _are_different(evidence: Evidence, voices: IntArray, n_voices: int) -> bool:
-    """Whether each voice is unlike the others, and has its part of the speech."""
-    directions = voice_vectors(evidence, voices, n_voices)
-    likeness, least = compare_voices(evidence, voices, directions)
-    return likeness < _ONE_VOICE and least > _LEAST_SHARE

@@ -27,11 +27,11 @@ from skdc.separation.evidence import (
     are_several,
     count_logits,
     frame_energy,
-    identify,
     one_voice_odds,
     take_clue,
 )
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
+from skdc.separation.identity import identify
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
 from skdc.separation.quality import Separability
@@ -232,8 +232,8 @@ class Separator:
         hop = self.framing.hop_length
         counts = list(islice(n_sources, len(mixtures)))
         all_parts = self._watched(self.stretches(mixtures, counts), found)
-        for mixture, count, parts in zip(mixtures, counts, all_parts, strict=True):
-            pieces, _ = self._assigned(parts, count, partial(self._sources, mixture))
+        for mixture, count, (parts, item) in zip(mixtures, counts, all_parts, strict=True):
+            pieces, _ = self._assigned(parts, count, partial(self._sources, mixture), item)
             in_samples = (
                 (start * hop, (overlap - 1) * hop, piece) for start, overlap, piece in pieces
             )
@@ -270,22 +270,23 @@ class Separator:
         """
         counts = list(islice(n_sources, len(mixtures)))
         all_parts = self._watched(self.stretches(mixtures, counts), found)
-        for recording, count, parts in zip(recordings, counts, all_parts, strict=True):
+        for recording, count, (parts, item) in zip(recordings, counts, all_parts, strict=True):
             is_higher = recording.rate > sample_rate
             above = partial(self._full_band_masks, is_higher=is_higher)
-            masks, n_sources_found = self._assigned(parts, count, above)
+            masks, n_sources_found = self._assigned(parts, count, above, item)
             yield SourceBlocks(
                 masks, n_sources_found, recording, self.framing, sample_rate, self.phase_iterations
             )
 
     def _watched(
         self, all_parts: Iterable[Iterator[Stretch]], found: Iterable[Separability] | None
-    ) -> Iterator[Iterator[Stretch]]:
+    ) -> Iterator[tuple[Iterator[Stretch], Separability | None]]:
         if found is None:
-            yield from all_parts
+            yield from ((parts, None) for parts in all_parts)
             return
+        heads = self._own_count_head(), self.network.voice_head
         for parts, item in zip(all_parts, found, strict=True):
-            yield item.watch(parts, self.framing, self._own_count_head(), self.network.voice_head)
+            yield item.watch(parts, self.framing, *heads), item
 
     def _with_noise(self, stretch: Stretch, masks: Tensor) -> Tensor:
         """Take what is noise from the masks of a stretch, and add a mask for it, if asked for."""
@@ -367,10 +368,12 @@ class Separator:
         parts: Iterator[Stretch],
         n_sources: int | None,
         make: Callable[[Stretch, Tensor], Tensor],
+        item: Separability | None = None,
     ) -> tuple[Iterable[tuple[int, int, Tensor]], int]:
         """Make something of the masks of each stretch, and put it where its voices belong.
 
-        Gives the pieces, and the number of sources.
+        Gives the pieces, and the number of sources. What to be careful about is noted in the item;
+        where there is none, it is a warning.
         """
         first = next(parts)
         if (second := next(parts, None)) is None:
@@ -391,7 +394,7 @@ class Separator:
             places.append((stretch.start, stretch.overlap))
             made.append(make(stretch, masks).cpu().numpy())
             before = stretch.masks
-        voices = identify(
+        identity = identify(
             clues,
             n_sources,
             self.framing.hop_length / self.sample_rate,
@@ -399,10 +402,14 @@ class Separator:
             odds=None if head is None else tuple(head.odds.tolist()),
             seed=self.seed,
         )
-        n_voices = n_sources or 1 + max(int(own.max()) for own in voices)
+        for note in identity.notes():
+            if item is None:
+                warnings.warn(note, AudioWarning, stacklevel=2)
+            else:
+                item.notes.append(note)
         device = self.network.input_mean.device
-        pieces = AssignedPieces(places, made, voices, n_voices, device)
-        return pieces, n_voices + self.noise
+        pieces = AssignedPieces(places, made, identity.voices, identity.n_voices, device)
+        return pieces, identity.n_voices + self.noise
 
     def _clustered(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -48,9 +48,12 @@ class Separability:
         Mean squared distance of the embeddings to the centroids of their sources, 0...1.
     spread : float
         Mean squared distance of the embeddings to the mean of all, 0...1.
+    notes : list of str
+        What to be careful about: which voices of a long recording are alike.
     """
 
     n_sources: int = 0
+    notes: list[str] = field(default_factory=list)
     _power: float = 0.0
     _excess: float = 0.0  # power times how far the largest share is above an equal one
     _magnitude: float = 0.0
