@@ -11,8 +11,9 @@ import torch
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments
+from skdc.separation.counts import MOST_SOURCES
 from skdc.separation.evidence import Clue, Stretch, take_clue
-from skdc.separation.identity import identify
+from skdc.separation.identity import Identity, identify
 
 FRAME_S, N_MOMENT, N_FRAMES = 0.032, 31, 188
 
@@ -112,6 +113,13 @@ def test_voices_that_are_too_alike_to_be_sure_are_named() -> None:
     assert note.startswith("the voices of the second and the third source are so alike that")
     voices[2] = third
     assert identify(clues_of(voices, who, np.ones(3)), 3, FRAME_S, N_MOMENT, **call).alike == ()
+
+
+def test_any_of_the_most_voices_can_be_named() -> None:
+    alike = tuple((i, MOST_SOURCES - 1) for i in range(MOST_SOURCES - 1))
+    notes = Identity([], MOST_SOURCES, alike).notes()
+    assert len(set(notes)) == MOST_SOURCES - 1
+    assert notes[5].startswith(f"the voices of the 6th and the {MOST_SOURCES}th source are")
 
 
 def test_without_a_voice_head_no_voices_are_named() -> None:

@@ -61,7 +61,7 @@ class Identity(NamedTuple):
     def notes(self) -> list[str]:
         """Say for each two voices that are alike what to be careful about."""
         return [
-            f"the voices of the {_ORDINALS[i]} and the {_ORDINALS[j]} source are so alike that "
+            f"the voices of the {_ordinal(i)} and the {_ordinal(j)} source are so alike that "
             "parts of each may be in the other one, or that they are one voice"
             for i, j in self.alike
         ]
@@ -142,6 +142,10 @@ def identify(
         if odds < _ALIKE
     )
     return Identity([rank[own] for own in found.followed], n_voices, tuple(alike))
+
+
+def _ordinal(index: int) -> str:
+    return _ORDINALS[index] if index < len(_ORDINALS) else f"{index + 1}th"
 
 
 def _several_talk(clues: list[Clue], evidence: Evidence) -> bool:
