@@ -156,18 +156,19 @@ def _several_talk(clues: list[Clue], evidence: Evidence) -> bool:
 
 
 def _odds_of_two_people(directions: FloatArray, own: OwnVoices) -> dict[tuple[int, int], float]:
-    """Give the logarithm of the odds that two voices are two people, for each two of them.
+    """Give the logarithm of the odds that two voices are two people, for each two of them."""
+    constant, *by_figure = _TWO_PEOPLE
+    odds = constant + np.tensordot(by_figure, _figures(directions, own), axes=1)
+    return {(i, j): float(odds[i, j]) for i, j in combinations(range(len(odds)), 2)}
+
+
+def _figures(directions: FloatArray, own: OwnVoices) -> FloatArray:
+    """Give what the odds follow from, for each two voices, (3, n_voices, n_voices).
 
     `directions`, (n_voices, dim), are those of the voices by whole stretches.
     """
-    constant, by_voice, by_mean, by_distance = _TWO_PEOPLE
     # The first numbers of a moment are the vector of the voice head.
     means = own.means[:, : directions.shape[1]]
     means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _TINY)
-    odds = (
-        constant
-        + by_voice * directions @ directions.T
-        + by_mean * means @ means.T
-        + by_distance * np.log(np.maximum(own.distances(), _TINY))
-    )
-    return {(i, j): float(odds[i, j]) for i, j in combinations(range(len(odds)), 2)}
+    distances = np.log(np.maximum(own.distances(), _TINY))
+    return np.stack([directions @ directions.T, means @ means.T, distances])
