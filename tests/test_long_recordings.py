@@ -32,7 +32,7 @@ from skdc.signal.storage import Spool
 @pytest.fixture(autouse=True)
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recordings of two seconds are long."""
-    for name, seconds in {"_LONGEST_WHOLE_S": 1.0, "_STRETCH_S": 0.5, "_OVERLAP_S": 0.1}.items():
+    for name, seconds in {"_LONGEST_WHOLE_S": 1.0, "STRETCH_S": 0.5, "OVERLAP_S": 0.1}.items():
         monkeypatch.setattr(f"skdc.separation.pipeline.{name}", seconds)
 
 

@@ -175,8 +175,8 @@ def test_stretches_of_a_recording_have_their_pairs_separated_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline, "_LONGEST_WHOLE_S", 2.0)
-    monkeypatch.setattr(pipeline, "_STRETCH_S", 1.5)
-    monkeypatch.setattr(pipeline, "_OVERLAP_S", 0.5)
+    monkeypatch.setattr(pipeline, "STRETCH_S", 1.5)
+    monkeypatch.setattr(pipeline, "OVERLAP_S", 0.5)
     mixture, _ = mixtures_of_three()[1]
     separator = load_pretrained("speech-2mix-8k-small", device="cpu").set_params(n_sources=3)
     found = {n: separator.predict(mixture, pair_sweeps=n) for n in (0, 2)}

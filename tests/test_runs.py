@@ -237,7 +237,7 @@ def test_early_stopping_on_recordings_holds_speakers_out():
 
 def test_validation_cuts_recordings_as_separation_does(monkeypatch):
     monkeypatch.setattr("skdc.separation.pipeline._LONGEST_WHOLE_S", 0.15)
-    monkeypatch.setattr("skdc.separation.pipeline._STRETCH_S", 0.05)
+    monkeypatch.setattr("skdc.separation.pipeline.STRETCH_S", 0.05)
     separator = make_separator(sample_rate=16_000)  # the recordings take an eighth of a second
     separator.fit(MIXTURES[:6], SOURCES[:6], X_val=MIXTURES[6:], y_val=SOURCES[6:])
     found = separator.history_[-1]["validation_si_sdr_improvement"]

@@ -53,8 +53,8 @@ def test_a_pass_takes_no_more_frames_than_it_may(separator, passes, monkeypatch)
 @pytest.fixture
 def short_stretches(monkeypatch):
     monkeypatch.setattr(pipeline, "_LONGEST_WHOLE_S", 0.6)
-    monkeypatch.setattr(pipeline, "_STRETCH_S", 0.5)
-    monkeypatch.setattr(pipeline, "_OVERLAP_S", 0.1)
+    monkeypatch.setattr(pipeline, "STRETCH_S", 0.5)
+    monkeypatch.setattr(pipeline, "OVERLAP_S", 0.1)
 
 
 @pytest.mark.usefixtures("short_stretches")

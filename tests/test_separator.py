@@ -389,8 +389,8 @@ def test_progress_within_a_long_recording(
     separator: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skdc.separation.pipeline._LONGEST_WHOLE_S", 1.0)
-    monkeypatch.setattr("skdc.separation.pipeline._STRETCH_S", 0.5)
-    monkeypatch.setattr("skdc.separation.pipeline._OVERLAP_S", 0.1)
+    monkeypatch.setattr("skdc.separation.pipeline.STRETCH_S", 0.5)
+    monkeypatch.setattr("skdc.separation.pipeline.OVERLAP_S", 0.1)
     seconds: list[float] = []
     pipeline = replace(separator.pipeline(), report=seconds.append)
     mixture = torch.from_numpy(np.random.default_rng(0).standard_normal(24_000)).float()

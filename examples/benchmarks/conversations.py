@@ -15,6 +15,7 @@ right to wrong or back. The leak is what is heard in the output of who is silent
 in dB relative to the mixture. The SI-SDR improvement is given as it is and with the right order
 in every block. ``--count`` leaves the number of talkers open and prints what was found, also for
 recordings of one person, each of somebody else, and at the end how many were counted right.
+``--stream`` separates while the recording comes in, by `StreamingSeparator`, in pieces of 2 s.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc import DeepClusteringSeparator, load_pretrained, metrics
+from skdc import DeepClusteringSeparator, StreamingSeparator, load_pretrained, metrics
 from skdc.audio import AudioFiles
 from skdc.datasets.tables import read_table
 
@@ -227,6 +228,13 @@ def score(sources: Signal, estimates: Signal) -> list[float]:
     return [swaps / hours, share, leak_db(sources, estimates), as_it_is, in_order]
 
 
+def streamed(separator: DeepClusteringSeparator, mixture: Signal) -> Signal:
+    """Separate a recording as it comes in, in pieces of 2 s."""
+    stream = StreamingSeparator(separator)
+    pieces = np.array_split(mixture, max(1, len(mixture) // (2 * RATE)))
+    return np.concatenate([*map(stream.push, pieces), stream.flush()], axis=1)
+
+
 def main() -> None:
     """Print a row for each recording, and means by kind and sexes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -238,12 +246,14 @@ def main() -> None:
     parser.add_argument("--sexes", nargs="+", default=list(SEXES), choices=SEXES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--one-day", action="store_true", help="one chapter of each speaker")
-    parser.add_argument("--model", type=Path, help="model file (default: the bundled model)")
-    parser.add_argument("--count", action="store_true", help="n_sources=None")
+    parser.add_argument("--model", default="speech-8k", help="name or file of a model")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--count", action="store_true", help="n_sources=None")
+    how.add_argument("--stream", action="store_true", help="while it comes in")
     parser.add_argument("--noise", type=float, metavar="DB", help="white noise so much weaker")
     args = parser.parse_args()
 
-    separator = DeepClusteringSeparator.load(args.model) if args.model else load_pretrained()
+    separator = load_pretrained(args.model)
     corpus = Corpus(args.root, args.split, one_day=args.one_day)
     kinds = KINDS | {"one_person": one_person}
     recordings = [
@@ -274,7 +284,7 @@ def main() -> None:
             noise = level * np.random.default_rng(seed).standard_normal(len(mixture))
             mixture += noise.astype(np.float32)
         began = time.perf_counter()
-        estimates = separator.predict(mixture)
+        estimates = streamed(separator, mixture) if args.stream else separator.predict(mixture)
         took = (time.perf_counter() - began) / seconds * 1000
         if args.count:
             print(f"{name} | {sexes} | {len(estimates)} talkers", flush=True)

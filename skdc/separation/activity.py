@@ -20,10 +20,21 @@ from torch.nn import functional
 
 from skdc.separation.voices import MOST_MAPS, Evidence, best_maps, link_odds, map_odds
 
-__all__ = ["Heard", "OwnVoices", "cut_moments", "follow_voices", "quieten"]
+__all__ = [
+    "MOMENT_S",
+    "Heard",
+    "OwnVoices",
+    "cut_moments",
+    "follow_voices",
+    "latest_voices",
+    "quieten",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+MOMENT_S = 1.0
+"""Seconds of a moment: in as many it shows who is silent, and what a voice is like."""
 
 # A source is silent where it has less of the loudest one's energy than this, over the time of a
 # moment or over a third of it, in which the ends of a longer silence are found.
@@ -283,6 +294,57 @@ def follow_voices(
         followed.append(maps[nearest].T.astype(np.uint8))
     told_apart = _own_voices(found, heard, energies, len(directions), faint, _FEWEST_TOLD)
     return followed, told_apart
+
+
+def latest_voices(
+    evidence: Evidence,
+    directions: FloatArray,
+    own: OwnVoices | None,
+    heard: Heard,
+    length: int,
+    faint: float,
+    before: IntArray,
+    reluctance: float,
+) -> IntArray:
+    """Say whose voice is heard in each cluster at the end of a stretch, given the voices.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        What this stretch tells.
+    directions : float64 array of shape (n_voices, dim)
+        Unit vectors of the voices.
+    own : OwnVoices or None
+        What `follow_voices` has learnt of them.
+    heard : Heard
+        With at least one moment.
+    length : int
+        Frames of a moment.
+    faint : float
+        Energy of a frame that counts half.
+    before : int64 array of shape (n_clusters,)
+        The voice that each cluster had before the stretch.
+    reluctance : float
+        How much two clusters have against being one voice, beside what they have for it.
+
+    Returns
+    -------
+    int64 array of shape (n_clusters,)
+    """
+    n_clusters = len(heard.energy)
+    maps = np.array(list(product(range(len(directions)), repeat=n_clusters)))
+    energy = _energy_of_moments(heard.energy, length)
+    if own is None:
+        (likeness,) = _likeness(evidence, directions, [heard])
+    else:
+        (likeness,) = _own_likeness(own, [heard], [energy], _OF_STRETCH)
+    spoken = energy.sum(1, keepdims=True)  # (moments, 1)
+    odds = map_odds(likeness, _one_voice_odds(energy, heard.nearness) - reluctance, maps)
+    odds *= spoken / (spoken + faint * length)
+    odds[0] += np.where((maps == before).all(1), 0.0, _CHANGE)
+    chosen, _ = best_maps(odds, [_change_odds(maps)] * len(odds))
+    latest: IntArray = maps[chosen[-1]]
+    return latest
 
 
 def _likeness(

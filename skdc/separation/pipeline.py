@@ -18,7 +18,7 @@ from skdc import signal
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
-from skdc.separation.activity import quieten
+from skdc.separation.activity import MOMENT_S, quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assign
 from skdc.separation.evidence import (
     Clue,
@@ -35,7 +35,7 @@ from skdc.separation.identity import identify
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
 from skdc.separation.quality import Separability
-from skdc.separation.stretches import fade, join, spans, stitch
+from skdc.separation.stretches import OVERLAP_S, STRETCH_S, fade, join, spans, stitch
 from skdc.signal import Framing
 from skdc.signal.storage import Spool
 
@@ -45,11 +45,8 @@ __all__ = ["Separator"]
 _SOFT_MASK_SHARPNESS = 2.0
 _COUNT_PROBES = 5
 # Recordings up to this are one stretch; longer ones are cut, so that who is alone for a while is
-# not taken for two. In a second, it shows who is silent.
+# not taken for two.
 _LONGEST_WHOLE_S = 30.0
-_STRETCH_S = 6.0
-_OVERLAP_S = 1.5
-_SILENCE_S = 1.0
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 4_096
 
@@ -348,7 +345,7 @@ class Separator:
     def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
         if n_frames <= self.framing.frame_count(round(_LONGEST_WHOLE_S * self.sample_rate)):
             return [(0, n_frames, 0)]
-        return spans(n_frames, self._frames(_STRETCH_S), self._frames(_OVERLAP_S))
+        return spans(n_frames, self._frames(STRETCH_S), self._frames(OVERLAP_S))
 
     def _frames(self, seconds: float) -> int:
         return round(seconds * self.sample_rate / self.framing.hop_length)
@@ -385,7 +382,7 @@ class Separator:
         places: list[tuple[int, int]] = []
         made = Spool()
         before: Tensor | None = None
-        n_moment = self._frames(_SILENCE_S)
+        n_moment = self._frames(MOMENT_S)
         for stretch in giving_back_memory(chain([first, second], parts)):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:

@@ -12,7 +12,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["fade", "join", "spans", "stitch"]
+__all__ = ["OVERLAP_S", "STRETCH_S", "fade", "join", "spans", "stitch"]
+
+STRETCH_S = 6.0
+"""Seconds of a stretch of a long recording."""
+OVERLAP_S = 1.5
+"""Seconds that neighbours share."""
 
 
 def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:
