@@ -183,3 +183,17 @@ def test_moments_have_the_voice_and_the_spectrum_of_each_cluster() -> None:
             loud = np.sqrt(bands.sum(1, keepdims=True))
             envelope = (loud * np.log(bands + 1e-4)).sum(0) / loud.sum()
             np.testing.assert_allclose(clue.moments[m, c, 64:], 0.2 * envelope, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_known", [0, 4, 11])
+def test_moments_that_are_known_are_not_taken_again(n_known: int) -> None:
+    torch.manual_seed(0)
+    spectrogram = torch.randn(N_FRAMES, 257, dtype=torch.complex64)
+    masks, energy = torch.rand(2, N_FRAMES, 257), torch.rand(2, N_FRAMES)
+    stretch = Stretch(0, 0, spectrogram, torch.zeros(0), masks, torch.randn(2, 20))
+    head = VoiceHead(257, 64)
+    whole = take_clue(stretch, energy, None, head, None, N_MOMENT)
+    known = np.full_like(whole.moments[:n_known], 7)
+    clue = take_clue(stretch, energy, None, head, None, N_MOMENT, known)
+    np.testing.assert_array_equal(clue.moments[:n_known], known)
+    np.testing.assert_allclose(clue.moments[n_known:], whole.moments[n_known:], atol=1e-3)

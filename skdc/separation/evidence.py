@@ -124,6 +124,7 @@ def take_clue(
     head: VoiceHead | None,
     count_head: CountHead | None,
     n_moment: int,
+    known: NDArray[np.float16] | None = None,
 ) -> Clue:
     """Take from a stretch what tells of its voices.
 
@@ -140,6 +141,8 @@ def take_clue(
         Tells whether several talk.
     n_moment : int
         Frames of a moment; at most those of the stretch.
+    known : float16 array of shape (n_known, n_clusters, dim + n_bands), optional
+        The first moments, where they were taken before.
 
     Returns
     -------
@@ -154,13 +157,7 @@ def take_clue(
     else:
         with torch.no_grad():
             vectors = head(shares)
-            starts = cut_moments(len(magnitude), n_moment)
-            parts = [shares[:, start : start + n_moment] for start in starts]
-            joined = torch.cat(parts)
-            told = torch.cat([head(joined), _OF_ENVELOPE * _envelopes(joined)], -1)
-            # (moments * clusters, dim + bands) -> (moments, clusters, dim + bands)
-            told = told.unflatten(0, (-1, n_clusters))
-        moments = told.half().cpu().numpy()
+        moments = _moments(shares, head, n_moment, known)
     shared = magnitude.new_zeros(n_clusters, n_clusters)
     if before is not None:
         now, power = (x[..., : stretch.overlap, :] for x in (stretch.masks, magnitude.square()))
@@ -267,6 +264,22 @@ def are_fewer(logits: Tensor, number: int, odds: Tensor) -> bool:
     bool
     """
     return float(odds.max()) > float(logits[number - 1] - logits[number - 2])
+
+
+@torch.no_grad()
+def _moments(
+    shares: Tensor, head: VoiceHead, length: int, known: NDArray[np.float16] | None
+) -> NDArray[np.float16]:
+    """Give what tells the voice of each cluster in each moment, after those that are known."""
+    n_known = 0 if known is None else len(known)
+    starts = cut_moments(shares.shape[1], length)[n_known:]
+    if not len(starts) and known is not None:
+        return known
+    joined = torch.cat([shares[:, start : start + length] for start in starts])
+    told = torch.cat([head(joined), _OF_ENVELOPE * _envelopes(joined)], -1)
+    # (moments * clusters, dim + bands) -> (moments, clusters, dim + bands)
+    moments = told.unflatten(0, (-1, len(shares))).half().cpu().numpy()
+    return moments if known is None else np.concatenate([known, moments])
 
 
 def _envelopes(shares: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from skdc.separation.activity import (
     MOMENT_S,
     Heard,
     OwnVoices,
+    cut_moments,
     follow_voices,
     latest_voices,
     quieten,
@@ -96,6 +97,7 @@ class LiveVoices:
         self._spectrograms: list[Tensor] = []
         self._given = [np.zeros((n_voices, 0), dtype=np.int64)]
         self._n_shared, self._before = 0, self._places
+        self._moments: NDArray[np.float16] | None = None  # those of frames that have sources
         self._n_since = 0
         self._peak = 0.0
 
@@ -127,6 +129,8 @@ class LiveVoices:
             heard = torch.cat([*self._masks, masks], dim=1)  # (clusters, frames, bins)
             clue = self._clue(heard, torch.cat([*self._spectrograms, spectrogram]), centroids)
             if clue is not None:
+                n_moments = len(cut_moments(n_open, self._n_moment))
+                self._moments = clue.moments[:n_moments]
                 is_over = n_open >= self._n_stretch
                 self._places = self._whose(clue, is_over=is_over)
                 over = clue if is_over else None
@@ -157,7 +161,7 @@ class LiveVoices:
         before = masks[:, : self._n_shared] if self._n_shared else None
         # Nobody counts, so the states are not needed.
         stretch = Stretch(0, self._n_shared, spectrogram, masks[:0], masks, centroids)
-        return take_clue(stretch, energy, before, self._head, None, self._n_moment)
+        return take_clue(stretch, energy, before, self._head, None, self._n_moment, self._moments)
 
     def _whose(self, clue: Clue, *, is_over: bool) -> NDArray[np.int64]:
         """Give the source of each cluster at the end of what was heard."""
@@ -205,7 +209,7 @@ class LiveVoices:
         self._masks = [torch.cat(self._masks, dim=1)[:, -self._n_overlap :].clone()]
         self._spectrograms = [torch.cat(self._spectrograms)[-self._n_overlap :].clone()]
         self._given = [places[:, -self._n_overlap :]]
-        self._before = self._given[0][:, 0]
+        self._before, self._moments = self._given[0][:, 0], None
         self._n_shared = len(self._spectrograms[0])
         if len(self._remembered) > _MOST_STRETCHES:
             self._forget()
