@@ -129,6 +129,28 @@ def test_without_a_voice_head_no_voices_are_named() -> None:
     assert identify(clues, 2, FRAME_S, N_MOMENT, odds=None, seed=0).alike == ()
 
 
+@pytest.mark.parametrize("n_shared", [0, 3, 6, 20])
+def test_without_a_voice_head_who_is_never_heard_with_another_is_one(n_shared: int) -> None:
+    rng = np.random.default_rng(0)
+    nothing = np.zeros((0, 2, 0), np.float16)
+    clues = []
+    for stretch in range(20):
+        nearness = 0.0 if stretch < n_shared else 0.98
+        clues.append(
+            Clue(
+                rng.standard_normal((2, 32)).astype(np.float32),
+                np.ones((2, N_FRAMES), np.float32),
+                np.array([[1, nearness], [nearness, 1]], np.float32),
+                np.zeros((2, 2), np.float32),
+                nothing,
+                0.0,
+            )
+        )
+    found = identify(clues, None, FRAME_S, N_MOMENT, odds=None, seed=0)
+    # Clusters that are two voices in more than 15 % of the speech; never more than at once
+    assert found.n_voices == (2 if n_shared > 3 else 1)
+
+
 def test_the_louder_voice_is_the_first() -> None:
     clues = clues_of_two(0.1, 0.0)
     found = identify(clues, 2, FRAME_S, N_MOMENT, odds=(-6.0, 11.0, 5.0), seed=0)

@@ -127,7 +127,11 @@ def test_the_level_does_not_matter(gain: float) -> None:
 
 def test_what_is_as_good_as_silent_in_the_beginning_does_not_matter() -> None:
     voices = LiveVoices(LowAndHigh(), 2, FRAME_S)
-    assert follow(voices, [({0, 1}, 30)], gains=[0.0]) == [[[0, 1]] * 30]
+    for gain in (0.0, 1e-43):
+        assert follow(voices, [({0, 1}, 60)], gains=[gain]) == [[[0, 1]] * 60]
+        # Nothing is kept of silence, however long it is, but what the next stretch begins with.
+        assert not voices._remembered
+        assert sum(map(len, voices._spectrograms)) <= 60
     follow(voices, [({0, 1}, 30)], gains=[1e-30])
     *_, high, low = follow(voices, TURNS)
     assert (high[3:], low[3:]) == ([[0, 0]] * 37, [[1, 1]] * 7)
@@ -145,6 +149,20 @@ def test_who_has_long_been_silent_is_not_forgotten(monkeypatch: pytest.MonkeyPat
         assert sum(map(len, voices._spectrograms)) <= 60
     ((*_, last),) = follow(voices, [({1}, 6)])
     assert last == [0, 0]
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-6])
+def test_a_pause_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch, gain: float) -> None:
+    monkeypatch.setattr(live_voices, "_MOST_STRETCHES", 5)
+    voices = LiveVoices(LowAndHigh(), 2, FRAME_S)
+    follow(voices, TURNS)
+    said = [clue.energy.sum() for clue, _ in voices._remembered]
+    follow(voices, [({0, 1}, 200)], gains=[gain])
+    left = [clue.energy.sum() for clue, _ in voices._remembered]
+    # One stretch of the pause is the last one, and all others are of what was said.
+    assert sum(energy > 0.1 * max(said) for energy in left) == 4
+    high, low = follow(voices, [({1}, 12), ({0}, 12)])
+    assert (high[3:], low[3:]) == ([[0, 0]] * 9, [[1, 1]] * 9)
 
 
 def test_reluctance_keeps_clusters_apart() -> None:
@@ -217,6 +235,32 @@ def test_voices_in_blocks_of_any_size_are_the_same_bits(talk: NDArray[np.float32
         np.testing.assert_array_equal(rest, expected[:, -rest.shape[1] :])
 
 
+def test_one_block_of_many_seconds_is_followed_within(talk: NDArray[np.float32]) -> None:
+    # Six seconds of both, then the first one alone
+    mixture = talk[:, :80_000].sum(axis=0)
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu")
+    for stream in (
+        StreamingSeparator(separator, warm_up=9.0),
+        StreamingSeparator(separator, block=9.0),
+    ):
+        found = np.concatenate([stream.push(mixture), stream.flush()], axis=1)
+        # While both speak, neither source is silent.
+        level = np.square(found[:, 8_000:40_000]).mean(axis=1)
+        assert level.min() > 0.05 * level.max()
+
+
+def test_copies_of_a_stream_hold_no_more_than_they_need(talk: NDArray[np.float32]) -> None:
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu")
+    sizes = []
+    for voices in (True, False):
+        if not voices:
+            separator.network_.voice_head = None
+        stream = StreamingSeparator(separator, block=0)
+        stream.push(talk[:, :40_000].sum(axis=0))
+        sizes.append(len(pickle.dumps(stream)))
+    assert sizes[0] < sizes[1] + 6e6
+
+
 def test_three_sources(talk: NDArray[np.float32]) -> None:
     mixture = talk[:, :80_000].sum(axis=0)
     stream = StreamingSeparator(load_pretrained("speech-2mix-8k-live", device="cpu"), n_sources=3)
@@ -229,3 +273,8 @@ def test_three_sources(talk: NDArray[np.float32]) -> None:
 def test_other_numbers_go_by_their_clusters(n_sources: int) -> None:
     separator = load_pretrained("speech-2mix-8k-live", device="cpu")
     assert StreamingSeparator(separator, n_sources=n_sources)._voices is None
+
+
+def test_masks_of_a_head_go_by_their_places() -> None:
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu").set_params(mask="head")
+    assert StreamingSeparator(separator)._voices is None

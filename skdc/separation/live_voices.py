@@ -26,8 +26,10 @@ from skdc.separation.voices import assign_voices, voice_vectors
 
 __all__ = ["LiveVoices"]
 
-# To learn the voices from more stretches takes longer: 0.1 s from so many.
+# To learn the voices from more stretches takes longer: 0.1 to 0.3 s from so many.
 _MOST_STRETCHES = 24
+# The voices are learnt from so much first, and from then on where stretches end.
+_FIRST_S = 3.0
 
 
 class _Remembered(NamedTuple):
@@ -60,6 +62,11 @@ class LiveVoices:
         How much two clusters have against being one voice in a moment, beside what they have in a
         recording that is separated as a whole; a logarithm of odds.
 
+    Attributes
+    ----------
+    n_step : int
+        Frames after which it is said anew whose voices are heard: half a moment.
+
     Examples
     --------
     >>> import torch
@@ -83,9 +90,11 @@ class LiveVoices:
     ) -> None:
         self._head, self._seed, self._reluctance = head, seed, reluctance
         self._frame_s = frame_s
-        self._n_moment, self._n_stretch, self._n_overlap = (
-            max(1, round(seconds / frame_s)) for seconds in (MOMENT_S, STRETCH_S, OVERLAP_S)
+        self._n_moment, self._n_stretch, self._n_overlap, self._n_first = (
+            max(1, round(seconds / frame_s))
+            for seconds in (MOMENT_S, STRETCH_S, OVERLAP_S, _FIRST_S)
         )
+        self.n_step = max(1, self._n_moment // 2)
         self._odds = tuple(head.odds.tolist())
         self._places = np.arange(n_voices)
         self._remembered: list[_Remembered] = []
@@ -114,7 +123,7 @@ class LiveVoices:
             That of the mixture.
         centroids : Tensor of shape (n_clusters, embedding_dim)
         n_new : int
-            How many of them are the next ones.
+            How many of them are the next ones; all of these get the same places.
 
         Returns
         -------
@@ -122,29 +131,27 @@ class LiveVoices:
             Two clusters have the same source where they are one voice.
         """
         self._n_since += n_new
-        over = None
         n_open = n_new + sum(map(len, self._spectrograms))
-        if n_open >= self._n_moment and self._n_since >= self._n_moment // 2:
-            self._n_since = 0
+        clue, is_over = None, False
+        if n_open >= self._n_moment and self._n_since >= self.n_step:
+            self._n_since, is_over = 0, n_open >= self._n_stretch
             heard = torch.cat([*self._masks, masks], dim=1)  # (clusters, frames, bins)
             clue = self._clue(heard, torch.cat([*self._spectrograms, spectrogram]), centroids)
             if clue is not None:
-                n_moments = len(cut_moments(n_open, self._n_moment))
-                self._moments = clue.moments[:n_moments]
-                is_over = n_open >= self._n_stretch
+                self._moments = clue.moments[: len(cut_moments(n_open, self._n_moment))]
                 self._places = self._whose(clue, is_over=is_over)
-                over = clue if is_over else None
-        self._masks.append(masks[:, :n_new])
-        self._spectrograms.append(spectrogram[:n_new])
+        # Copies, as a part of a tensor keeps the whole.
+        self._masks.append(masks[:, :n_new].clone())
+        self._spectrograms.append(spectrogram[:n_new].clone())
         self._given.append(np.repeat(self._places[:, None], n_new, axis=1))
-        if over is not None:
-            self._close(over)
+        if is_over:
+            self._begin_next(clue)
         return self._places
 
     def _clue(self, masks: Tensor, spectrogram: Tensor, centroids: Tensor) -> Clue | None:
         """Take from the stretch since the last one what tells of its voices; None in silence."""
         peak = max(self._peak, float(spectrogram.abs().max()))
-        if not peak:
+        if peak < torch.finfo(torch.float32).tiny:
             return None
         # Energies are relative to the loudest bin so far, so that they fit into float32.
         scale = (self._peak / peak) ** 2
@@ -170,7 +177,8 @@ class LiveVoices:
         faint = faint_level(clues, self._frame_s)
         heard = [Heard(each.moments, each.energy, each.nearness) for each in clues]
         n_voices = len(self._places)
-        if self._directions is None or is_over:
+        n_heard = clue.energy.shape[1]
+        if is_over or (self._directions is None and n_heard >= self._n_first):
             voices, _ = assign_voices(evidence, n_voices, seed=self._seed)
             directions = voice_vectors(evidence, voices, n_voices)
             followed, own = follow_voices(
@@ -179,6 +187,8 @@ class LiveVoices:
             order = self._order(clues, followed)
             self._directions = directions[order]
             self._own = None if own is None else OwnVoices(*(part[order] for part in own))
+        if self._directions is None:
+            return self._places
         latest = type(evidence)(*(part[-1:] for part in evidence))
         return latest_voices(
             latest,
@@ -202,30 +212,34 @@ class LiveVoices:
             np.add.at(shared, (places, voices[:, :n_given]), clue.energy[:, :n_given])
         return best_permutation(shared / max(shared.sum(), np.finfo(np.float64).tiny))
 
-    def _close(self, clue: Clue) -> None:
-        """Remember a stretch, and begin the next one with the end of it."""
+    def _begin_next(self, clue: Clue | None) -> None:
+        """Remember a stretch, if anything was heard, and begin the next one with the end of it."""
         places = np.concatenate(self._given, axis=1)
-        self._remembered.append(_Remembered(clue, places))
+        if clue is not None:
+            self._remembered.append(_Remembered(clue, places))
         self._masks = [torch.cat(self._masks, dim=1)[:, -self._n_overlap :].clone()]
         self._spectrograms = [torch.cat(self._spectrograms)[-self._n_overlap :].clone()]
         self._given = [places[:, -self._n_overlap :]]
         self._before, self._moments = self._given[0][:, 0], None
-        self._n_shared = len(self._spectrograms[0])
+        self._n_shared = len(self._spectrograms[0]) if self._remembered else 0
         if len(self._remembered) > _MOST_STRETCHES:
             self._forget()
 
     def _forget(self) -> None:
-        """Forget the oldest stretch of the voice that most stretches have, but not the last one.
+        """Forget the stretch that is missed least, but not the last one.
 
-        So who has not spoken for long is not forgotten.
+        How much it is missed is the largest part of what one of the voices has said that is in it,
+        so that neither who has not spoken for long is forgotten nor what was said before a pause.
         """
-        loudest = []
-        for clue, places in self._remembered[:-1]:
+        faint = faint_level([clue for clue, _ in self._remembered], self._frame_s)
+        frames = np.zeros((len(self._remembered), len(self._places)))
+        for own, (clue, places) in zip(frames, self._remembered, strict=True):
             energy = clue.energy[:, : places.shape[1]]
-            loudest.append(int(np.bincount(places.flat, energy.flat).argmax()))
-        oldest = loudest.index(int(np.bincount(loudest).argmax()))
-        del self._remembered[oldest]
+            np.add.at(own, places, energy / (energy + faint))
+        missed = frames / np.maximum(frames.sum(0), np.finfo(np.float64).tiny)
+        least = int(missed.max(1)[:-1].argmin())
+        del self._remembered[least]
         # The one after it has nothing in common with the one that is before it now.
-        clue, places = self._remembered[oldest]
+        clue, places = self._remembered[least]
         clue = clue._replace(shared=np.zeros_like(clue.shared))
-        self._remembered[oldest] = _Remembered(clue, places)
+        self._remembered[least] = _Remembered(clue, places)
