@@ -124,7 +124,7 @@ def test_the_benchmark_counts_everyone_alone_once(
     benchmarks = Path(__file__).parent.parent / "examples" / "benchmarks"
     monkeypatch.syspath_prepend(benchmarks)
     benchmark = importlib.import_module("conversations")
-    monkeypatch.setattr(benchmark, "load_pretrained", HearsTwo)
+    monkeypatch.setattr(benchmark, "load_pretrained", lambda name: HearsTwo())
     options = ["--minutes", "0.02", "--count", "--kinds", "constant_overlap", "--pairs", "2"]
     monkeypatch.setattr(sys, "argv", ["conversations.py", str(tmp_path), *options])
     benchmark.main()

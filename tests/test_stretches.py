@@ -43,8 +43,8 @@ class MirroredEmbedding(nn.Module):
 
 @pytest.fixture
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, n_frames in (("LONGEST_WHOLE", 64), ("STRETCH", 64), ("OVERLAP", 16)):
-        monkeypatch.setattr(pipeline, f"_{name}_S", n_frames * 64 / 8000)
+    for name, n_frames in (("_LONGEST_WHOLE_S", 64), ("STRETCH_S", 64), ("OVERLAP_S", 16)):
+        monkeypatch.setattr(pipeline, name, n_frames * 64 / 8000)
 
 
 @given(st.integers(1, 30_000))
