@@ -331,8 +331,7 @@ def latest_voices(
     -------
     int64 array of shape (n_clusters,)
     """
-    n_clusters = len(heard.energy)
-    maps = np.array(list(product(range(len(directions)), repeat=n_clusters)))
+    maps = _moment_maps(before, len(directions))
     energy = _energy_of_moments(heard.energy, length)
     if own is None:
         (likeness,) = _likeness(evidence, directions, [heard])

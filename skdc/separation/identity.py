@@ -157,16 +157,18 @@ def _ordinal(index: int) -> str:
 
 def _several_talk(clues: list[Clue], evidence: Evidence) -> bool:
     """Whether several talk at once in a part of the speech."""
-    are_several = [clue.several > _SEVERAL for clue in clues]
-    heard = np.average(are_several, weights=evidence.weights.sum(1) + _TINY)
-    return bool(heard > _SEVERAL_SHARE)
+    return _share([clue.several > _SEVERAL for clue in clues], evidence) > _SEVERAL_SHARE
 
 
 def _are_separable(clues: list[Clue], evidence: Evidence) -> bool:
     """Whether a part of the speech is in stretches that hold two voices, by their centroids."""
     hold_two = [clue.nearness.min(initial=1.0) < _TWO_VOICES for clue in clues]
-    heard = np.average(hold_two, weights=evidence.weights.sum(1) + _TINY)
-    return bool(heard > _SEPARABLE_SHARE)
+    return _share(hold_two, evidence) > _SEPARABLE_SHARE
+
+
+def _share(are_meant: list[bool], evidence: Evidence) -> float:
+    """Give the part of the speech that is in some of the stretches."""
+    return float(np.average(are_meant, weights=evidence.weights.sum(1) + _TINY))
 
 
 def _odds_of_two_people(directions: FloatArray, own: OwnVoices) -> dict[tuple[int, int], float]:

@@ -22,7 +22,7 @@ from skdc.separation.activity import (
 )
 from skdc.separation.evidence import Clue, Stretch, faint_level, take_clue, weigh
 from skdc.separation.stretches import OVERLAP_S, STRETCH_S
-from skdc.separation.voices import assign_voices, voice_vectors
+from skdc.separation.voices import Evidence, assign_voices, voice_vectors
 
 __all__ = ["LiveVoices"]
 
@@ -189,7 +189,7 @@ class LiveVoices:
             self._own = None if own is None else OwnVoices(*(part[order] for part in own))
         if self._directions is None:
             return self._places
-        latest = type(evidence)(*(part[-1:] for part in evidence))
+        latest = Evidence(*(part[-1:] for part in evidence))
         return latest_voices(
             latest,
             self._directions,

@@ -182,7 +182,10 @@ class StreamingSeparator:
         # separator learns on.
         network = self._separator.network.for_masks()
         precision = self._separator.precision
-        self._voice_head = copy.deepcopy(self._separator.network.voice_head)
+        voice_head = None
+        if self._separator.mask != "head" and 1 < count**count <= MOST_MAPS:
+            voice_head = copy.deepcopy(self._separator.network.voice_head)
+        self._voice_head = voice_head
         if self._is_causal:
             # For few frames, to convert the weights takes longer than what it saves, and a state
             # that is rounded at each block would drift from that of the whole recording.
@@ -263,9 +266,7 @@ class StreamingSeparator:
         # Frames that were done when the centroids were moved, and when they were found, last
         self._n_at_move = self._n_at_search = 0
         self._voices: LiveVoices | None = None
-        n_maps = self.n_sources**self.n_sources
-        has_clusters = self._separator.mask != "head"
-        if self._voice_head is not None and has_clusters and 1 < n_maps <= MOST_MAPS:
+        if self._voice_head is not None:
             self._voices = LiveVoices(
                 self._voice_head,
                 self.n_sources,
@@ -359,14 +360,14 @@ class StreamingSeparator:
         if not self._waits and self._n_done + n_new < self._n_first:
             shape = (self.n_sources, n_new, self._framing.n_bins)
             device = self._separator.network.input_mean.device
-            masks = torch.full(shape, 1 / self.n_sources, device=device)
-            # (sources, frames, bins) -> (frames, sources, bins)
-            self._masks.append(masks.transpose(0, 1))
+            shown = torch.full(shape, 1 / self.n_sources, device=device)
+        elif self._heard.has_rows:
+            shown = self._head_masks(n_new, n_shown)
         else:
-            find = self._head_masks if self._heard.has_rows else self._cluster_masks
-            shown = find(n_new, n_shown)  # (clusters, frames shown, bins)
-            self._masks.append(shown[:, :n_new].transpose(0, 1))
-            masks = self._in_places(shown, n_new)
+            shown = self._cluster_masks(n_new, n_shown)
+        # (clusters, frames, bins) -> (frames, clusters, bins)
+        self._masks.append(shown[:, :n_new].transpose(0, 1))
+        masks = self._in_places(shown, n_new)
         self._n_done += n_new
         self._n_ahead = n_ahead
         return self._writer.add(signal.apply_masks(masks, self._spectrogram.last(n_shown)[:n_new]))
