@@ -103,6 +103,16 @@ def test_one_device_runs_on_the_cpu() -> None:
     assert "bundled model, 0.1 minutes" in text
 
 
+def test_live_delay_tells_how_late_the_sources_come() -> None:
+    command = [sys.executable, str(HERE / "live_delay.py"), "--minutes=0.1"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "0.1 minutes in pieces of 32 ms" in text
+    longest, late = (
+        float(text.split(before)[1].split(" ms")[0]) for before in ("longest ", "sources come ")
+    )
+    assert 0 < longest <= late
+
+
 def test_compare_and_report(tmp_path: Path) -> None:
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     # An environment that does not hold the peer it should.

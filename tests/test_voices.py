@@ -26,7 +26,15 @@ from skdc.separation.activity import (
     quieten,
 )
 from skdc.separation.pieces import AssignedPieces
-from skdc.separation.voices import Evidence, assign_voices, best_maps, link_odds, map_odds
+from skdc.separation.voices import (
+    Evidence,
+    assign_voices,
+    best_maps,
+    compare_voices,
+    link_odds,
+    map_odds,
+    voice_vectors,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -136,6 +144,29 @@ def test_best_maps_is_the_best_of_all(n_clusters: int, n_voices: int) -> None:
     best = max(itertools.product(range(n_maps), repeat=4), key=value)
     assert chosen.tolist() == list(best)
     assert_allclose(score, value(best))
+
+
+def test_several_cases_at_once_are_each_as_they_are_alone() -> None:
+    rng = np.random.default_rng(0)
+    evidence = random_evidence(0, 7, 2)
+    maps = np.array(list(itertools.product(range(3), repeat=2)))
+    odds, links = rng.normal(size=(2, 5, 7, 9)), rng.normal(size=(7, 9, 9))
+    voices = rng.integers(0, 3, (2, 5, 7, 2))
+    directions = voice_vectors(evidence, voices, 3)
+    likeness = rng.normal(size=(2, 5, 7, 2, 3))
+    of_maps = map_odds(likeness, evidence.alike, maps)
+    chosen, scores = best_maps(odds, links)
+    compared = compare_voices(evidence, voices, directions)
+    for case in itertools.product(range(2), range(5)):
+        assert_allclose(directions[case], voice_vectors(evidence, voices[case], 3))
+        assert_allclose(of_maps[case], map_odds(likeness[case], evidence.alike, maps))
+        alone, score = best_maps(odds[case], links)
+        assert chosen[case].tolist() == alone.tolist()
+        assert_allclose(scores[case], score)
+        for several, one in zip(
+            compared, compare_voices(evidence, voices[case], directions[case]), strict=True
+        ):
+            assert_allclose(several[case], one)
 
 
 def conversation(

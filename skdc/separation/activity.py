@@ -393,11 +393,13 @@ def _own_voices(
         # What is too weak to sound like anybody tells nothing.
         shares = np.where((shares > _LEAST_TELLING) & is_heard, shares, 0.0)
         of_voice = shares[..., None] * (own[..., None] == np.arange(n_voices))
-        vectors = stretch.moments.astype(np.float64)
-        counts += np.count_nonzero(of_voice, axis=(0, 1))
-        weights += of_voice.sum((0, 1))
-        sums += np.einsum("mcv,mcd->vd", of_voice, vectors)
-        products += np.einsum("mc,mcd,mce->de", shares, vectors, vectors)
+        # (moments, clusters, voices or dim) -> (moments * clusters, voices or dim)
+        of_voice = of_voice.reshape(-1, n_voices)
+        vectors = stretch.moments.astype(np.float64).reshape(-1, dim)
+        counts += np.count_nonzero(of_voice, axis=0)
+        weights += of_voice.sum(0)
+        sums += of_voice.T @ vectors
+        products += (shares.reshape(-1, 1) * vectors).T @ vectors
     if counts.min() < fewest:
         return None
     means = sums / weights[:, None]

@@ -120,7 +120,7 @@ def identify(
         followed, own = follow_voices(evidence, voices, directions, heard, n_moment, faint)
         if not len(heard[0].moments):
             likeness, least = compare_voices(evidence, voices, directions)
-            are_told_apart = likeness < _ONE_VOICE and least > _LEAST_SHARE
+            are_told_apart = bool(likeness < _ONE_VOICE and least > _LEAST_SHARE)
             return _Found(followed, {}, are_told_apart and _are_separable(clues, evidence))
         if own is None:
             return _Found(followed, {}, False)

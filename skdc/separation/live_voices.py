@@ -26,7 +26,7 @@ from skdc.separation.voices import Evidence, assign_voices, voice_vectors
 
 __all__ = ["LiveVoices"]
 
-# To learn the voices from more stretches takes longer: 0.1 to 0.3 s from so many.
+# To learn the voices from more stretches takes longer: up to 0.1 s from so many.
 _MOST_STRETCHES = 24
 # The voices are learnt from so much first, and from then on where stretches end.
 _FIRST_S = 3.0

@@ -110,7 +110,7 @@ class StreamingSeparator:
         Rate of what goes in and comes out, Hz: that of the network.
     latency_ms : float
         From a sample's coming in until its sources come out, at most, without the time that
-        computing takes, mostly that of one block, and 0.1 to 0.3 s where voices are learnt anew:
+        computing takes, mostly that of one block, and up to 0.1 s where voices are learnt anew:
         window, block and look-ahead together, less one hop.
     warm_up_ms : float
         How much audio must have come in before the sources are told apart.

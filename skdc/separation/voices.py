@@ -152,71 +152,94 @@ def _search(
     n_clusters = evidence.weights.shape[1]
     maps = np.array(list(product(range(n_voices), repeat=n_clusters)))  # (n_maps, n_clusters)
     links = link_odds(maps, maps, evidence.shared) - _JUMP * evidence.weights.mean() * _jumps(maps)
-    number = n_voices ** np.arange(n_clusters)[::-1]  # of a map among all, by its voices
-    starts = chain(starts, (voice_vectors(evidence, voices, n_voices) for voices in given))
-    ways = (_improve(evidence, maps, links, start) for start in starts)
-    best, best_score = np.zeros(evidence.weights.shape, dtype=np.int64), -np.inf
-    for voices in chain(given, chain.from_iterable(ways)):
-        directions = voice_vectors(evidence, voices, n_voices)
-        chosen = voices @ number
-        odds = _odds(evidence, maps, directions)[np.arange(len(chosen)), chosen]
-        score = float(odds.sum() + links[np.arange(1, len(chosen)), chosen[:-1], chosen[1:]].sum())
-        if must_differ:
-            score -= _loss_of_alike_voices(evidence, voices, directions)
-        if score > best_score:
-            best, best_score = voices, score
-    return best, best_score
+    starts = np.stack([*starts, *(voice_vectors(evidence, own, n_voices) for own in given)])
+    best = np.zeros((len(given) + len(starts), *evidence.weights.shape), dtype=np.int64)
+    best_scores = np.full(len(best), -np.inf)
+    ways = (
+        (len(given) + which, found) for which, found in _improve(evidence, maps, links, starts)
+    )
+    for which, found in chain([(np.arange(len(given)), np.array(given))] if given else [], ways):
+        scores = _scores(evidence, found, maps, links, n_voices, must_differ=must_differ)
+        better = scores > best_scores[which]
+        best[which[better]], best_scores[which[better]] = found[better], scores[better]
+    winner = best_scores.argmax()
+    return best[winner], float(best_scores[winner])
+
+
+def _scores(
+    evidence: Evidence,
+    voices: IntArray,
+    maps: IntArray,
+    links: FloatArray,
+    n_voices: int,
+    *,
+    must_differ: bool,
+) -> FloatArray:
+    """Give what each of several assignments has for it, with the vectors of its own voices."""
+    directions = voice_vectors(evidence, voices, n_voices)
+    number = n_voices ** np.arange(voices.shape[-1])[::-1]  # of a map among all, by its voices
+    chosen = voices @ number  # (assignments, stretches)
+    odds = np.take_along_axis(_odds(evidence, maps, directions), chosen[..., None], axis=-1)
+    steps = links[np.arange(1, len(links)), chosen[:, :-1], chosen[:, 1:]]
+    scores: FloatArray = odds.sum((1, 2)) + steps.sum(1)
+    if must_differ:
+        likeness, least = compare_voices(evidence, voices, directions)
+        # A voice that hardly anybody has is as good as another one.
+        likeness = np.where(least <= _LEAST_SHARE, 1.0, np.maximum(0.0, likeness))
+        scores -= _ALIKE_VOICES * evidence.weights.sum() * likeness
+    return scores
 
 
 def _improve(
     evidence: Evidence, maps: IntArray, links: FloatArray, directions: FloatArray
-) -> Iterator[IntArray]:
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield assignments that explain the clusters better and better, from voices to start with.
 
-    The first one is left out: it is by the voices of a few clusters, not of the recording.
+    Each time it is those of all ways that go on, and which ways these are. The first ones are left
+    out: they are by the voices of a few clusters, not of the recording.
     """
+    which = np.arange(len(directions))
     chosen, score = best_maps(_odds(evidence, maps, directions), links)
     for _ in range(_MAX_ITER):
-        found = voice_vectors(evidence, maps[chosen], len(directions))
+        found = voice_vectors(evidence, maps[chosen], directions.shape[1])
         # A voice that has lost all that it had stays where it was.
-        directions = np.where(found.any(1, keepdims=True), found, directions)
+        directions = np.where(found.any(-1, keepdims=True), found, directions)
         before = score
         chosen, score = best_maps(_odds(evidence, maps, directions), links)
-        yield maps[chosen]
-        if score <= before + _TOLERANCE * abs(before):
+        yield which, maps[chosen]
+        goes_on = score > before + _TOLERANCE * np.abs(before)
+        if not goes_on.any():
             return
-
-
-def _loss_of_alike_voices(evidence: Evidence, voices: IntArray, directions: FloatArray) -> float:
-    likeness, least = compare_voices(evidence, voices, directions)
-    # A voice that hardly anybody has is as good as another one.
-    likeness = 1.0 if least <= _LEAST_SHARE else max(0.0, likeness)
-    return _ALIKE_VOICES * float(evidence.weights.sum()) * likeness
+        which, directions = which[goes_on], directions[goes_on]
+        chosen, score = chosen[goes_on], score[goes_on]
 
 
 def compare_voices(
     evidence: Evidence, voices: IntArray, directions: FloatArray
-) -> tuple[float, float]:
+) -> tuple[FloatArray, FloatArray]:
     """Say how alike voices are, and how little the one that is heard least has of the speech.
 
     Parameters
     ----------
     evidence : Evidence
-    voices : int64 array of shape (n_stretches, n_clusters)
-        The voice of each cluster.
-    directions : float64 array of shape (n_voices, dim)
+    voices : int64 array of shape (..., n_stretches, n_clusters)
+        The voice of each cluster; of several assignments at once, where there are more axes.
+    directions : float64 array of shape (..., n_voices, dim)
         Unit vectors of the voices.
 
     Returns
     -------
-    likeness : float
+    likeness : float64 array of shape (...)
         The largest cosine of two of them; -1 where there is one.
-    share : float
+    share : float64 array of shape (...)
         The least part of all weights that one of them has.
     """
-    cosines = (directions @ directions.T)[~np.eye(len(directions), dtype=bool)]
-    heard = np.bincount(voices.flatten(), evidence.weights.flatten(), minlength=len(directions))
-    return float(cosines.max(initial=-1.0)), float(heard.min() / max(heard.sum(), _TINY))
+    n_voices = directions.shape[-2]
+    # (..., voices, voices) -> (..., pairs)
+    cosines = (directions @ directions.swapaxes(-1, -2))[..., ~np.eye(n_voices, dtype=bool)]
+    heard = _of_voice(voices, n_voices) @ evidence.weights.flatten()
+    share = heard.min(-1) / np.maximum(heard.sum(-1), _TINY)
+    return cosines.max(-1, initial=-1.0), share
 
 
 def _jumps(maps: IntArray) -> NDArray[np.bool_]:
@@ -273,7 +296,9 @@ def _draw_voices(
 
 
 def _odds(evidence: Evidence, maps: IntArray, directions: FloatArray) -> FloatArray:
-    likeness = evidence.weights[..., None] * (evidence.vectors @ directions.T)
+    # (..., voices, dim) -> (..., stretches, clusters, voices)
+    cosines = evidence.vectors @ directions.swapaxes(-1, -2)[..., None, :, :]
+    likeness = evidence.weights[..., None] * cosines
     return map_odds(likeness, evidence.alike, maps)
 
 
@@ -282,20 +307,23 @@ def map_odds(likeness: FloatArray, alike: FloatArray, maps: IntArray) -> FloatAr
 
     Parameters
     ----------
-    likeness : float64 array of shape (n_stretches, n_clusters, n_voices)
-        What each cluster has for being each voice.
+    likeness : float64 array of shape (..., n_stretches, n_clusters, n_voices)
+        What each cluster has for being each voice; of several cases at once, where there are more
+        axes.
     alike : float64 array of shape (n_stretches, n_clusters, n_clusters)
         What two clusters have for being one voice.
     maps : int64 array of shape (n_maps, n_clusters)
 
     Returns
     -------
-    float64 array of shape (n_stretches, n_maps)
+    float64 array of shape (..., n_stretches, n_maps)
     """
-    # (n_stretches, n_maps, n_clusters) -> (n_stretches, n_maps)
-    odds = likeness[:, np.arange(maps.shape[1]), maps].sum(-1)
     merged = np.triu(maps[:, :, None] == maps[:, None, :], k=1)  # (n_maps, clusters, clusters)
-    return odds + np.einsum("kij,sij->ks", alike, merged)
+    odds = np.einsum("kij,sij->ks", alike, merged)
+    # One cluster after the other: all of them at once are large where there are many ways.
+    for cluster, voices in enumerate(maps.T):
+        odds = odds + likeness[..., cluster, voices]
+    return odds
 
 
 def link_odds(before: IntArray, now: IntArray, shared: FloatArray) -> FloatArray:
@@ -322,38 +350,47 @@ def voice_vectors(evidence: Evidence, voices: IntArray, n_voices: int) -> FloatA
     Parameters
     ----------
     evidence : Evidence
-    voices : int64 array of shape (n_stretches, n_clusters)
-        The voice of each cluster.
+    voices : int64 array of shape (..., n_stretches, n_clusters)
+        The voice of each cluster; of several assignments at once, where there are more axes.
     n_voices : int
 
     Returns
     -------
-    float64 array of shape (n_voices, dim)
+    float64 array of shape (..., n_voices, dim)
         Unit vectors; zeros where a voice has nothing.
     """
-    of_voice = voices[..., None] == np.arange(n_voices)  # (stretches, clusters, voices)
-    sums = np.einsum("kiv,kid->vd", of_voice * evidence.weights[..., None], evidence.vectors)
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _TINY)
+    weighted = evidence.weights[..., None] * evidence.vectors
+    # (stretches, clusters, dim) -> (stretches * clusters, dim)
+    sums = _of_voice(voices, n_voices) @ weighted.reshape(-1, weighted.shape[-1])
+    return sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), _TINY)
+
+
+def _of_voice(voices: IntArray, n_voices: int) -> FloatArray:
+    """Give 1 where a cluster is of a voice, else 0: (..., n_voices, n_stretches * n_clusters)."""
+    # (..., stretches, clusters) -> (..., 1, stretches * clusters)
+    flat = voices.reshape(*voices.shape[:-2], 1, -1)
+    return (flat == np.arange(n_voices)[:, None]).astype(np.float64)
 
 
 def best_maps(
     odds: FloatArray, links: Sequence[FloatArray] | FloatArray
-) -> tuple[IntArray, float]:
+) -> tuple[IntArray, FloatArray]:
     """Find the best sequence of maps, by Viterbi's algorithm.
 
     Parameters
     ----------
-    odds : float64 array of shape (n_stretches, n_maps)
-        What each map has for it within each stretch.
+    odds : float64 array of shape (..., n_stretches, n_maps)
+        What each map has for it within each stretch; of several cases at once, where there are
+        more axes.
     links : sequence of float64 arrays of shape (n_maps, n_maps)
         One a stretch: what each map (second axis) has for it after each of the stretch before
         (first axis). That of the first is not used.
 
     Returns
     -------
-    chosen : int64 array of shape (n_stretches,)
+    chosen : int64 array of shape (..., n_stretches)
         Indices of maps.
-    score : float
+    score : float64 array of shape (...)
         The sum of what they have for them.
 
     Examples
@@ -362,20 +399,24 @@ def best_maps(
     >>> from skdc.separation.voices import best_maps
     >>> links = np.array([[[0, 0], [0, 0]], [[0, 3], [3, 0]]])
     >>> chosen, score = best_maps(np.array([[1.0, 0], [0, 0]]), links)
-    >>> chosen.tolist(), score
+    >>> chosen.tolist(), float(score)
     ([0, 1], 4.0)
     """
-    total = odds[0]
-    came_from = np.zeros(odds.shape, dtype=np.int64)
-    for k in range(1, len(odds)):
-        paths = total[:, None] + links[k]  # (before, now)
-        came_from[k] = paths.argmax(0)
-        total = paths.max(0) + odds[k]
-    chosen = np.zeros(len(odds), dtype=np.int64)
-    chosen[-1] = total.argmax()
-    for k in range(len(odds) - 1, 0, -1):
-        chosen[k - 1] = came_from[k, chosen[k]]
-    return chosen, float(total.max())
+    *leading, n_stretches, n_maps = odds.shape
+    cases = odds.reshape(-1, n_stretches, n_maps)  # (cases, stretches, maps)
+    every = np.arange(len(cases))
+    total = cases[:, 0]
+    came_from = np.zeros((n_stretches, len(cases), n_maps), dtype=np.int64)
+    for k in range(1, n_stretches):
+        paths = total[..., None] + links[k]  # (cases, before, now)
+        came_from[k] = paths.argmax(1)
+        total = paths.max(1) + cases[:, k]
+    chosen = np.zeros((len(cases), n_stretches), dtype=np.int64)
+    chosen[:, -1] = total.argmax(1)
+    for k in range(n_stretches - 1, 0, -1):
+        chosen[:, k - 1] = came_from[k][every, chosen[:, k]]
+    # (cases, stretches) -> (..., stretches)
+    return chosen.reshape(*leading, n_stretches), total.max(1).reshape(leading)
 
 
 def _follow(evidence: Evidence, n_voices: int) -> tuple[IntArray, float]:
