@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from skdc.signal import bang_gains, hum_gains
 
 __all__ = ["seems_slowed"]
 
@@ -19,6 +22,8 @@ _LOWEST_CENTRE_HZ = 130.0
 # Speech that is in order has more of its power above this, whatever rumbles beside it.
 _UPPER_HZ = 500.0
 _LEAST_UPPER_PART = 0.05
+# What is loud for fewer frames is a knock, say, which is deep, as hum is.
+_LASTING_FRAMES = 8
 
 
 def seems_slowed(samples: NDArray[np.floating], rate: int) -> bool:
@@ -39,7 +44,9 @@ def seems_slowed(samples: NDArray[np.floating], rate: int) -> bool:
     # (n_samples,) -> (n_frames, n); the rest at the end is left out
     frames = samples[: int(_LONGEST_S * rate)]
     frames = frames[: len(frames) // n * n].reshape(-1, n)
-    power = np.abs(np.fft.rfft(frames * np.hanning(n))[:, 1:]) ** 2  # without offset
+    magnitude = torch.from_numpy(np.abs(np.fft.rfft(frames * np.hanning(n))[:, 1:]))  # no offset
+    magnitude = magnitude * bang_gains(magnitude, _LASTING_FRAMES)
+    power = np.square((magnitude * hum_gains(magnitude)).numpy())
     total = power.sum(axis=1)
     if not total.any():
         return False

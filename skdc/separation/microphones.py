@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from skdc.exceptions import AudioWarning, name_some
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
-from skdc.signal import Framing, bin_weights, to_unit_peak
+from skdc.signal import Framing, bang_gains, bin_weights, hum_gains, to_unit_peak
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
 
@@ -417,6 +418,8 @@ def separate_channels(
     framing = first.framing
     heard, reference, level = telling_channels(channels, reference)
     heard = heard.to(first.network.input_mean.device)
+    gains = _gains_without_bangs(framing, heard)
+    heard = heard * gains
     spectrograms = framing.stft(heard)
     masks = spatial_masks(spectrograms, joined_masks(pipelines, spectrograms, n_sources))
     # A single microphone has no filters that longer windows would improve.
@@ -436,7 +439,21 @@ def separate_channels(
         found = torch.einsum("sbc,cfb->sfb", weights.conj(), wide).to(spectrograms.dtype)
     # As the reference hears them: (sources, frames, bins)
     found = found[found.abs().sum((1, 2)).argsort(descending=True, stable=True)]
-    return level * framing.istft(found, heard.shape[1])
+    return level * framing.istft(found, heard.shape[1]) / gains
+
+
+def _gains_without_bangs(framing: Framing, channels: Tensor) -> Tensor:
+    """Turn down bangs, of which the filters would be otherwise: the gain of each sample."""
+    power = framing.stft(channels).abs().square().mean(0)
+    gains = bang_gains(power.sqrt(), framing.n_lasting)  # (frames, 1)
+    if not bool((gains < 1).any()):
+        return channels.new_ones(channels.shape[1])  # to the last digit
+    # From the middle of each frame to that of the next: (1, 1, frames) -> (samples,)
+    n_reached = (len(gains) - 1) * framing.hop_length + 1
+    between = functional.interpolate(
+        gains.T.unsqueeze(0), size=n_reached, mode="linear", align_corners=True
+    )
+    return between.flatten()[: channels.shape[1]]
 
 
 def telling_channels(channels: Tensor, reference: int = 0) -> tuple[Tensor, int, float]:
@@ -514,8 +531,10 @@ def joined_masks(
     def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
         return (_masks(pipelines, kept * spectrograms, 2) for _, kept in sums)
 
-    first = _masks(pipelines, spectrograms, n_sources)
     magnitude = spectrograms.abs().square().mean(0).sqrt()
+    gains = hum_gains(magnitude)  # (1, bins)
+    spectrograms, magnitude = gains * spectrograms, gains * magnitude
+    first = _masks(pipelines, spectrograms, n_sources)
     (masks,) = separate_pairs([first], [magnitude], split, pipelines[0].own_pair_sweeps)
     loudness = (masks * magnitude).sum((1, 2))
     return masks[loudness.argsort(descending=True, stable=True)]
@@ -562,7 +581,7 @@ def _hear(
     for features in _features(pipeline.framing, spectrograms):
         n_heard += 1
         vectors, heard, _ = pipeline.step(features)
-        own = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        own = functional.normalize(vectors.float(), dim=-1)
         if units and not pipeline.framing.hears_phases:
             units[0] += own
         else:

@@ -305,8 +305,10 @@ class Separator:
     def _sources(self, mixture: Tensor, stretch: Stretch, masks: Tensor) -> Tensor:
         masks = self._with_noise(stretch, masks)
         part = self._segment(mixture, stretch.start, stretch.start + len(stretch.spectrogram))
+        part = part.to(masks.device)
+        spectrogram = self.framing.stft(part)  # as loud as it is
         sources = signal.resynthesise(
-            masks, stretch.spectrogram, len(part), self.framing, self.phase_iterations
+            masks, spectrogram, len(part), self.framing, self.phase_iterations
         )
         if self.phase_iterations:
             signal.share_rest(sources, part.to(sources))
@@ -540,8 +542,10 @@ class Separator:
         return self._heard(self._spectrograms(segments))
 
     def _spectrograms(self, segments: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Give the spectrogram of each, without what would be all that is heard."""
         device = self.network.input_mean.device
-        return (self.framing.stft(segment[:].to(device)) for segment in segments)
+        for segment in segments:
+            yield self.framing.undisturbed(self.framing.stft(segment[:].to(device)))
 
     @torch.no_grad()
     def _heard(self, spectrograms: Iterable[Tensor]) -> Iterator[Projection]:

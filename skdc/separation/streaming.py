@@ -254,6 +254,9 @@ class StreamingSeparator:
         self._n_ahead = 0
         self._offsets = OffsetRemover(self.sample_rate, self._n_samples_until(self._n_next))
         self._spectrogram = _Tail(self._n_remembered)
+        # The same without bangs and hum, which is what is analysed
+        self._undisturbed = _Tail(self._n_remembered)
+        self._gains = signal.LiveGains(self._framing.n_lasting, self._n_followed)
         self._vectors = _Tail(self._n_remembered)
         # Masks that were given, and those of the mask head in its own order. Frames are the first
         # axis of all of these.
@@ -354,7 +357,10 @@ class StreamingSeparator:
         """Separate the next frames, having read those after them."""
         n_read = n_new + n_ahead - self._n_ahead
         if n_read:
-            self._spectrogram.append(self._reader.take(n_read))
+            came = self._reader.take(n_read)
+            self._spectrogram.append(came)
+            gains = self._gains.of_last(self._spectrogram.rows, n_read)
+            self._undisturbed.append(came * gains)
         n_shown = n_new + n_ahead
         self._read(n_read, n_shown)
         if not self._waits and self._n_done + n_new < self._n_first:
@@ -380,7 +386,7 @@ class StreamingSeparator:
         masks = shown[:, :n_new]
         if self._voices is None or self._centroids is None:
             return masks
-        spectrogram = self._spectrogram.last(shown.shape[1])
+        spectrogram = self._undisturbed.last(shown.shape[1])
         n_ahead = shown.shape[1] - n_new
         placed = torch.zeros_like(masks)
         for start in range(0, n_new, self._voices.n_step):
@@ -403,11 +409,11 @@ class StreamingSeparator:
         n_window = n_read if self._is_causal else n_context + n_shown
         if not n_window:
             return
-        window = self._spectrogram.last(n_window)
+        window = self._undisturbed.last(n_window)
         if self._is_causal:
             level, self._level = self._framing.level_so_far(window, self._level)
         else:
-            level = signal.root_mean_square(self._spectrogram.rows)
+            level = signal.root_mean_square(self._undisturbed.rows)
         features = self._framing.features(window, level=level)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
@@ -431,7 +437,7 @@ class StreamingSeparator:
 
     def _find_centroids(self, starts: Tensor | None = None) -> Tensor:
         """Cluster what is remembered, from nothing or from given centroids."""
-        magnitude = signal.to_unit_peak(self._spectrogram.rows.abs())
+        magnitude = signal.to_unit_peak(self._undisturbed.rows.abs())
         return find_centroids(
             self._vectors.rows,
             self._framing.activity(magnitude),
@@ -452,7 +458,7 @@ class StreamingSeparator:
             # The state of the network goes on from block to block, and so does its order.
             return masks[self._places]
         # A bin counts by what the source has of it: (sources, frames, bins)
-        shares = masks * self._spectrogram.last(n_before + n_shown).abs()
+        shares = masks * self._undisturbed.last(n_before + n_shown).abs()
         vectors = functional.normalize(self._vectors.last(n_before + n_shown).float(), dim=-1)
         found = torch.einsum("cfb,fbk->ck", shares, vectors)
         if self._places is None:
@@ -471,7 +477,7 @@ class StreamingSeparator:
         if self._centroids is None:
             return torch.arange(self.n_sources, device=centroids.device)
         given = self._masks.last(n_before)  # (frames, sources, bins)
-        heard = self._spectrogram.last(n_before + n_shown)[:n_before].abs()
+        heard = self._undisturbed.last(n_before + n_shown)[:n_before].abs()
         power = signal.to_unit_peak(heard).square()
         power = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
         # Energy that place i had and source j takes: (n_sources, n_sources)

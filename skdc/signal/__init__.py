@@ -7,6 +7,7 @@ sit on the axis before those.
 
 from skdc.signal.blocks import FrameReader, FrameWriter
 from skdc.signal.channels import channel_similarity, mean_power_ratio
+from skdc.signal.disturbances import LiveGains, bang_gains, hum_gains
 from skdc.signal.features import (
     activity,
     bin_weights,
@@ -36,18 +37,21 @@ __all__ = [
     "FrameReader",
     "FrameWriter",
     "Framing",
+    "LiveGains",
     "Turn",
     "TurnFinder",
     "active_level",
     "active_speech_level",
     "activity",
     "apply_masks",
+    "bang_gains",
     "bin_weights",
     "binary_masks",
     "channel_similarity",
     "dominant_source",
     "find_turns",
     "frame_count",
+    "hum_gains",
     "istft",
     "log_magnitude",
     "long_product",

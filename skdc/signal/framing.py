@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skdc.signal import features, spectra
+from skdc.signal import disturbances, features, spectra
 
 __all__ = ["Framing"]
 
 # The time constant of the running level, in lengths of the window: 6.4 s with windows of 64 ms.
 _LEVEL_WINDOWS = 100
+# What lasts so many lengths of the window is no bang: half a second with windows of 64 ms.
+_LASTING_WINDOWS = 8
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,16 @@ class Framing:
     def activity(self, spectrogram: Tensor) -> Tensor:
         """`skdc.signal.activity` with this threshold."""
         return features.activity(spectrogram, threshold_db=self.activity_threshold_db)
+
+    def undisturbed(self, spectrogram: Tensor) -> Tensor:
+        """Turn down bangs and hum that are louder than speech, see `skdc.signal.disturbances`."""
+        spectrogram = spectrogram * disturbances.bang_gains(spectrogram, self.n_lasting)
+        return spectrogram * disturbances.hum_gains(spectrogram)
+
+    @property
+    def n_lasting(self) -> int:
+        """Frames after which what is loud is no bang: those of eight windows."""
+        return _LASTING_WINDOWS * self.win_length // self.hop_length
 
     @property
     def n_bins(self) -> int:

@@ -1,0 +1,151 @@
+"""What a knock at the microphone, a door that slams or hum costs the speech beside it.
+
+Into the middle of each mixture comes one bang, whose peak is louder than that of the mixture by so
+many decibels; or hum all the time, louder than the mixture by root mean square. The SI-SDR
+improvement is that of what is beside a bang, an eighth of a second and more away, in a stream what
+comes a second later; or of the bands beside the hum. *Before* is without turning it down.
+
+``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``.
+
+Run: ``python examples/benchmarks/disturbances.py SPEECH --limit 40 [--stream]``
+"""
+
+import argparse
+import warnings
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from scipy.signal import butter, sosfiltfilt
+
+from skdc import StreamingSeparator, load_pretrained
+from skdc.metrics import si_sdr_improvement
+from skdc.protocols import open_protocol
+from skdc.signal import Framing, LiveGains
+
+RATE = 8000
+
+
+def click(rng):
+    """Give white noise of 20 ms."""
+    return rng.standard_normal(160) * np.exp(-np.arange(160) / 50)
+
+
+def thump(rng):
+    """Give a tone of 60 to 120 Hz that dies away in 150 ms."""
+    time = np.arange(1200) / RATE
+    return np.sin(2 * np.pi * rng.uniform(60, 120) * time) * np.exp(-16 * time)
+
+
+def slam(rng):
+    """Give noise of 400 ms, most of it below 400 Hz."""
+    spectrum = np.fft.rfft(rng.standard_normal(3200) * np.exp(-np.arange(3200) / 530))
+    return np.fft.irfft(spectrum / (1 + (np.arange(1601) / 320) ** 1.5), 3200)
+
+
+def beep(rng):
+    """Give a tone of 200 ms."""
+    return np.sin(2 * np.pi * rng.uniform(500, 2000) * np.arange(1600) / RATE)
+
+
+def hum(rng, n):
+    """Give 50 Hz of the mains, and two overtones."""
+    phase = 2 * np.pi * 50 * np.arange(n) / RATE + rng.uniform(0, 6)
+    return sum(np.sin(k * phase) / k for k in (1, 2, 3))
+
+
+def rumble(rng, n):
+    """Give noise of 20 to 120 Hz, as of wind and traffic."""
+    return filtered(rng.standard_normal(n), 2, [20, 120], "bandpass")
+
+
+def whistle(rng, n):
+    """Give a tone of 1010 Hz."""
+    return np.sin(2 * np.pi * 1010 * np.arange(n) / RATE + rng.uniform(0, 6))
+
+
+def filtered(waveforms, order, hz, kind):
+    """Filter without delay."""
+    return sosfiltfilt(butter(order, hz, kind, fs=RATE, output="sos"), waveforms, axis=-1)
+
+
+BANGS = (click, thump, slam, beep)
+# And the bands that are left out where they are scored
+HUMS = {hum: ("highpass", 350), rumble: ("highpass", 350), whistle: ("bandstop", [950, 1070])}
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("speech", metavar="SPEECH", help="folder of recordings and lists")
+parser.add_argument("--subset", default="2spk-valid", help="list (default: %(default)s)")
+parser.add_argument("--limit", type=int, help="mixtures (default: all)")
+parser.add_argument("--model", default="speech-8k", help="name or file of a model")
+parser.add_argument("--decibels", type=float, nargs="+", default=[0.0, 10.0, 20.0, 40.0])
+parser.add_argument("--stream", action="store_true", help="while it comes in, said twice")
+args = parser.parse_args()
+
+torch.set_num_threads(1)
+warnings.simplefilter("ignore")
+model = load_pretrained(args.model, device="cpu")
+items = [x.load() for x in open_protocol("speech", args.speech, subset=args.subset)[: args.limit]]
+if args.stream:  # so long that a stream has levels to go by
+    items = [(np.tile(mixture, 2), np.tile(sources, 2)) for mixture, sources in items]
+
+
+def disturbed(mixture, make, db, rng):
+    """Add a disturbance; give the mixture with it, and where it is."""
+    heard = mixture.astype(np.float64)
+    start = stop = len(heard) // 2
+    if make in BANGS:
+        sound = make(rng)
+        stop += len(sound)
+        peak = np.abs(mixture).max() * 10 ** (db / 20)
+        heard[start:stop] += peak * sound / np.abs(sound).max()
+    elif make is not None:
+        sound = make(rng, len(heard))
+        heard += mixture.std() * 10 ** (db / 20) * sound / sound.std()
+    return heard, start, stop
+
+
+def improvement(make, db):
+    """Mean over the mixtures, beside this disturbance."""
+    gains = []
+    for seed, (mixture, sources) in enumerate(items):
+        heard, start, stop = disturbed(mixture, make, db, np.random.default_rng(seed))
+        if args.stream:
+            stream = StreamingSeparator(model)
+            found = np.concatenate([stream.push(heard), stream.flush()], axis=1)
+            kept = np.arange(start + RATE, len(heard))
+        else:
+            found = model.predict(heard)
+            kept = np.r_[: start - RATE // 8, stop + RATE // 8 : len(heard)]
+        scored = [sources, found, mixture]
+        if make in HUMS:
+            kind, hz = HUMS[make]
+            scored = [filtered(x.astype(np.float64), 6, hz, kind) for x in scored]
+        gains.append(np.mean(si_sdr_improvement(*(x[..., kept] for x in scored))))
+    return np.mean(gains)
+
+
+def as_it_was(self, spectrogram):
+    """Leave everything as loud as it is."""
+    return spectrogram
+
+
+def all_ones(self, frames, n_new):
+    """Leave everything as loud as it is."""
+    return torch.ones_like(frames[-n_new:].real)
+
+
+print(f"{args.model}, {len(items)} mixtures of {args.subset}, undisturbed:", flush=True)
+print(f"  {improvement(None, 0):.2f} dB")
+print("| disturbance | " + " | ".join(f"{db:+.0f} dB, before, now" for db in args.decibels) + " |")
+print("|---|" + "---:|" * len(args.decibels))
+for make in (*BANGS, *HUMS):
+    cells = []
+    for db in args.decibels:
+        with (
+            patch.object(Framing, "undisturbed", as_it_was),
+            patch.object(LiveGains, "of_last", all_ones),
+        ):
+            before = improvement(make, db)
+        cells.append(f"{before:.1f}, {improvement(make, db):.1f} dB")
+    print(f"| {make.__name__} | " + " | ".join(cells) + " |", flush=True)
