@@ -14,6 +14,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from skdc import StreamingSeparator, load_pretrained, separate_array
 from skdc.datasets import load_sample_clips, load_sample_mixture
+from skdc.exceptions import AudioWarning
 from skdc.metrics import si_sdr
 from skdc.signal import Framing, LiveGains, bang_gains, hum_gains
 
@@ -234,18 +235,15 @@ def test_microphones_hear_people_beside_a_bang() -> None:
 
 
 @pytest.mark.parametrize("db", [10, 20])
-def test_people_are_separated_beside_hum(db: float, recwarn: pytest.WarningsRecorder) -> None:
+def test_people_are_separated_beside_hum(db: float) -> None:
     mixture, sources = load_sample_mixture()
     separator = load_pretrained("speech-2mix-8k-small", device="cpu")
     hum = mains(len(mixture)) * mixture.std() * 10 ** (db / 20)
-    before, after = (
-        improvement_beside(above_hum(sources), above_hum(separator.predict(heard)), 0, 0)
-        for heard in (mixture, mixture + hum)
-    )
+    before = improvement_beside(above_hum(sources), above_hum(separator.predict(mixture)), 0, 0)
+    with pytest.warns(AudioWarning, match="hum and wind that are louder than speech look the"):
+        estimates = separator.predict(mixture + hum)
     # What lies beneath the hum is lost.
-    assert after > before - 3
-    # It is not taken for a recording at a higher rate.
-    assert not recwarn.list
+    assert improvement_beside(above_hum(sources), above_hum(estimates), 0, 0) > before - 3
 
 
 def test_a_stream_hears_people_beside_hum() -> None:

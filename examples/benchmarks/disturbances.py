@@ -1,9 +1,11 @@
-"""What a knock at the microphone, a door that slams or hum costs the speech beside it.
+"""What a knock at the microphone, a door that slams, hum or silence costs the speech beside it.
 
 Into the middle of each mixture comes one bang, whose peak is louder than that of the mixture by so
 many decibels; or hum all the time, louder than the mixture by root mean square. The SI-SDR
 improvement is that of what is beside a bang, an eighth of a second and more away, in a stream what
-comes a second later; or of the bands beside the hum. *Before* is without turning it down.
+comes a second later; or of the bands beside the hum. *Before* is without turning it down. Then
+there is silence before and after each mixture, white noise 40 dB below it, which was not left out
+before. Last, all is heard by telephone, from 300 to 3400 Hz, which nothing is done about.
 
 ``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``.
 
@@ -21,6 +23,7 @@ from scipy.signal import butter, sosfiltfilt
 from skdc import StreamingSeparator, load_pretrained
 from skdc.metrics import si_sdr_improvement
 from skdc.protocols import open_protocol
+from skdc.separation.pipeline import Separator
 from skdc.signal import Framing, LiveGains
 
 RATE = 8000
@@ -79,6 +82,7 @@ parser.add_argument("--subset", default="2spk-valid", help="list (default: %(def
 parser.add_argument("--limit", type=int, help="mixtures (default: all)")
 parser.add_argument("--model", default="speech-8k", help="name or file of a model")
 parser.add_argument("--decibels", type=float, nargs="+", default=[0.0, 10.0, 20.0, 40.0])
+parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 10.0])
 parser.add_argument("--stream", action="store_true", help="while it comes in, said twice")
 args = parser.parse_args()
 
@@ -125,6 +129,29 @@ def improvement(make, db):
     return np.mean(gains)
 
 
+def improvement_in_silence(seconds):
+    """Mean over the mixtures, with so much silence before and after each."""
+    gains = []
+    for seed, (mixture, sources) in enumerate(items):
+        n = round(seconds * RATE)
+        heard = np.random.default_rng(seed).standard_normal(len(mixture) + 2 * n)
+        heard *= 0.01 * mixture.std()
+        heard[n:][: len(mixture)] = mixture
+        found = model.predict(heard)[:, n:][:, : len(mixture)]
+        gains.append(np.mean(si_sdr_improvement(sources, found, mixture)))
+    return np.mean(gains)
+
+
+def improvement_by_telephone(hz):
+    """Mean over the mixtures, of what a telephone leaves of them."""
+    gains = []
+    for _, sources in items:
+        sources = filtered(sources.astype(np.float64), 4, hz, "bandpass")
+        mixture = sources.sum(0)
+        gains.append(np.mean(si_sdr_improvement(sources, model.predict(mixture), mixture)))
+    return np.mean(gains)
+
+
 def as_it_was(self, spectrogram):
     """Leave everything as loud as it is."""
     return spectrogram
@@ -133,6 +160,11 @@ def as_it_was(self, spectrogram):
 def all_ones(self, frames, n_new):
     """Leave everything as loud as it is."""
     return torch.ones_like(frames[-n_new:].real)
+
+
+def all_frames(self, spectrogram):
+    """Leave nothing out."""
+    return slice(None)
 
 
 print(f"{args.model}, {len(items)} mixtures of {args.subset}, undisturbed:", flush=True)
@@ -149,3 +181,11 @@ for make in (*BANGS, *HUMS):
             before = improvement(make, db)
         cells.append(f"{before:.1f}, {improvement(make, db):.1f} dB")
     print(f"| {make.__name__} | " + " | ".join(cells) + " |", flush=True)
+if not args.stream:
+    print("| silence | before | now |\n|---|---:|---:|")
+    for seconds in args.seconds:
+        with patch.object(Separator, "_spoken", all_frames):
+            before = improvement_in_silence(seconds)
+        now = improvement_in_silence(seconds)
+        print(f"| {seconds:g} s | {before:.2f} dB | {now:.2f} dB |", flush=True)
+    print(f"by telephone: {improvement_by_telephone([300, 3400]):.2f} dB")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skdc.signal import bang_gains, hum_gains
+from skdc.signal import bang_gains
 
 __all__ = ["seems_slowed"]
 
@@ -22,7 +22,7 @@ _LOWEST_CENTRE_HZ = 130.0
 # Speech that is in order has more of its power above this, whatever rumbles beside it.
 _UPPER_HZ = 500.0
 _LEAST_UPPER_PART = 0.05
-# What is loud for fewer frames is a knock, say, which is deep, as hum is.
+# What is loud for fewer frames is a knock, say, which is deep.
 _LASTING_FRAMES = 8
 
 
@@ -46,7 +46,7 @@ def seems_slowed(samples: NDArray[np.floating], rate: int) -> bool:
     frames = frames[: len(frames) // n * n].reshape(-1, n)
     magnitude = torch.from_numpy(np.abs(np.fft.rfft(frames * np.hanning(n))[:, 1:]))  # no offset
     magnitude = magnitude * bang_gains(magnitude, _LASTING_FRAMES)
-    power = np.square((magnitude * hum_gains(magnitude)).numpy())
+    power = np.square(magnitude.numpy())
     total = power.sum(axis=1)
     if not total.any():
         return False

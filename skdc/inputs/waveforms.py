@@ -362,7 +362,8 @@ def warn_of_rate(waveform: FloatArray, audio: AudioFormat, name: str) -> None:
     if seems_slowed(waveform, audio.sample_rate):
         warnings.warn(
             f"{name} is so deep and slow, at {audio.sample_rate} Hz, that it seems to be at a "
-            "higher rate; give that as input_rate, or resample it",
+            "higher rate; give that as input_rate, or resample it (hum and wind that are louder "
+            "than speech look the same)",
             AudioWarning,
             stacklevel=5,
         )

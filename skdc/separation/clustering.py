@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skdc.signal import long_product
 
@@ -20,6 +21,7 @@ __all__ = [
     "estimate_n_clusters",
     "find_centroids",
     "kmeans",
+    "loudest_first",
     "soft_assign",
 ]
 
@@ -391,6 +393,33 @@ def find_centroids(
     # order by size does not.
     held = torch.bincount(assign(points, centroids), masses.double(), minlength=len(centroids))
     return centroids[held.argsort(descending=True, stable=True)]
+
+
+def loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Order masks as clusters are ordered, and give a vector of each, as centroids are.
+
+    Parameters
+    ----------
+    spectrogram : Tensor of shape (n_frames, n_bins)
+        That of the mixture.
+    vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
+        Along each bin's embedding, of any length.
+    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
+
+    Returns
+    -------
+    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
+        The source that has most of the magnitude first.
+    centroids : float32 Tensor of shape (n_sources, embedding_dim)
+        Mean unit vector of each source's bins, which count by what the source has of them.
+    """
+    shares = masks * spectrogram.abs()  # (sources, frames, bins)
+    totals = shares.sum((1, 2))  # (sources,)
+    order = totals.argsort(descending=True, stable=True)
+    units = functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
+    sums = torch.einsum("cfb,fbk->ck", shares, units)
+    means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
+    return masks[order], means[order]
 
 
 def _sample(

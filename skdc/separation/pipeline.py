@@ -19,7 +19,7 @@ from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
 from skdc.separation.activity import MOMENT_S, quieten
-from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, soft_assign
+from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, loudest_first, soft_assign
 from skdc.separation.evidence import (
     Clue,
     Stretch,
@@ -47,6 +47,9 @@ _COUNT_PROBES = 5
 # Recordings up to this are one stretch; longer ones are cut, so that who is alone for a while is
 # not taken for two.
 _LONGEST_WHOLE_S = 30.0
+# In those that are longer than a stretch, silence is left out where there is so much beside half a
+# second around all that is said.
+_LEAST_SILENCE_S, _AROUND_S = 3.0, 0.5
 # Frames in one pass of the LSTM. More would take memory and hardly save time.
 _FRAMES_TOGETHER = 4_096
 
@@ -455,7 +458,7 @@ class Separator:
         return (
             (masks, centroids)
             if len(masks) < 3
-            else _loudest_first(part.spectrogram, part.vectors, masks)
+            else loudest_first(part.spectrogram, part.vectors, masks)
             for (part, _, centroids), masks in zip(found, all_masks, strict=True)
         )
 
@@ -469,10 +472,10 @@ class Separator:
             n_sources = self._heard_count([part])
         heard = part.masks
         if heard is not None and n_sources == len(heard):
-            return _loudest_first(part.spectrogram, part.vectors, heard)
+            return loudest_first(part.spectrogram, part.vectors, heard)
         centroids = self._centroids(part, n_sources)
         if heard is not None and len(centroids) == len(heard):
-            return _loudest_first(part.spectrogram, part.vectors, heard)
+            return loudest_first(part.spectrogram, part.vectors, heard)
         # Pairs are separated from soft ones, whatever `mask` says.
         return soft_assign(part.vectors, centroids, _SOFT_MASK_SHARPNESS), centroids
 
@@ -566,9 +569,20 @@ class Separator:
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
         each gets what it would get alone. The layer after it would round differently for all of
         them together, so each has states of its own, laid out as if alone.
+
+        In long silence, unknown from training, they are 0, and else as if it were not there.
         """
-        for n_frames, group in groupby(spectrograms, len):
+        heard = ((own, self._spoken(own)) for own in spectrograms)
+        for n_frames, group in groupby(heard, lambda item: len(item[0][item[1]])):
             yield from self._states_of_group(group, self._together(n_frames))
+
+    def _spoken(self, spectrogram: Tensor) -> Tensor | slice:
+        """Give the frames that the network is to hear."""
+        if len(spectrogram) > self._frames(STRETCH_S):
+            spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
+            if int((~spoken).sum()) >= self._frames(_LEAST_SILENCE_S):
+                return spoken
+        return slice(None)
 
     @staticmethod
     def _together(n_frames: int) -> int:
@@ -576,32 +590,35 @@ class Separator:
         return max(1, _FRAMES_TOGETHER // n_frames)
 
     def _states_of_group(
-        self, spectrograms: Iterator[Tensor], n_together: int
+        self, heard: Iterator[tuple[Tensor, Tensor | slice]], n_together: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Do this for spectrograms of one length, so many at once, fewer where memory is short."""
-        waiting = list(islice(spectrograms, n_together))
+        """Do this for as many frames of each, so many at once, fewer where memory is short."""
+        waiting = list(islice(heard, n_together))
         while waiting:
             batch = waiting[:n_together]
             try:
                 with self.autocast():
-                    states = self.network.states(self.framing.features(torch.stack(batch)))
+                    frames = torch.stack([own[spoken] for own, spoken in batch])
+                    states = self.network.states(self.framing.features(frames))
             except torch.cuda.OutOfMemoryError:  # of any device but the CPU
                 if len(batch) == 1:
                     raise
                 n_together = len(batch) // 2
                 warnings.warn(
-                    f"the device {str(batch[0].device)!r} has too little memory for "
+                    f"the device {str(batch[0][0].device)!r} has too little memory for "
                     f"{len(batch)} stretches of a recording at once: going on with {n_together}, "
                     "which takes longer and gives the same sources",
                     AudioWarning,
                     stacklevel=2,
                 )
                 continue
-            for spectrogram, own_states in zip(batch, states.split(1), strict=True):
-                yield spectrogram, own_states.contiguous()
+            for (own, spoken), found in zip(batch, states.split(1), strict=True):
+                of_all = found.new_zeros(1, len(own), *found.shape[2:])
+                of_all[:, spoken] = found
+                yield own, of_all
             waiting = waiting[len(batch) :]
-            del batch, states  # before memory is needed for the next ones
-            waiting = waiting or list(islice(spectrograms, n_together))
+            del batch, frames, states  # before memory is needed for the next ones
+            waiting = waiting or list(islice(heard, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
@@ -681,18 +698,3 @@ def _of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, T
         torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
     )
     return masks, centroids
-
-
-def _loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Order masks as clusters are ordered, and give the mean vector of each source's bins.
-
-    A bin counts by what the source has of it, so that the vectors are as centroids are:
-    (sources, embedding_dim).
-    """
-    shares = masks * spectrogram.abs()  # (sources, frames, bins)
-    totals = shares.sum((1, 2))  # (sources,)
-    order = totals.argsort(descending=True, stable=True)
-    units = functional.normalize(vectors.float(), dim=-1)  # (frames, bins, dim)
-    sums = torch.einsum("cfb,fbk->ck", shares, units)
-    means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
-    return masks[order], means[order]

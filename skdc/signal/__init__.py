@@ -22,6 +22,7 @@ from skdc.signal.levels import active_level, active_speech_level
 from skdc.signal.phase import resynthesise, share_rest
 from skdc.signal.products import long_product
 from skdc.signal.resampling import resample, resampling_blocks, resampling_span
+from skdc.signal.silence import spoken_frames
 from skdc.signal.spectra import (
     apply_masks,
     binary_masks,
@@ -65,6 +66,7 @@ __all__ = [
     "root_mean_square",
     "running_root_mean_square",
     "share_rest",
+    "spoken_frames",
     "stft",
     "to_rttm",
     "to_unit_peak",
