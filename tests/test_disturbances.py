@@ -38,6 +38,9 @@ def naive_bang_gains(magnitude: FloatArray, n_lasting: int) -> FloatArray:
         for f in range(n_frames)
     ]
     lasting = sorted(loudness, reverse=True)[n_lasting - 1]
+    quiet = sorted(loudness)[max(1, int(0.1 * n_frames)) - 1]
+    if lasting <= 10**0.6 * quiet:
+        return np.ones((n_frames, 1))
     excess = [10 * np.log10(own / lasting) if own else -np.inf for own in loudness]
     if max(excess) <= 16:
         return np.ones((n_frames, 1))
@@ -56,7 +59,7 @@ def test_gains_of_bangs_are_those_of_the_definition(
     seed: int, n_frames: int, n_bins: int, n_lasting: int, db: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    magnitude = rng.exponential(size=(n_frames, n_bins)) * rng.integers(0, 2, (n_frames, 1))
+    magnitude = rng.exponential(size=(n_frames, n_bins)) * rng.uniform(0, 1, (n_frames, 1)) ** 3
     magnitude[rng.integers(n_frames)] *= 10 ** (db / 20)
     found = bang_gains(torch.from_numpy(magnitude), n_lasting)
     np.testing.assert_allclose(found, naive_bang_gains(magnitude, n_lasting), rtol=1e-9)
@@ -70,6 +73,7 @@ def test_gains_of_bangs_are_those_of_the_definition(
 @pytest.mark.parametrize("level", [0.0, 1e-25, 1e-10, 1.0, 1e17])
 def test_a_bang_of_any_size_is_turned_down_to_a_finite_number(level: float) -> None:
     frames = torch.full((20, 5), level)
+    frames[::3] *= 0.1
     frames[7] = 1e18
     gains = bang_gains(frames, n_lasting=4)
     assert bool(gains.isfinite().all())
@@ -139,6 +143,42 @@ def test_speech_is_undisturbed() -> None:
         live = LiveGains(FRAMING.n_lasting, 8)
         for stop in range(1, len(spectrogram) + 1):
             assert bool((live.of_last(spectrogram[:stop], 1) == 1).all())
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0, 12.0])
+@pytest.mark.parametrize("db", [-30, -50])
+def test_speech_that_begins_in_noise_is_no_bang(seconds: float, db: float) -> None:
+    mixture, _ = load_sample_mixture()
+    noise = np.random.default_rng(0).standard_normal(int(seconds * RATE))
+    noise *= mixture.std() * 10 ** (db / 20)
+    heard = np.concatenate([noise, mixture, noise]).astype(np.float32)
+    spectrogram = FRAMING.stft(torch.from_numpy(heard))
+    live = LiveGains(FRAMING.n_lasting, 8)
+    n_turned_down = 0
+    for stop in range(1, len(spectrogram) + 1):
+        gains = live.of_last(spectrogram[max(0, stop - 312) : stop], 1)
+        n_turned_down += bool((gains < 1).any())
+    # Until half a second of it is as loud as the rest
+    assert n_turned_down < 12
+    # A word that stands alone in it is none.
+    word = np.concatenate([noise, mixture[: RATE // 3], noise]).astype(np.float32)
+    spectrogram = FRAMING.stft(torch.from_numpy(word))
+    assert torch.equal(FRAMING.undisturbed(spectrogram), spectrogram)
+
+
+def test_a_stream_forgets_hum_and_bangs_once_they_are_known() -> None:
+    mixture, _ = load_sample_mixture()
+    heard = np.tile(mixture, 2) + mains(2 * len(mixture)) * mixture.std() * 5
+    heard[1000:1160] += 100 * knock("click")
+    spectrogram = FRAMING.stft(torch.from_numpy(heard.astype(np.float32)))[:200]
+    live = LiveGains(FRAMING.n_lasting, 8)
+    of_each = torch.ones_like(spectrogram.real)
+    for stop in range(1, 201):
+        gains = live.of_last(spectrogram[:stop], 1)
+        of_each[stop - len(gains) : stop] = gains
+    # Also in frames that came before.
+    assert float(of_each[4].max()) < 0.1
+    assert float(of_each[:, 3].max()) < 0.1
 
 
 def knock(kind: str) -> FloatArray:

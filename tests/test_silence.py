@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdc import load_pretrained
-from skdc.datasets import load_sample_mixture
+from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.metrics import si_sdr_improvement
 from skdc.signal import spoken_frames
 
@@ -36,6 +36,24 @@ def test_spoken_frames_are_those_of_the_definition(
 
 def test_all_of_a_silent_recording_may_be_speech() -> None:
     assert bool(spoken_frames(torch.zeros(50, 3), 4).all())
+
+
+def test_one_person_is_one_beside_long_silence() -> None:
+    separator = load_pretrained("speech-8k", device="cpu")
+    silence = np.zeros(8 * RATE)
+    for clip in load_sample_clips()[:3]:
+        heard = np.concatenate([silence, clip.waveform, silence])
+        assert len(separator.predict(heard, n_sources="auto")) == 1
+
+
+def test_hiss_in_long_silence_is_noise() -> None:
+    separator = load_pretrained("speech-8k", device="cpu")
+    mixture, _ = load_sample_mixture()
+    silence = np.zeros(9 * RATE)
+    heard = np.concatenate([silence, mixture, silence])
+    heard += np.random.default_rng(0).standard_normal(len(heard)) * 0.02 * mixture.std()
+    found = separator.predict(heard, noise=True)[:, RATE : 7 * RATE]
+    assert np.square(found[-1]).sum() > 3 * np.square(found[:-1]).sum()
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
@@ -66,9 +84,9 @@ def test_a_recording_without_long_silence_is_heard_as_a_whole() -> None:
     for pause in (0, 2 * RATE):
         with_pause = np.concatenate([mixture, np.zeros(pause), mixture])
         spectrogram = pipeline.framing.stft(torch.from_numpy(with_pause))
-        assert pipeline._spoken(spectrogram) == slice(None)
+        assert pipeline._spoken(spectrogram) is None
     long = np.concatenate([mixture, np.zeros(5 * RATE), mixture])
     spoken = pipeline._spoken(pipeline.framing.stft(torch.from_numpy(long)))
-    assert isinstance(spoken, torch.Tensor)
+    assert spoken is not None
     # Half a second is left at both ends of the silence.
     assert abs(int((~spoken).sum()) - 4 * RATE / 256) < 20

@@ -570,19 +570,21 @@ class Separator:
         each gets what it would get alone. The layer after it would round differently for all of
         them together, so each has states of its own, laid out as if alone.
 
-        In long silence, unknown from training, they are 0, and else as if it were not there.
+        Beside long silence, unknown from training, they are as if it were not there.
         """
-        heard = ((own, self._spoken(own)) for own in spectrograms)
-        for n_frames, group in groupby(heard, lambda item: len(item[0][item[1]])):
-            yield from self._states_of_group(group, self._together(n_frames))
+        for n_frames, group in groupby(spectrograms, len):
+            for own, states in self._states_of_group(group, self._together(n_frames)):
+                if (spoken := self._spoken(own)) is not None:
+                    ((_, states[:, spoken]),) = self._states_of_group(iter([own[spoken]]), 1)
+                yield own, states
 
-    def _spoken(self, spectrogram: Tensor) -> Tensor | slice:
-        """Give the frames that the network is to hear."""
-        if len(spectrogram) > self._frames(STRETCH_S):
-            spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
-            if int((~spoken).sum()) >= self._frames(_LEAST_SILENCE_S):
-                return spoken
-        return slice(None)
+    def _spoken(self, spectrogram: Tensor) -> Tensor | None:
+        """Give the frames near which somebody may be speaking; None where it is nearly all."""
+        if len(spectrogram) <= self._frames(STRETCH_S):
+            return None
+        spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
+        n_silent = int((~spoken).sum())
+        return spoken if n_silent >= self._frames(_LEAST_SILENCE_S) else None
 
     @staticmethod
     def _together(n_frames: int) -> int:
@@ -590,35 +592,32 @@ class Separator:
         return max(1, _FRAMES_TOGETHER // n_frames)
 
     def _states_of_group(
-        self, heard: Iterator[tuple[Tensor, Tensor | slice]], n_together: int
+        self, spectrograms: Iterator[Tensor], n_together: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Do this for as many frames of each, so many at once, fewer where memory is short."""
-        waiting = list(islice(heard, n_together))
+        """Do this for spectrograms of one length, so many at once, fewer where memory is short."""
+        waiting = list(islice(spectrograms, n_together))
         while waiting:
             batch = waiting[:n_together]
             try:
                 with self.autocast():
-                    frames = torch.stack([own[spoken] for own, spoken in batch])
-                    states = self.network.states(self.framing.features(frames))
+                    states = self.network.states(self.framing.features(torch.stack(batch)))
             except torch.cuda.OutOfMemoryError:  # of any device but the CPU
                 if len(batch) == 1:
                     raise
                 n_together = len(batch) // 2
                 warnings.warn(
-                    f"the device {str(batch[0][0].device)!r} has too little memory for "
+                    f"the device {str(batch[0].device)!r} has too little memory for "
                     f"{len(batch)} stretches of a recording at once: going on with {n_together}, "
                     "which takes longer and gives the same sources",
                     AudioWarning,
                     stacklevel=2,
                 )
                 continue
-            for (own, spoken), found in zip(batch, states.split(1), strict=True):
-                of_all = found.new_zeros(1, len(own), *found.shape[2:])
-                of_all[:, spoken] = found
-                yield own, of_all
+            for spectrogram, own_states in zip(batch, states.split(1), strict=True):
+                yield spectrogram, own_states.contiguous()
             waiting = waiting[len(batch) :]
-            del batch, frames, states  # before memory is needed for the next ones
-            waiting = waiting or list(islice(heard, n_together))
+            del batch, states  # before memory is needed for the next ones
+            waiting = waiting or list(islice(spectrograms, n_together))
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:

@@ -357,10 +357,14 @@ class StreamingSeparator:
         """Separate the next frames, having read those after them."""
         n_read = n_new + n_ahead - self._n_ahead
         if n_read:
-            came = self._reader.take(n_read)
-            self._spectrogram.append(came)
+            self._spectrogram.append(self._reader.take(n_read))
             gains = self._gains.of_last(self._spectrogram.rows, n_read)
-            self._undisturbed.append(came * gains)
+            n_before = len(gains) - n_read
+            undisturbed = gains * self._spectrogram.last(len(gains))
+            self._undisturbed.append(undisturbed, n_replaced=n_before)
+            if n_before and self._level is not None and bool((gains < 1).any()):
+                # The level so far is that of what turned out to be a disturbance.
+                _, self._level = self._framing.level_so_far(undisturbed[:n_before])
         n_shown = n_new + n_ahead
         self._read(n_read, n_shown)
         if not self._waits and self._n_done + n_new < self._n_first:

@@ -18,6 +18,9 @@ __all__ = ["LiveGains", "bang_gains", "hum_gains"]
 # that are louder by more than the second are part of it. No frame of 800 mixtures of speech is
 # louder by more than the first.
 _BANG_DB, _PART_DB = 16.0, 8.0
+# There are bangs beside what comes and goes, as speech does: where what lasts is more than what
+# nine tenths of the frames have, by this. Else it is noise, and what is louder may be speech.
+_MODULATION_DB, _QUIET_PART = 6.0, 0.1
 # Bands with less than this, relative to the loudest one, count as if they had so much: in bands
 # that are all but empty, next to nothing is loud.
 _EMPTY_DB = -30.0
@@ -45,18 +48,22 @@ class _LastingLevels(NamedTuple):
         Magnitudes; all of them 0 in silence.
     loudness : Tensor of shape (..., 1, 1)
         The loudness of a frame, relative to these.
+    is_steady : bool Tensor of shape (..., 1, 1)
+        Whether all is about as loud, as noise is.
     """
 
     bands: Tensor
     loudness: Tensor
+    is_steady: Tensor
 
     def excess(self, spectrogram: Tensor) -> Tensor:
         """Give the power of each frame relative to what lasts, (..., n_frames, 1)."""
         tiny = torch.finfo(self.bands.dtype).tiny
         ratios = spectrogram.abs() / self.bands.clamp_min(tiny)
         excess = ratios.square().mean(-1, keepdim=True) / self.loudness.clamp_min(tiny)
-        # In silence there is nothing to compare with.
-        return torch.where(self.bands[..., :1] > 0, excess.clamp_max(_LARGEST), 1.0)
+        # In silence and in noise there is nothing to compare with.
+        is_told = (self.bands[..., :1] > 0) & ~self.is_steady
+        return torch.where(is_told, excess.clamp_max(_LARGEST), 1.0)
 
 
 def bang_gains(spectrogram: Tensor, n_lasting: int) -> Tensor:
@@ -66,6 +73,8 @@ def bang_gains(spectrogram: Tensor, n_lasting: int) -> Tensor:
     mean of its power in all bands, each relative to its level, so that clicks show, too, which
     have little power where speech has most. A frame that is louder by 16 dB than what is reached
     in `n_lasting` frames is a bang, and then each that is louder by 8 dB is to be as loud as that.
+    Where what is reached in `n_lasting` frames is less than 6 dB more than what all frames but a
+    tenth have, it is noise, and what is louder may be speech.
 
     Parameters
     ----------
@@ -84,8 +93,7 @@ def bang_gains(spectrogram: Tensor, n_lasting: int) -> Tensor:
     --------
     >>> import torch
     >>> from skdc.signal import bang_gains
-    >>> frames = torch.ones(8, 1)
-    >>> frames[2] = 50.0
+    >>> frames = torch.tensor([1.0, 1.0, 50.0, 1.0, 0.1, 0.1, 1.0, 0.1]).unsqueeze(-1)
     >>> bang_gains(frames, n_lasting=2).flatten()
     tensor([1.0000, 1.0000, 0.0200, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000])
     """
@@ -146,24 +154,24 @@ def hum_gains(spectrogram: Tensor) -> Tensor:
 
 
 class LiveGains:
-    """Both gains for frames as they come, by those before them.
+    """Both gains for frames as they come, by these and those before them.
 
     Parameters
     ----------
     n_lasting : int
         As for `bang_gains`.
     n_interval : int
-        Frames after which it is found out again what lasts, and what hums.
+        Frames after which it is found out again what lasts, and what hums. Then all frames that
+        are remembered get gains anew.
 
     Examples
     --------
     >>> import torch
     >>> from skdc.signal import LiveGains
-    >>> gains = LiveGains(n_lasting=2, n_interval=1)
-    >>> frames = torch.ones(9, 1, dtype=torch.complex64)
-    >>> gains.of_last(frames, 1).flatten()
-    tensor([1.])
-    >>> frames[-1] = 50.0
+    >>> gains = LiveGains(n_lasting=2, n_interval=9)
+    >>> frames = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 1.0, 0.1, 50.0]).unsqueeze(-1)
+    >>> gains.of_last(frames[:8], 1).flatten()
+    tensor([1., 1., 1., 1., 1., 1., 1., 1.])
     >>> gains.of_last(frames, 1).flatten()
     tensor([0.0200])
     """
@@ -180,33 +188,33 @@ class LiveGains:
 
         Parameters
         ----------
-        frames : complex Tensor of shape (n_frames, n_bins)
-            What is remembered, up to the last ones.
+        frames : Tensor of shape (n_frames, n_bins)
+            What is remembered, up to the last ones; complex, or magnitudes.
         n_new : int
             How many of them are new.
 
         Returns
         -------
-        Tensor of shape (n_new, n_bins)
+        Tensor of shape (n_last, n_bins)
+            Those of the new ones, or of all frames, where it was found out again what lasts.
         """
-        if len(frames) < 2 * self._n_lasting:
-            return torch.ones_like(frames[-n_new:].real)  # before there is anything to go by
-        if len(frames) < 4 * self._n_lasting:
-            of_bangs = bang_gains(frames, self._n_lasting)
-            return (of_bangs * hum_gains(of_bangs * frames))[-n_new:]
+        if len(frames) < 4 * self._n_lasting:  # too few to tell bangs from the beginning of speech
+            return hum_gains(frames).expand(n_new, -1)
         self._n_since += n_new
         if self._found is None or self._n_since >= self._n_interval:
             self._n_since = 0
             levels = _lasting_levels(frames, self._n_lasting)
-            excess = levels.excess(frames)  # (frames, 1)
+            excess = levels.excess(frames)  # (n_frames, 1)
             gains = _excess_gains(excess, excess.amax(-2, keepdim=True))
             of_hum = hum_gains(gains * frames)
+            n_last = len(frames)
         else:
             levels, of_hum, excess = self._found
             excess = torch.cat([excess, levels.excess(frames[-n_new:])])
             gains = _excess_gains(excess, excess.amax(-2, keepdim=True))
+            n_last = n_new
         self._found = levels, of_hum, excess
-        return gains[-n_new:] * of_hum
+        return gains[-n_last:] * of_hum
 
 
 def _lasting_levels(spectrogram: Tensor, n_lasting: int) -> _LastingLevels:
@@ -216,8 +224,13 @@ def _lasting_levels(spectrogram: Tensor, n_lasting: int) -> _LastingLevels:
     peak = magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(magnitude.dtype).tiny)
     bands = _reached(magnitude / peak, n_lasting)  # (..., 1, n_bins)
     bands = bands.maximum(bands.amax(-1, keepdim=True) * 10 ** (_EMPTY_DB / 20)) * peak
-    levels = _LastingLevels(bands, torch.ones_like(peak))
-    return levels._replace(loudness=_reached(levels.excess(spectrogram), n_lasting))
+    levels = _LastingLevels(bands, torch.ones_like(peak), torch.zeros_like(peak, dtype=torch.bool))
+    loudness = levels.excess(spectrogram)  # (..., n_frames, 1)
+    lasting = _reached(loudness, n_lasting)
+    n_quiet = max(1, int(_QUIET_PART * loudness.shape[-2]))
+    quiet = loudness.kthvalue(n_quiet, dim=-2, keepdim=True).values
+    is_steady = lasting <= quiet * 10 ** (_MODULATION_DB / 10)
+    return _LastingLevels(bands, lasting, is_steady)
 
 
 def _reached(values: Tensor, n_frames: int) -> Tensor:

@@ -19,8 +19,8 @@ def spoken_frames(spectrogram: Tensor, n_around: int) -> Tensor:
     spectrogram : Tensor of shape (n_frames, n_bins)
         Complex spectrogram, or its magnitude.
     n_around : int
-        A frame is silent where all within so many frames of it are weaker by 30 dB or more than
-        what is reached in so many frames in all.
+        At least 1. A frame is silent where all within so many frames of it are weaker by 30 dB or
+        more than what is reached in so many frames in all.
 
     Returns
     -------
