@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skdc.signal.features import relative_to_peak
+
 __all__ = ["LiveGains", "bang_gains", "hum_gains"]
 
 # Where one frame is louder than what lasts by more than the first, there is a bang, and frames
@@ -100,8 +102,7 @@ def bang_gains(spectrogram: Tensor, n_lasting: int) -> Tensor:
     n_lasting = min(n_lasting, spectrogram.shape[-2] // 4)
     if n_lasting < 1:
         return torch.ones_like(spectrogram.abs()[..., :1])
-    excess = _lasting_levels(spectrogram, n_lasting).excess(spectrogram)
-    return _excess_gains(excess, excess.amax(-2, keepdim=True))
+    return _excess_gains(_lasting_levels(spectrogram, n_lasting).excess(spectrogram))
 
 
 def hum_gains(spectrogram: Tensor) -> Tensor:
@@ -138,9 +139,7 @@ def hum_gains(spectrogram: Tensor) -> Tensor:
     n_beside = n_bins // _NEIGHBOURS
     if n_frames < _FEWEST_STEADY or not n_beside:
         return torch.ones_like(magnitude[..., :1, :])
-    tiny = torch.finfo(magnitude.dtype).tiny
-    # Squares of very small or large numbers are not within the range of floats.
-    power = (magnitude / magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(tiny)).square()
+    power = relative_to_peak(magnitude)[0].square()
     steady = power.kthvalue(max(1, int(_PAUSES * n_frames)), dim=-2).values  # (..., n_bins)
     loudest = power.mean(-2).topk(max(1, n_bins // _LOUDEST_PART)).values[..., -1:]
     # A band and those beside it: (..., n_bins + 2 * n_beside) -> (..., n_bins, 1 + 2 * n_beside)
@@ -149,6 +148,7 @@ def hum_gains(spectrogram: Tensor) -> Tensor:
     beside = beside.clamp_min(1 / _LARGEST)
     hums = steady > beside * 10 ** (_HUM_DB / 10)
     is_loud = (hums & (steady > loudest * 10 ** (_LOUD_DB / 10))).any(-1, keepdim=True)
+    tiny = torch.finfo(power.dtype).tiny
     gains = torch.where(hums & is_loud, (beside / steady.clamp_min(tiny)).sqrt(), 1.0)
     return gains.unsqueeze(-2)
 
@@ -205,24 +205,21 @@ class LiveGains:
             self._n_since = 0
             levels = _lasting_levels(frames, self._n_lasting)
             excess = levels.excess(frames)  # (n_frames, 1)
-            gains = _excess_gains(excess, excess.amax(-2, keepdim=True))
+            gains = _excess_gains(excess)
             of_hum = hum_gains(gains * frames)
-            n_last = len(frames)
         else:
             levels, of_hum, excess = self._found
             excess = torch.cat([excess, levels.excess(frames[-n_new:])])
-            gains = _excess_gains(excess, excess.amax(-2, keepdim=True))
-            n_last = n_new
+            gains = _excess_gains(excess)[-n_new:]
         self._found = levels, of_hum, excess
-        return gains[-n_last:] * of_hum
+        return gains * of_hum
 
 
 def _lasting_levels(spectrogram: Tensor, n_lasting: int) -> _LastingLevels:
     """Find the levels that are reached in so many frames."""
-    magnitude = spectrogram.abs()
-    # Squares of very small or large numbers are not within the range of floats.
-    peak = magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(magnitude.dtype).tiny)
-    bands = _reached(magnitude / peak, n_lasting)  # (..., 1, n_bins)
+    relative, peak = relative_to_peak(spectrogram.abs())
+    peak = peak.clamp_min(torch.finfo(peak.dtype).tiny)
+    bands = _reached(relative, n_lasting)  # (..., 1, n_bins)
     bands = bands.maximum(bands.amax(-1, keepdim=True) * 10 ** (_EMPTY_DB / 20)) * peak
     levels = _LastingLevels(bands, torch.ones_like(peak), torch.zeros_like(peak, dtype=torch.bool))
     loudness = levels.excess(spectrogram)  # (..., n_frames, 1)
@@ -238,7 +235,8 @@ def _reached(values: Tensor, n_frames: int) -> Tensor:
     return values.topk(n_frames, dim=-2).values[..., -1:, :]
 
 
-def _excess_gains(excess: Tensor, largest: Tensor) -> Tensor:
-    """Give the gains of frames of this excess where the largest one near them is such."""
+def _excess_gains(excess: Tensor) -> Tensor:
+    """Give the gains of frames of this excess."""
+    largest = excess.amax(-2, keepdim=True)
     is_part = (largest > 10 ** (_BANG_DB / 10)) & (excess > 10 ** (_PART_DB / 10))
     return torch.where(is_part, excess.rsqrt(), 1.0)

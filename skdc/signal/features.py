@@ -12,6 +12,7 @@ __all__ = [
     "bin_weights",
     "log_magnitude",
     "phase_differences",
+    "relative_to_peak",
     "root_mean_square",
     "running_root_mean_square",
     "to_unit_peak",
@@ -41,12 +42,24 @@ def root_mean_square(spectrogram: Tensor) -> Tensor:
     >>> root_mean_square(torch.tensor([[1.0, 7.0]]))
     tensor([[5.]])
     """
-    relative, peak = _relative_to_peak(spectrogram.abs())
+    relative, peak = relative_to_peak(spectrogram.abs())
     return peak * relative.square().mean(dim=(-2, -1), keepdim=True).sqrt()
 
 
-def _relative_to_peak(magnitude: Tensor) -> tuple[Tensor, Tensor]:
-    # Squares of very small or large numbers are not within the range of floats.
+def relative_to_peak(magnitude: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale magnitudes to 1, as squares of very small or large ones are not within floats.
+
+    Parameters
+    ----------
+    magnitude : Tensor of shape (..., n_frames, n_bins)
+
+    Returns
+    -------
+    relative : Tensor of shape (..., n_frames, n_bins)
+        At most 1; zeros for a silent recording.
+    peak : Tensor of shape (..., 1, 1)
+        The largest magnitude.
+    """
     peak = magnitude.amax(dim=(-2, -1), keepdim=True)
     return magnitude / peak.clamp_min(torch.finfo(magnitude.dtype).tiny), peak
 
@@ -135,7 +148,7 @@ def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor
     """
     magnitude = spectrogram.abs()
     if level is None:
-        magnitude, _ = _relative_to_peak(magnitude)
+        magnitude, _ = relative_to_peak(magnitude)
         level = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
     floor = 10 ** (-_FEATURE_FLOOR_DB / 20)
     return torch.log(magnitude / level.clamp_min(torch.finfo(magnitude.dtype).tiny) + floor)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from skdc.signal.features import relative_to_peak
 
 __all__ = ["spoken_frames"]
 
@@ -36,10 +37,7 @@ def spoken_frames(spectrogram: Tensor, n_around: int) -> Tensor:
     >>> spoken_frames(frames, 1).int().tolist()
     [0, 1, 1, 1, 1, 0, 0, 0, 0]
     """
-    magnitude = spectrogram.abs()
-    # Squares of very small or large numbers are not within the range of floats.
-    peak = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
-    power = (magnitude / peak).square().sum(-1)  # (n_frames,)
+    power = relative_to_peak(spectrogram.abs())[0].square().sum(-1)  # (n_frames,)
     lasting = power.topk(min(n_around, len(power))).values[-1]
     is_loud = (power >= lasting * 10 ** (-_SILENT_DB / 10)).to(power.dtype)
     # (n_frames,) -> (1, 1, n_frames) -> (n_frames,)
