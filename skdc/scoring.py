@@ -166,7 +166,7 @@ def validate(
             step=0,
             with_spectrograms="spectrograms" in config.objective.needs,
         )
-        with torch.no_grad(), separator.autocast():
+        with torch.no_grad(), separator.hearing.autocast():
             losses.append(float(batch_loss(network, batch, config.objective)))
         if reference.dtype.kind == "f":
             sounding.append(reference[np.ptp(reference, axis=1) > 0])

@@ -28,7 +28,7 @@ from skdc import (
 from skdc.cli import build_parser, main
 from skdc.datasets import load_sample_clips
 from skdc.metrics import si_sdr_improvement
-from skdc.separation import pipeline
+from skdc.separation import hearing, pipeline
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
 from skdc.signal import bin_weights, to_unit_peak
 
@@ -183,7 +183,7 @@ def test_stretches_of_a_recording_have_their_pairs_separated_too(
     assert_allclose(found[2].sum(axis=0), mixture, atol=1e-4)
     assert np.abs(found[2] - found[0]).max() > 0.1
     # Stretches that go through the network together give what they give alone.
-    monkeypatch.setattr(pipeline, "_FRAMES_TOGETHER", 1)
+    monkeypatch.setattr(hearing, "_FRAMES_TOGETHER", 1)
     assert_allclose(separator.predict(mixture), found[2], atol=1e-3)
 
 

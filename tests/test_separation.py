@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skdc.network import EmbeddingNetwork, NetworkConfig
-from skdc.separation import Separator, pipeline
+from skdc.separation import Separator, hearing, pipeline
 from skdc.signal import Framing, log_magnitude
 
 FRAMING = Framing()
@@ -41,10 +41,10 @@ def test_neighbours_of_the_same_length_share_a_pass(separator, passes):
 
 def test_a_pass_takes_no_more_frames_than_it_may(separator, passes, monkeypatch):
     frames = FRAMING.frame_count(4000)
-    monkeypatch.setattr(pipeline, "_FRAMES_TOGETHER", 2 * frames + 1)
+    monkeypatch.setattr(hearing, "_FRAMES_TOGETHER", 2 * frames + 1)
     list(separator.embed(noise(*[4000] * 5)))
     assert passes == [(2, frames), (2, frames), (1, frames)]
-    monkeypatch.setattr(pipeline, "_FRAMES_TOGETHER", 1)
+    monkeypatch.setattr(hearing, "_FRAMES_TOGETHER", 1)
     passes.clear()
     list(separator.embed(noise(4000, 4000)))
     assert passes == [(1, frames)] * 2

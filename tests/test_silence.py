@@ -84,9 +84,9 @@ def test_a_recording_without_long_silence_is_heard_as_a_whole() -> None:
     for pause in (0, 2 * RATE):
         with_pause = np.concatenate([mixture, np.zeros(pause), mixture])
         spectrogram = pipeline.framing.stft(torch.from_numpy(with_pause))
-        assert pipeline._spoken(spectrogram) is None
+        assert pipeline.hearing.spoken(spectrogram) is None
     long = np.concatenate([mixture, np.zeros(5 * RATE), mixture])
-    spoken = pipeline._spoken(pipeline.framing.stft(torch.from_numpy(long)))
+    spoken = pipeline.hearing.spoken(pipeline.framing.stft(torch.from_numpy(long)))
     assert spoken is not None
     # Half a second is left at both ends of the silence.
     assert abs(int((~spoken).sum()) - 4 * RATE / 256) < 20

@@ -40,7 +40,7 @@ def main() -> None:
 
         def bare(features=features) -> None:
             # One stretch after the other, of the length of the separator's windows.
-            with torch.no_grad(), core.autocast():
+            with torch.no_grad(), core.hearing.autocast():
                 for part in features.split(4096):
                     core.network.project(part.unsqueeze(0))
 

@@ -578,7 +578,7 @@ def _hear(
     units: list[Tensor] = []
     shared: Tensor | None = None
     n_heard = 0
-    for features in _features(pipeline.framing, spectrograms):
+    for features in _features(pipeline, spectrograms):
         n_heard += 1
         vectors, heard, _ = pipeline.step(features)
         own = functional.normalize(vectors.float(), dim=-1)
@@ -593,15 +593,16 @@ def _hear(
     return total, None if shared is None else shared / n_heard
 
 
-def _features(framing: Framing, spectrograms: Tensor) -> Iterator[Tensor]:
+def _features(pipeline: Separator, spectrograms: Tensor) -> Iterator[Tensor]:
     """Give the features of each microphone, or of each with each other one."""
+    framing, hearing = pipeline.framing, pipeline.hearing
     for index, spectrogram in enumerate(spectrograms):
         others = [*spectrograms[:index], *spectrograms[index + 1 :]]
-        if not framing.hears_phases or not others:
-            yield framing.features(spectrogram)
-            continue
-        for other in others:
-            yield framing.features(spectrogram, other)
+        lift = hearing.sound(spectrogram).lift
+        for other in others if framing.hears_phases and others else [None]:
+            features = framing.features(spectrogram, other)
+            features[:, : framing.n_bins] += lift
+            yield features
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> NDArray[np.floating]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -31,6 +31,7 @@ from skdc.separation.evidence import (
     take_clue,
 )
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
+from skdc.separation.hearing import Hearing, Sound
 from skdc.separation.identity import identify
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
@@ -47,20 +48,20 @@ _COUNT_PROBES = 5
 # Recordings up to this are one stretch; longer ones are cut, so that who is alone for a while is
 # not taken for two.
 _LONGEST_WHOLE_S = 30.0
-# In those that are longer than a stretch, silence is left out where there is so much beside half a
-# second around all that is said.
-_LEAST_SILENCE_S, _AROUND_S = 3.0, 0.5
-# Frames in one pass of the LSTM. More would take memory and hardly save time.
-_FRAMES_TOGETHER = 4_096
 
 
 class Projection(NamedTuple):
     """What the network gives for a stretch of a mixture."""
 
-    spectrogram: Tensor  # (frames, bins)
+    sound: Sound
     states: Tensor  # (1, frames, bands, width)
     vectors: Tensor  # (frames, bins, dim), along each bin's embedding
     masks: Tensor | None  # (masks, frames, bins), of the mask head
+
+    @property
+    def spectrogram(self) -> Tensor:
+        """That of the sound: ``(frames, bins)``."""
+        return self.sound.spectrogram
 
 
 class Waveform(Protocol):
@@ -135,6 +136,11 @@ class Separator:
     phase_iterations: int = 0
     report: Callable[[float], object] | None = None
 
+    @property
+    def hearing(self) -> Hearing:
+        """How the network is given spectrograms."""
+        return Hearing(self.network, self.framing, self.precision, self.sample_rate)
+
     def embed(self, mixtures: Iterable[Tensor]) -> Iterator[Tensor]:
         """Embed every bin of mixtures.
 
@@ -166,8 +172,8 @@ class Separator:
         energy : Tensor of shape (1, n_frames)
             Energy of each frame of the mixture.
         """
-        for spectrogram, states in self._states(self._spectrograms(mixtures)):
-            yield states, frame_energy(spectrogram)
+        for sound, states in self.hearing.states(self.hearing.sounds(mixtures)):
+            yield states, frame_energy(sound.spectrogram)
 
     def labels(
         self, mixtures: Sequence[Tensor], n_sources: Iterable[int | None]
@@ -426,7 +432,7 @@ class Separator:
         is_of_pairs = self.own_pair_sweeps and (n_clusters is None or n_clusters > 2)
         for cut, part in parts:
             # Pairs of neighbours go through the network together.
-            n_more = self._together(cut[1] - cut[0]) - 1 if is_of_pairs else 0
+            n_more = self.hearing.n_together(cut[1] - cut[0]) - 1 if is_of_pairs else 0
             group = [(cut, part), *islice(parts, n_more)]
             found = self._pairs_again(
                 [(part, *self._masks(part, n_clusters)) for _, part in group]
@@ -450,8 +456,9 @@ class Separator:
             return ((masks, centroids) for _, masks, centroids in found)
 
         def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
-            for part in self._heard(kept * found[index][0].spectrogram for index, kept in sums):
-                yield self._masks(part, 2)[0]
+            wholes = ((found[index][0].sound, kept) for index, kept in sums)
+            pairs = (Sound(kept * sound.spectrogram, sound.lift) for sound, kept in wholes)
+            yield from (self._masks(part, 2)[0] for part in self._heard(pairs))
 
         magnitudes = [part.spectrogram.abs() for part, _, _ in found]
         all_masks = separate_pairs([masks for _, masks, _ in found], magnitudes, split, n_sweeps)
@@ -508,7 +515,8 @@ class Separator:
             count head, or with a clusterer of the caller's own.
         """
         # Not all at once: the batch would need several times the memory of one.
-        return self._heard_count([part for s in spectrograms for part in self._heard([s])])
+        sounds = map(self.hearing.sound, spectrograms)
+        return self._heard_count([part for sound in sounds for part in self._heard([sound])])
 
     @torch.no_grad()
     def _heard_count(self, parts: Sequence[Projection]) -> int | None:
@@ -542,82 +550,19 @@ class Separator:
 
     def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
         """Give the spectrogram of each segment, and what the network gives for it."""
-        return self._heard(self._spectrograms(segments))
-
-    def _spectrograms(self, segments: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Give the spectrogram of each, without what would be all that is heard."""
-        device = self.network.input_mean.device
-        for segment in segments:
-            yield self.framing.undisturbed(self.framing.stft(segment[:].to(device)))
+        return self._heard(self.hearing.sounds(segments))
 
     @torch.no_grad()
-    def _heard(self, spectrograms: Iterable[Tensor]) -> Iterator[Projection]:
-        """Give what the network gives for spectrograms.
+    def _heard(self, sounds: Iterable[Sound]) -> Iterator[Projection]:
+        """Give what the network gives for sounds.
 
         Masks are None where those of the mask head are not asked for.
         """
-        for spectrogram, states in self._states(spectrograms):
-            with self.autocast():
+        for sound, states in self.hearing.states(sounds):
+            with self.hearing.autocast():
                 vectors = self.network.embed(states).squeeze(0)
                 masks = self._head_masks(states) if self.mask == "head" else None
-            yield Projection(spectrogram, states, vectors, masks)
-
-    @torch.no_grad()
-    def _states(self, spectrograms: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give each spectrogram, and the states of the trunk.
-
-        Neighbours of as many frames go through the LSTM together, in up to half the time, and
-        each gets what it would get alone. The layer after it would round differently for all of
-        them together, so each has states of its own, laid out as if alone.
-
-        Beside long silence, unknown from training, they are as if it were not there.
-        """
-        for n_frames, group in groupby(spectrograms, len):
-            for own, states in self._states_of_group(group, self._together(n_frames)):
-                if (spoken := self._spoken(own)) is not None:
-                    ((_, states[:, spoken]),) = self._states_of_group(iter([own[spoken]]), 1)
-                yield own, states
-
-    def _spoken(self, spectrogram: Tensor) -> Tensor | None:
-        """Give the frames near which somebody may be speaking; None where it is nearly all."""
-        if len(spectrogram) <= self._frames(STRETCH_S):
-            return None
-        spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
-        n_silent = int((~spoken).sum())
-        return spoken if n_silent >= self._frames(_LEAST_SILENCE_S) else None
-
-    @staticmethod
-    def _together(n_frames: int) -> int:
-        """Give the number of spectrograms of so many frames in one pass of the LSTM."""
-        return max(1, _FRAMES_TOGETHER // n_frames)
-
-    def _states_of_group(
-        self, spectrograms: Iterator[Tensor], n_together: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Do this for spectrograms of one length, so many at once, fewer where memory is short."""
-        waiting = list(islice(spectrograms, n_together))
-        while waiting:
-            batch = waiting[:n_together]
-            try:
-                with self.autocast():
-                    states = self.network.states(self.framing.features(torch.stack(batch)))
-            except torch.cuda.OutOfMemoryError:  # of any device but the CPU
-                if len(batch) == 1:
-                    raise
-                n_together = len(batch) // 2
-                warnings.warn(
-                    f"the device {str(batch[0].device)!r} has too little memory for "
-                    f"{len(batch)} stretches of a recording at once: going on with {n_together}, "
-                    "which takes longer and gives the same sources",
-                    AudioWarning,
-                    stacklevel=2,
-                )
-                continue
-            for spectrogram, own_states in zip(batch, states.split(1), strict=True):
-                yield spectrogram, own_states.contiguous()
-            waiting = waiting[len(batch) :]
-            del batch, states  # before memory is needed for the next ones
-            waiting = waiting or list(islice(spectrograms, n_together))
+            yield Projection(sound, states, vectors, masks)
 
     def _head_masks(self, states: Tensor) -> Tensor:
         if self.network.mask_head is None:
@@ -648,7 +593,7 @@ class Separator:
         state : object
             For the next block; None where the network is not causal.
         """
-        with self.autocast():
+        with self.hearing.autocast():
             states, state = self.network.step(features.unsqueeze(0), state)
             vectors = self.network.embed(states).squeeze(0)
             masks = self._head_masks(states) if self.mask == "head" else None
@@ -667,11 +612,6 @@ class Separator:
         float32 Tensor of shape (n_sources, n_frames, n_bins)
         """
         return self._settled(soft_assign(vectors, centroids, _SOFT_MASK_SHARPNESS))
-
-    def autocast(self) -> torch.autocast:
-        """Context in which the network computes in its precision."""
-        device = self.network.input_mean.device
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _segment(self, mixture: Waveform, start: int, stop: int) -> Tensor:
         # The samples whose transform has the frames from `start` to `stop`.

@@ -257,6 +257,8 @@ class StreamingSeparator:
         # The same without bangs and hum, which is what is analysed
         self._undisturbed = _Tail(self._n_remembered)
         self._gains = signal.LiveGains(self._framing.n_lasting, self._n_followed)
+        # The magnitudes among the features of a causal network
+        self._magnitudes = _Tail(self._n_remembered)
         self._vectors = _Tail(self._n_remembered)
         # Masks that were given, and those of the mask head in its own order. Frames are the first
         # axis of all of these.
@@ -419,6 +421,13 @@ class StreamingSeparator:
         else:
             level = signal.root_mean_square(self._undisturbed.rows)
         features = self._framing.features(window, level=level)
+        magnitudes = features[:, : self._framing.n_bins]
+        if self._is_causal:
+            self._magnitudes.append(magnitudes.clone())
+            expected = self._separator.network.input_mean
+            magnitudes += signal.band_lift(self._magnitudes.rows, expected)
+        else:
+            magnitudes += self._separator.hearing.sound(self._undisturbed.rows).lift
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:

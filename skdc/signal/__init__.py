@@ -19,6 +19,7 @@ from skdc.signal.features import (
 )
 from skdc.signal.framing import Framing
 from skdc.signal.levels import active_level, active_speech_level
+from skdc.signal.missing_bands import band_lift
 from skdc.signal.phase import resynthesise, share_rest
 from skdc.signal.products import long_product
 from skdc.signal.resampling import resample, resampling_blocks, resampling_span
@@ -45,6 +46,7 @@ __all__ = [
     "active_speech_level",
     "activity",
     "apply_masks",
+    "band_lift",
     "bang_gains",
     "bin_weights",
     "binary_masks",

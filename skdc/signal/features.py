@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "FEATURE_FLOOR",
     "activity",
     "bin_weights",
     "log_magnitude",
@@ -18,7 +19,10 @@ __all__ = [
     "to_unit_peak",
 ]
 
-_FEATURE_FLOOR_DB = 40.0
+# Magnitudes are floored so far below the root mean square.
+_FLOOR = 10 ** (-40.0 / 20)
+# The feature of a bin in which there is nothing.
+FEATURE_FLOOR = math.log(_FLOOR)
 # Frames whose sums are scaled together: so few that the scale stays within the range of floats.
 _SCALED_TOGETHER = 256
 
@@ -150,8 +154,7 @@ def log_magnitude(spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor
     if level is None:
         magnitude, _ = relative_to_peak(magnitude)
         level = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
-    floor = 10 ** (-_FEATURE_FLOOR_DB / 20)
-    return torch.log(magnitude / level.clamp_min(torch.finfo(magnitude.dtype).tiny) + floor)
+    return torch.log(magnitude / level.clamp_min(torch.finfo(magnitude.dtype).tiny) + _FLOOR)
 
 
 def phase_differences(spectrogram: Tensor, other: Tensor) -> Tensor:

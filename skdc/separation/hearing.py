@@ -1,0 +1,196 @@
+"""What the network hears of recordings: from spectrograms to the states of its trunk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skdc import signal
+from skdc.exceptions import AudioWarning
+from skdc.network import EmbeddingNetwork
+from skdc.separation.stretches import STRETCH_S
+from skdc.signal import Framing
+
+__all__ = ["Hearing", "Sound"]
+
+# In those that are longer than a stretch, silence is left out where there is so much beside half a
+# second around all that is said.
+_LEAST_SILENCE_S, _AROUND_S = 3.0, 0.5
+# Frames in one pass of the LSTM. More would take memory and hardly save time.
+_FRAMES_TOGETHER = 4_096
+
+
+class Sound(NamedTuple):
+    """A spectrogram that the network is to hear.
+
+    Attributes
+    ----------
+    spectrogram : complex Tensor of shape (n_frames, n_bins)
+        Without bangs and hum.
+    lift : Tensor of shape (1, n_bins)
+        By how much its features are lifted, see `skdc.signal.band_lift`.
+    """
+
+    spectrogram: Tensor
+    lift: Tensor
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A trained network, and how it is given spectrograms.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+        In evaluation mode.
+    framing : Framing
+        What the network was trained with.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Precision of the network's arithmetic.
+    sample_rate : int, default=8000
+        That of the waveforms, Hz.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.network import EmbeddingNetwork, NetworkConfig
+    >>> from skdc.separation.hearing import Hearing
+    >>> from skdc.signal import Framing
+    >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5)).eval()
+    >>> hearing = Hearing(network, Framing())
+    >>> [(sound, states)] = hearing.states(hearing.sounds([torch.rand(4000)]))
+    >>> sound.spectrogram.shape, states.shape
+    (torch.Size([63, 129]), torch.Size([1, 63, 1, 16]))
+    """
+
+    network: EmbeddingNetwork
+    framing: Framing
+    precision: str = "float32"
+    sample_rate: int = 8000
+
+    def sounds(self, waveforms: Iterable[Tensor]) -> Iterator[Sound]:
+        """Give the spectrogram of each, without what would be all that is heard.
+
+        Parameters
+        ----------
+        waveforms : iterable of Tensor of shape (n_samples,)
+            On any device.
+
+        Yields
+        ------
+        Sound
+            On the network's device.
+        """
+        device = self.network.input_mean.device
+        for waveform in waveforms:
+            yield self.sound(self.framing.undisturbed(self.framing.stft(waveform[:].to(device))))
+
+    def sound(self, spectrogram: Tensor) -> Sound:
+        """Find what bands are missing in a spectrogram.
+
+        Parameters
+        ----------
+        spectrogram : complex Tensor of shape (n_frames, n_bins)
+
+        Returns
+        -------
+        Sound
+        """
+        magnitudes = self.framing.features(spectrogram)[:, : self.framing.n_bins]
+        return Sound(spectrogram, signal.band_lift(magnitudes, self.network.input_mean))
+
+    @torch.no_grad()
+    def states(self, sounds: Iterable[Sound]) -> Iterator[tuple[Sound, Tensor]]:
+        """Give each sound, and the states of the trunk.
+
+        Neighbours of as many frames go through the LSTM together, in up to half the time, and
+        each gets what it would get alone. The layer after it would round differently for all of
+        them together, so each has states of its own, laid out as if alone.
+
+        Beside long silence, unknown from training, they are as if it were not there.
+
+        Parameters
+        ----------
+        sounds : iterable of Sound
+
+        Yields
+        ------
+        sound : Sound
+        states : Tensor of shape (1, n_frames, n_bands, width)
+        """
+        for n_frames, group in groupby(sounds, lambda sound: len(sound.spectrogram)):
+            for sound, states in self._states_of_group(group, self.n_together(n_frames)):
+                if (spoken := self.spoken(sound.spectrogram)) is not None:
+                    without = self.sound(sound.spectrogram[spoken])
+                    ((_, states[:, spoken]),) = self._states_of_group(iter([without]), 1)
+                yield sound, states
+
+    def spoken(self, spectrogram: Tensor) -> Tensor | None:
+        """Find the frames near which somebody may be speaking.
+
+        Parameters
+        ----------
+        spectrogram : complex Tensor of shape (n_frames, n_bins)
+
+        Returns
+        -------
+        bool Tensor of shape (n_frames,) or None
+            None where it is nearly all.
+        """
+        if len(spectrogram) <= self._frames(STRETCH_S):
+            return None
+        spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
+        n_silent = int((~spoken).sum())
+        return spoken if n_silent >= self._frames(_LEAST_SILENCE_S) else None
+
+    def autocast(self) -> torch.autocast:
+        """Context in which the network computes in its precision."""
+        device = self.network.input_mean.device
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    @staticmethod
+    def n_together(n_frames: int) -> int:
+        """Give the number of spectrograms of so many frames in one pass of the LSTM."""
+        return max(1, _FRAMES_TOGETHER // n_frames)
+
+    def _frames(self, seconds: float) -> int:
+        return round(seconds * self.sample_rate / self.framing.hop_length)
+
+    def _states_of_group(
+        self, sounds: Iterator[Sound], n_together: int
+    ) -> Iterator[tuple[Sound, Tensor]]:
+        """Do this for sounds of one length, so many at once, fewer where memory is short."""
+        waiting = list(islice(sounds, n_together))
+        while waiting:
+            batch = waiting[:n_together]
+            try:
+                with self.autocast():
+                    states = self.network.states(self._features(batch))
+            except torch.cuda.OutOfMemoryError:  # of any device but the CPU
+                if len(batch) == 1:
+                    raise
+                n_together = len(batch) // 2
+                warnings.warn(
+                    f"the device {str(batch[0].spectrogram.device)!r} has too little memory for "
+                    f"{len(batch)} stretches of a recording at once: going on with {n_together}, "
+                    "which takes longer and gives the same sources",
+                    AudioWarning,
+                    stacklevel=2,
+                )
+                continue
+            for sound, own_states in zip(batch, states.split(1), strict=True):
+                yield sound, own_states.contiguous()
+            waiting = waiting[len(batch) :]
+            del batch, states  # before memory is needed for the next ones
+            waiting = waiting or list(islice(sounds, n_together))
+
+    def _features(self, batch: list[Sound]) -> Tensor:
+        features = self.framing.features(torch.stack([sound.spectrogram for sound in batch]))
+        features[..., : self.framing.n_bins] += torch.stack([sound.lift for sound in batch])
+        return features

@@ -1,0 +1,74 @@
+"""Bands that a recording lacks, such as what a telephone leaves out.
+
+A network that has never heard such recordings is misled by what is always silent far more than by
+not hearing it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skdc.signal.features import FEATURE_FLOOR
+
+__all__ = ["band_lift"]
+
+# A band is missing where less than this is left of how far features rise above their floor.
+_LEFT = 0.5
+# This part of the bins has what is said as it is expected; what they have less is pauses.
+_WHOLE_BINS = 0.9
+# Once a band is missing, all is lifted that is lower than expected by more than this.
+_LEAST_LIFT = 0.5
+# A band is as wide as one part of so many of the spectrum, an edge of a band one of so many.
+_BANDS, _EDGES = 16, 48
+
+
+def band_lift(features: Tensor, expected: Tensor) -> Tensor:
+    """Tell by how much to lift the features of bands that are missing in all of a recording.
+
+    The mean of such bins over the frames becomes what is expected, so that they tell the network
+    nothing.
+
+    Parameters
+    ----------
+    features : Tensor of shape (..., n_frames, n_bins)
+        As `skdc.signal.log_magnitude` gives them.
+    expected : Tensor of shape (n_bins,)
+        Means of the features of the training mixtures.
+
+    Returns
+    -------
+    Tensor of shape (..., 1, n_bins)
+        To be added to the features, at least 0. All zeros where no band is missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdc.signal import band_lift, log_magnitude
+    >>> magnitudes = torch.rand(100, 32)
+    >>> expected = log_magnitude(magnitudes).mean(0)
+    >>> magnitudes[:, 20:] = 0.0
+    >>> lift = band_lift(log_magnitude(magnitudes), expected)
+    >>> lift.shape, bool((lift[:, 20:] > 0).all()), bool((lift[:, :20] == 0).all())
+    (torch.Size([1, 32]), True, True)
+    """
+    mean = features.mean(dim=-2, keepdim=True)
+    left = _smooth(mean - FEATURE_FLOOR, _BANDS)
+    room = _smooth((expected - FEATURE_FLOOR).expand_as(mean), _BANDS)
+    # How much of the time somebody speaks, relative to training
+    shares = left / room.clamp_min(torch.finfo(room.dtype).tiny)
+    speaking = shares.quantile(_WHOLE_BINS, dim=-1, keepdim=True).clamp(0.0, 1.0)
+    is_missing = (left < _LEFT * speaking * room).any(dim=-1, keepdim=True)
+    lift = _smooth(FEATURE_FLOOR + speaking * (expected - FEATURE_FLOOR) - mean, _EDGES)
+    return torch.where(is_missing & (lift > _LEAST_LIFT), lift, 0.0)
+
+
+def _smooth(values: Tensor, n_parts: int) -> Tensor:
+    """Take the mean of neighbouring bins: ``(..., 1, n_bins)``."""
+    n_bins = values.shape[-1]
+    width = n_bins // n_parts | 1
+    # (..., 1, bins) -> (items, 1, bins), and back
+    items = values.reshape(-1, 1, n_bins)
+    smooth = functional.avg_pool1d(items, width, 1, width // 2, count_include_pad=False)
+    return smooth.reshape(values.shape)
