@@ -32,17 +32,24 @@ def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 
 def naive_lift(
-    features: NDArray[np.float64], expected: NDArray[np.float64]
+    features: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    n_bins = len(expected)
+    n_bins = len(mean)
     wide = n_bins // 16 + (n_bins // 16 + 1) % 2
     narrow = n_bins // 48 + (n_bins // 48 + 1) % 2
-    mean = np.array([sum(bins) / len(bins) for bins in features.T])
-    left, room = smooth(mean - FLOOR, wide), smooth(expected - FLOOR, wide)
-    speaking = min(1.0, float(np.quantile(left / room, 0.9)))
-    if not any(left[k] < 0.5 * speaking * room[k] for k in range(n_bins)):
+    frames = [frame for frame in features if np.mean((np.exp(frame) - 0.01) ** 2) > 1e-3]
+    if not frames:
         return np.zeros(n_bins)
-    lift = smooth(FLOOR + speaking * (expected - FLOOR) - mean, narrow)
+    own = np.array([sum(bins) / len(bins) for bins in zip(*frames, strict=True)])
+    spread = np.array([np.std(bins) for bins in zip(*frames, strict=True)])
+    left, room = smooth(own - FLOOR, wide), smooth(mean - FLOOR, wide)
+    speaking = min(1.0, float(np.quantile(left / room, 0.9)))
+    spread, scale = smooth(spread, wide), smooth(scale, wide)
+    if not any(
+        left[k] < 0.6 * speaking * room[k] and spread[k] < 0.4 * scale[k] for k in range(n_bins)
+    ):
+        return np.zeros(n_bins)
+    lift = smooth(FLOOR + speaking * (mean - FLOOR) - own, narrow)
     return np.array([value if value > 0.5 else 0.0 for value in lift])
 
 
@@ -51,43 +58,58 @@ def naive_lift(
 def test_the_lift_is_that_of_the_definition(seed: int, n_bins: int, missing: float) -> None:
     rng = np.random.default_rng(seed)
     features = FLOOR + rng.exponential(2.0, (20, n_bins))
-    expected = FLOOR + rng.uniform(1.0, 4.0, n_bins)
-    features[:, : round(missing * n_bins)] = FLOOR
-    found = band_lift(torch.from_numpy(features), torch.from_numpy(expected))
-    np.testing.assert_allclose(found[0], naive_lift(features, expected), atol=1e-9)
-    both = torch.from_numpy(np.stack([features, features[::-1]]))
-    found = band_lift(both, torch.from_numpy(expected))
+    mean = FLOOR + rng.uniform(1.0, 4.0, n_bins)
+    scale = rng.uniform(0.5, 2.0, n_bins)
+    features[:, : round(missing * n_bins)] = FLOOR + rng.uniform(0, 2)
+    features[rng.random(20) < 0.3] = FLOOR
+    expected = naive_lift(features, mean, scale)
+    found = band_lift(*map(torch.from_numpy, (features, mean, scale)))
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
+    both = np.stack([features, features[::-1]])
+    found = band_lift(*map(torch.from_numpy, (both, mean, scale)))
     assert found.shape == (2, 1, n_bins)
-    np.testing.assert_allclose(found[1, 0], naive_lift(features, expected), atol=1e-9)
+    np.testing.assert_allclose(found[1, 0], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("expected", [FLOOR, 0.0])
+@pytest.mark.parametrize("mean", [FLOOR, 0.0])
 @pytest.mark.parametrize("value", [FLOOR, FLOOR - 1e-6, 0.0])
-def test_what_is_constant_is_not_lifted(value: float, expected: float) -> None:
-    lift = band_lift(torch.full((30, 129), value), torch.full((129,), expected))
+def test_what_is_constant_is_not_lifted(value: float, mean: float) -> None:
+    features = torch.full((30, 129), value)
+    lift = band_lift(features, torch.full((129,), mean), torch.ones(129))
     assert torch.equal(lift, torch.zeros(1, 129))
 
 
-def test_missing_bands_have_the_expected_mean() -> None:
-    magnitudes = torch.rand(400, 257, generator=torch.Generator().manual_seed(0))
-    expected = log_magnitude(magnitudes).mean(0)
-    magnitudes[:, :30] = 0.0
-    magnitudes[:, 200:] = 0.0
-    features = log_magnitude(magnitudes)
-    lift = band_lift(features, expected)
-    assert bool((lift[0, 40:190] == 0).all())
+def noise_features(n_frames: int, *, silent: slice = slice(0, 0)) -> Tensor:
+    """Give the features of white noise without some of its bins."""
+    shape = (n_frames, 257)
+    magnitudes = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    magnitudes[:, silent] = 0.0
+    return log_magnitude(magnitudes)
+
+
+@pytest.mark.parametrize("silent", [slice(0, 30), slice(200, 257), slice(100, 160)])
+def test_missing_bands_have_the_expected_mean(silent: slice) -> None:
+    plain = noise_features(400)
+    features = noise_features(400, silent=silent)
+    lift = band_lift(features, plain.mean(0), plain.std(0))
+    index = torch.arange(257)
+    away = (index < silent.start - 10) | (index >= silent.stop + 10)
+    assert bool((lift[0, away] == 0).all())
     # Away from the edges, and but for the smoothing
-    difference = ((features + lift).mean(0) - expected).abs()
-    assert float(difference[:28].max()) < 0.2
-    assert float(difference[203:].max()) < 0.2
+    inside = slice(silent.start + 3, silent.stop - 3)
+    difference = ((features + lift).mean(0) - plain.mean(0)).abs()
+    assert float(difference[inside].max()) < 0.2
 
 
-def test_pauses_are_not_missing_bands() -> None:
-    generator = torch.Generator().manual_seed(0)
-    magnitudes = torch.rand(400, 257, generator=generator)
-    expected = log_magnitude(magnitudes).mean(0)
-    magnitudes[100:] = 0.0
-    assert not bool(band_lift(log_magnitude(magnitudes), expected).any())
+def test_pauses_neither_are_missing_bands_nor_hide_them() -> None:
+    plain = noise_features(400)
+    expected = plain.mean(0), plain.std(0)
+    pauses = torch.full((1200, 257), FLOOR)
+    assert not bool(band_lift(torch.cat([plain, pauses]), *expected).any())
+    features = noise_features(400, silent=slice(0, 30))
+    lift = band_lift(features, *expected)
+    assert bool(lift.any())
+    torch.testing.assert_close(band_lift(torch.cat([features, pauses]), *expected), lift)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -148,7 +170,7 @@ def test_a_telephone_in_a_stream(name: str, monkeypatch: pytest.MonkeyPatch) -> 
         return float(np.mean(si_sdr_improvement(narrow, found, mixture)))
 
     now = streamed()
-    monkeypatch.setattr("skdc.signal.band_lift", lambda x, _: torch.zeros_like(x[..., :1, :]))
+    monkeypatch.setattr("skdc.signal.band_lift", lambda x, *_: torch.zeros_like(x[..., :1, :]))
     assert now > streamed() + 0.5
 
 
@@ -163,7 +185,8 @@ def test_a_telephone_at_two_microphones(monkeypatch: pytest.MonkeyPatch) -> None
         return float(np.mean(si_sdr_improvement(narrow, found, channels[0])))
 
     now = heard()
-    monkeypatch.setattr("skdc.signal.band_lift", lambda x, _: torch.zeros_like(x[..., :1, :]))
+    monkeypatch.setattr("skdc.signal.band_lift", lambda x, *_: torch.zeros_like(x[..., :1, :]))
+    # The directions tell them apart, too.
     assert now > heard() - 0.5
 
 
@@ -201,4 +224,43 @@ def test_a_network_of_telephones_expects_no_more() -> None:
     mixture, _ = load_sample_mixture()
     framing = Framing(win_length=512, hop_length=256)
     features = framing.features(framing.stft(torch.from_numpy(by_telephone(mixture))))
-    assert not bool(band_lift(features, features.mean(0)).any())
+    assert not bool(band_lift(features, features.mean(0), features.std(0)).any())
+
+
+def test_single_talkers_stay_single() -> None:
+    # Many lack some of what two have together.
+    separator = load_pretrained("speech-8k", device="cpu")
+    for clip in load_sample_clips():
+        for waveform in (clip.waveform, by_telephone(clip.waveform)):
+            assert len(separator.predict(waveform, n_sources="auto")) == 1
+
+
+@pytest.mark.parametrize("around", [0, 9 * RATE])
+def test_silence_around_a_telephone_costs_little(around: int) -> None:
+    separator = load_pretrained("speech-8k", device="cpu")
+    _, sources = load_sample_mixture()
+    narrow = by_telephone(sources)
+    before = improvement(separator, narrow)
+    silence = np.zeros((2, around or narrow.shape[1] // 2))
+    assert improvement(separator, np.concatenate([narrow, silence], axis=1)) > before - 1.5
+
+
+def test_pairs_of_arrays_are_lifted_as_their_microphones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Three whole voices, of which two may lack what the third has.
+    separator = load_pretrained("speech-8k", device="cpu")
+    clips = [clip.waveform for clip in load_sample_clips()]
+    n_samples = min(map(len, clips))
+    sources = np.stack([clip[:n_samples] / clip.std() for clip in clips[:12:4]])
+    channels = np.stack([sources.sum(0), np.roll(sources, 3, axis=1).sum(0) + 0.1 * sources[0]])
+    n_lifts = []
+    plain = Hearing.lift
+
+    def counted(self: Hearing, magnitudes: Tensor) -> Tensor:
+        n_lifts.append(1)
+        return plain(self, magnitudes)
+
+    monkeypatch.setattr(Hearing, "lift", counted)
+    separate_array(separator, channels, n_sources=3)
+    assert len(n_lifts) == 2

@@ -102,8 +102,11 @@ class Hearing:
         -------
         Sound
         """
-        magnitudes = self.framing.features(spectrogram)[:, : self.framing.n_bins]
-        return Sound(spectrogram, signal.band_lift(magnitudes, self.network.input_mean))
+        return Sound(spectrogram, self.lift(self.framing.magnitudes(spectrogram)))
+
+    def lift(self, magnitudes: Tensor) -> Tensor:
+        """`skdc.signal.band_lift`, with what the network expects."""
+        return signal.band_lift(magnitudes, self.network.input_mean, self.network.input_scale)
 
     @torch.no_grad()
     def states(self, sounds: Iterable[Sound]) -> Iterator[tuple[Sound, Tensor]]:
@@ -127,7 +130,7 @@ class Hearing:
         for n_frames, group in groupby(sounds, lambda sound: len(sound.spectrogram)):
             for sound, states in self._states_of_group(group, self.n_together(n_frames)):
                 if (spoken := self.spoken(sound.spectrogram)) is not None:
-                    without = self.sound(sound.spectrogram[spoken])
+                    without = Sound(sound.spectrogram[spoken], sound.lift)
                     ((_, states[:, spoken]),) = self._states_of_group(iter([without]), 1)
                 yield sound, states
 

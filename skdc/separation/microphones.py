@@ -529,25 +529,35 @@ def joined_masks(
     """
 
     def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
-        return (_masks(pipelines, kept * spectrograms, 2) for _, kept in sums)
+        return (_masks(pipelines, kept * spectrograms, lifts, 2) for _, kept in sums)
 
     magnitude = spectrograms.abs().square().mean(0).sqrt()
     gains = hum_gains(magnitude)  # (1, bins)
     spectrograms, magnitude = gains * spectrograms, gains * magnitude
-    first = _masks(pipelines, spectrograms, n_sources)
+    hearings = [pipeline.hearing for pipeline in pipelines]
+    lifts = [[hearing.sound(heard).lift for heard in spectrograms] for hearing in hearings]
+    first = _masks(pipelines, spectrograms, lifts, n_sources)
     (masks,) = separate_pairs([first], [magnitude], split, pipelines[0].own_pair_sweeps)
     loudness = (masks * magnitude).sum((1, 2))
     return masks[loudness.argsort(descending=True, stable=True)]
 
 
-def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int | None) -> Tensor:
-    """Separate all sources at once."""
+def _masks(
+    pipelines: Sequence[Separator],
+    spectrograms: Tensor,
+    lifts: Sequence[Sequence[Tensor]],
+    n_sources: int | None,
+) -> Tensor:
+    """Separate all sources at once; each network has a lift for each microphone."""
     first = pipelines[0]
     magnitudes = spectrograms.abs().square().mean(0).sqrt()
     if n_sources is None and first.clusterer is None:
         counts = (pipeline.count(spectrograms) for pipeline in pipelines)
         n_sources = next((count for count in counts if count is not None), None)
-    heard = [_hear(pipeline, spectrograms, magnitudes) for pipeline in pipelines]
+    heard = [
+        _hear(pipeline, spectrograms, own, magnitudes)
+        for pipeline, own in zip(pipelines, lifts, strict=True)
+    ]
     _, masks = heard[0]
     if masks is not None and n_sources == len(masks):
         return masks
@@ -568,7 +578,7 @@ def _masks(pipelines: Sequence[Separator], spectrograms: Tensor, n_sources: int 
 
 
 def _hear(
-    pipeline: Separator, spectrograms: Tensor, magnitudes: Tensor
+    pipeline: Separator, spectrograms: Tensor, lifts: Sequence[Tensor], magnitudes: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Join what one network makes of a bin in all microphones.
 
@@ -578,7 +588,7 @@ def _hear(
     units: list[Tensor] = []
     shared: Tensor | None = None
     n_heard = 0
-    for features in _features(pipeline, spectrograms):
+    for features in _features(pipeline.framing, spectrograms, lifts):
         n_heard += 1
         vectors, heard, _ = pipeline.step(features)
         own = functional.normalize(vectors.float(), dim=-1)
@@ -593,12 +603,10 @@ def _hear(
     return total, None if shared is None else shared / n_heard
 
 
-def _features(pipeline: Separator, spectrograms: Tensor) -> Iterator[Tensor]:
+def _features(framing: Framing, spectrograms: Tensor, lifts: Sequence[Tensor]) -> Iterator[Tensor]:
     """Give the features of each microphone, or of each with each other one."""
-    framing, hearing = pipeline.framing, pipeline.hearing
-    for index, spectrogram in enumerate(spectrograms):
+    for index, (spectrogram, lift) in enumerate(zip(spectrograms, lifts, strict=True)):
         others = [*spectrograms[:index], *spectrograms[index + 1 :]]
-        lift = hearing.sound(spectrogram).lift
         for other in others if framing.hears_phases and others else [None]:
             features = framing.features(spectrogram, other)
             features[:, : framing.n_bins] += lift

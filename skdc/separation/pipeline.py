@@ -580,7 +580,7 @@ class Separator:
         Parameters
         ----------
         features : Tensor of shape (n_frames, n_bins)
-            Log-magnitude features.
+            Log-magnitude features, lifted where bands are missing.
         state : object, optional
             What this gave with the block before; None at the beginning.
 

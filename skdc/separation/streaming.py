@@ -424,8 +424,7 @@ class StreamingSeparator:
         magnitudes = features[:, : self._framing.n_bins]
         if self._is_causal:
             self._magnitudes.append(magnitudes.clone())
-            expected = self._separator.network.input_mean
-            magnitudes += signal.band_lift(self._magnitudes.rows, expected)
+            magnitudes += self._separator.hearing.lift(self._magnitudes.rows)
         else:
             magnitudes += self._separator.hearing.sound(self._undisturbed.rows).lift
         vectors, heard, self._state = self._separator.step(features, self._state)
