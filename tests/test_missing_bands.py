@@ -255,12 +255,12 @@ def test_pairs_of_arrays_are_lifted_as_their_microphones(
     sources = np.stack([clip[:n_samples] / clip.std() for clip in clips[:12:4]])
     channels = np.stack([sources.sum(0), np.roll(sources, 3, axis=1).sum(0) + 0.1 * sources[0]])
     n_lifts = []
-    plain = Hearing.lift
+    plain = Hearing.sound
 
-    def counted(self: Hearing, magnitudes: Tensor) -> Tensor:
+    def counted(self: Hearing, spectrogram: Tensor) -> Sound:
         n_lifts.append(1)
-        return plain(self, magnitudes)
+        return plain(self, spectrogram)
 
-    monkeypatch.setattr(Hearing, "lift", counted)
+    monkeypatch.setattr(Hearing, "sound", counted)
     separate_array(separator, channels, n_sources=3)
     assert len(n_lifts) == 2

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from scipy.signal import butter, sosfiltfilt
 
-import skdc.signal
-from skdc import StreamingSeparator, load_pretrained
+from skdc import StreamingSeparator, load_pretrained, signal
 from skdc.metrics import si_sdr_improvement
 from skdc.protocols import open_protocol
 from skdc.separation.hearing import Hearing
@@ -216,6 +215,6 @@ if not args.stream:
         print(f"| {seconds:g} s | {before:.2f} dB | {now:.2f} dB |", flush=True)
 print("| channel | before | now |\n|---|---:|---:|")
 for name, channel in CHANNELS.items():
-    with patch.object(skdc.signal, "band_lift", no_lift):
+    with patch.object(signal, "band_lift", no_lift):
         before = improvement_by_channel(*channel)
     print(f"| {name} | {before:.2f} dB | {improvement_by_channel(*channel):.2f} dB |", flush=True)

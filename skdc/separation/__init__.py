@@ -1,11 +1,11 @@
 """From a mixture's waveform to its sources: embed, cluster, mask, resynthesise.
 
-`Separator` is the whole way. Its parts are the clustering of embeddings (`kmeans`, `assign`,
-`soft_assign`, `estimate_n_clusters`, `find_centroids`), the stretches of long recordings
-(`skdc.separation.stretches`), what carries masks to a recording at another rate
-(`skdc.separation.full_band`), and how far to trust the result (`skdc.separation.quality`).
-`skdc.StreamingSeparator` does the same while audio comes in, and `separate_array` with several
-microphones.
+`Separator` is the whole way. Its parts are what the network hears (`skdc.separation.hearing`), the
+clustering of embeddings (`kmeans`, `assign`, `soft_assign`, `estimate_n_clusters`,
+`find_centroids`), the stretches of long recordings (`skdc.separation.stretches`), what carries
+masks to a recording at another rate (`skdc.separation.full_band`), and how far to trust the result
+(`skdc.separation.quality`). `skdc.StreamingSeparator` does the same while audio comes in, and
+`separate_array` with several microphones.
 """
 
 from skdc.separation.clustering import (

@@ -66,7 +66,7 @@ class Hearing:
     >>> hearing = Hearing(network, Framing())
     >>> [(sound, states)] = hearing.states(hearing.sounds([torch.rand(4000)]))
     >>> sound.spectrogram.shape, states.shape
-    (torch.Size([63, 129]), torch.Size([1, 63, 1, 16]))
+    (torch.Size([64, 129]), torch.Size([1, 64, 1, 16]))
     """
 
     network: EmbeddingNetwork
@@ -102,11 +102,11 @@ class Hearing:
         -------
         Sound
         """
-        return Sound(spectrogram, self.lift(self.framing.magnitudes(spectrogram)))
-
-    def lift(self, magnitudes: Tensor) -> Tensor:
-        """`skdc.signal.band_lift`, with what the network expects."""
-        return signal.band_lift(magnitudes, self.network.input_mean, self.network.input_scale)
+        # Relative to the level of the whole, for a causal network too: relative to the level so
+        # far, noise before the first word is as loud as speech.
+        magnitudes = signal.log_magnitude(spectrogram)
+        expected = self.network.input_mean, self.network.input_scale
+        return Sound(spectrogram, signal.band_lift(magnitudes, *expected))
 
     @torch.no_grad()
     def states(self, sounds: Iterable[Sound]) -> Iterator[tuple[Sound, Tensor]]:

@@ -257,8 +257,6 @@ class StreamingSeparator:
         # The same without bangs and hum, which is what is analysed
         self._undisturbed = _Tail(self._n_remembered)
         self._gains = signal.LiveGains(self._framing.n_lasting, self._n_followed)
-        # The magnitudes among the features of a causal network
-        self._magnitudes = _Tail(self._n_remembered)
         self._vectors = _Tail(self._n_remembered)
         # Masks that were given, and those of the mask head in its own order. Frames are the first
         # axis of all of these.
@@ -266,6 +264,9 @@ class StreamingSeparator:
         self._heard = _Tail(self._n_remembered)
         self._state: Any = None
         self._level: Tensor | None = None
+        # By how much features are lifted, and how many frames were read since that was found
+        self._lift: Tensor | None = None
+        self._n_since_lift = 0
         self._centroids: Tensor | None = None
         self._places: Tensor | None = None  # which mask of the head is which source
         # Frames that were done when the centroids were moved, and when they were found, last
@@ -421,17 +422,20 @@ class StreamingSeparator:
         else:
             level = signal.root_mean_square(self._undisturbed.rows)
         features = self._framing.features(window, level=level)
-        magnitudes = features[:, : self._framing.n_bins]
-        if self._is_causal:
-            self._magnitudes.append(magnitudes.clone())
-            magnitudes += self._separator.hearing.lift(self._magnitudes.rows)
-        else:
-            magnitudes += self._separator.hearing.sound(self._undisturbed.rows).lift
+        features[:, : self._framing.n_bins] += self._lift_now(n_read)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:
             # (sources, frames, bins) -> (frames, sources, bins)
             self._heard.append(heard.transpose(0, 1), n_replaced=n_window - n_read)
+
+    def _lift_now(self, n_read: int) -> Tensor:
+        """Find what bands are missing in what is remembered, where it is time for that."""
+        self._n_since_lift += n_read
+        if self._lift is None or self._n_since_lift >= self._n_followed:
+            self._lift = self._separator.hearing.sound(self._undisturbed.rows).lift
+            self._n_since_lift = 0
+        return self._lift
 
     def _cluster_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames and of those read ahead: ``(n_sources, n_shown, n_bins)``."""

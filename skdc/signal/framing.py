@@ -68,18 +68,14 @@ class Framing:
         Tensor of shape (..., n_frames, n_bins) or (..., n_frames, 3 * n_bins)
             `skdc.signal.log_magnitude` and, with `hears_phases`, `skdc.signal.phase_differences`.
         """
-        magnitudes = self.magnitudes(spectrogram, level=level)
+        if level is None and self.is_causal:
+            level = self.level_so_far(spectrogram)[0]
+        magnitudes = features.log_magnitude(spectrogram, level=level)
         if not self.hears_phases:
             return magnitudes
         if other is None:
             other = torch.zeros_like(spectrogram)
         return torch.cat([magnitudes, features.phase_differences(spectrogram, other)], dim=-1)
-
-    def magnitudes(self, spectrogram: Tensor, *, level: Tensor | None = None) -> Tensor:
-        """`skdc.signal.log_magnitude`, relative to the level of the recording or that so far."""
-        if level is None and self.is_causal:
-            level = self.level_so_far(spectrogram)[0]
-        return features.log_magnitude(spectrogram, level=level)
 
     def level_so_far(
         self, spectrogram: Tensor, state: Tensor | None = None
