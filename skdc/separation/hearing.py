@@ -146,11 +146,11 @@ class Hearing:
         bool Tensor of shape (n_frames,) or None
             None where it is nearly all.
         """
-        if len(spectrogram) <= self._frames(STRETCH_S):
+        if len(spectrogram) <= self.n_frames(STRETCH_S):
             return None
-        spoken = signal.spoken_frames(spectrogram, self._frames(_AROUND_S))
+        spoken = signal.spoken_frames(spectrogram, self.n_frames(_AROUND_S))
         n_silent = int((~spoken).sum())
-        return spoken if n_silent >= self._frames(_LEAST_SILENCE_S) else None
+        return spoken if n_silent >= self.n_frames(_LEAST_SILENCE_S) else None
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes in its precision."""
@@ -162,7 +162,8 @@ class Hearing:
         """Give the number of spectrograms of so many frames in one pass of the LSTM."""
         return max(1, _FRAMES_TOGETHER // n_frames)
 
-    def _frames(self, seconds: float) -> int:
+    def n_frames(self, seconds: float) -> int:
+        """Give the number of frames that begin in so many seconds."""
         return round(seconds * self.sample_rate / self.framing.hop_length)
 
     def _states_of_group(
@@ -173,8 +174,9 @@ class Hearing:
         while waiting:
             batch = waiting[:n_together]
             try:
+                spectrograms, lifts = map(torch.stack, zip(*batch, strict=True))
                 with self.autocast():
-                    states = self.network.states(self._features(batch))
+                    states = self.network.states(self.framing.features(spectrograms, lift=lifts))
             except torch.cuda.OutOfMemoryError:  # of any device but the CPU
                 if len(batch) == 1:
                     raise
@@ -190,10 +192,5 @@ class Hearing:
             for sound, own_states in zip(batch, states.split(1), strict=True):
                 yield sound, own_states.contiguous()
             waiting = waiting[len(batch) :]
-            del batch, states  # before memory is needed for the next ones
+            del batch, spectrograms, lifts, states  # before memory is needed for the next ones
             waiting = waiting or list(islice(sounds, n_together))
-
-    def _features(self, batch: list[Sound]) -> Tensor:
-        features = self.framing.features(torch.stack([sound.spectrogram for sound in batch]))
-        features[..., : self.framing.n_bins] += torch.stack([sound.lift for sound in batch])
-        return features

@@ -608,9 +608,7 @@ def _features(framing: Framing, spectrograms: Tensor, lifts: Sequence[Tensor]) -
     for index, (spectrogram, lift) in enumerate(zip(spectrograms, lifts, strict=True)):
         others = [*spectrograms[:index], *spectrograms[index + 1 :]]
         for other in others if framing.hears_phases and others else [None]:
-            features = framing.features(spectrogram, other)
-            features[:, : framing.n_bins] += lift
-            yield features
+            yield framing.features(spectrogram, other, lift=lift)
 
 
 def _as_channels(recording: ArrayLike, n_least: int) -> NDArray[np.floating]:

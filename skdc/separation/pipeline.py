@@ -356,10 +356,7 @@ class Separator:
     def _spans(self, n_frames: int) -> Iterable[tuple[int, int, int]]:
         if n_frames <= self.framing.frame_count(round(_LONGEST_WHOLE_S * self.sample_rate)):
             return [(0, n_frames, 0)]
-        return spans(n_frames, self._frames(STRETCH_S), self._frames(OVERLAP_S))
-
-    def _frames(self, seconds: float) -> int:
-        return round(seconds * self.sample_rate / self.framing.hop_length)
+        return spans(n_frames, self.hearing.n_frames(STRETCH_S), self.hearing.n_frames(OVERLAP_S))
 
     def _most_clusters(self, mixture: Waveform, cuts: Sequence[tuple[int, int, int]]) -> int:
         """Give the most sources that are found in one of some stretches, but at least two.
@@ -393,7 +390,7 @@ class Separator:
         places: list[tuple[int, int]] = []
         made = Spool()
         before: Tensor | None = None
-        n_moment = self._frames(MOMENT_S)
+        n_moment = self.hearing.n_frames(MOMENT_S)
         for stretch in giving_back_memory(chain([first, second], parts)):
             masks, energy = quieten(stretch.masks, stretch.spectrogram, n_moment)
             if before is not None:

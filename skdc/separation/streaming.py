@@ -421,8 +421,7 @@ class StreamingSeparator:
             level, self._level = self._framing.level_so_far(window, self._level)
         else:
             level = signal.root_mean_square(self._undisturbed.rows)
-        features = self._framing.features(window, level=level)
-        features[:, : self._framing.n_bins] += self._lift_now(n_read)
+        features = self._framing.features(window, level=level, lift=self._lift_now(n_read))
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:

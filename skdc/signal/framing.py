@@ -51,7 +51,12 @@ class Framing:
         )
 
     def features(
-        self, spectrogram: Tensor, other: Tensor | None = None, *, level: Tensor | None = None
+        self,
+        spectrogram: Tensor,
+        other: Tensor | None = None,
+        *,
+        level: Tensor | None = None,
+        lift: Tensor | None = None,
     ) -> Tensor:
         """Give what the network sees of a spectrogram.
 
@@ -62,6 +67,8 @@ class Framing:
             What a second microphone heard. Without it, it is as silent.
         level : Tensor of shape (..., 1, 1) or (..., n_frames, 1), optional
             As for `skdc.signal.log_magnitude`; by default that of the recording or that so far.
+        lift : Tensor of shape (..., 1, n_bins), optional
+            What `skdc.signal.band_lift` gives, to be added to the magnitudes.
 
         Returns
         -------
@@ -71,6 +78,8 @@ class Framing:
         if level is None and self.is_causal:
             level = self.level_so_far(spectrogram)[0]
         magnitudes = features.log_magnitude(spectrogram, level=level)
+        if lift is not None:
+            magnitudes += lift
         if not self.hears_phases:
             return magnitudes
         if other is None:
