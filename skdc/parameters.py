@@ -406,7 +406,7 @@ def restored_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(stored, Mapping):
         raise ValueError(f"its parameters are {stored!r}, not a mapping of names to values")
     parameters = without_moved(stored)
-    if "checkpoint" in stored:  # which no version has written into a model file
+    if "checkpoint" in stored:  # no version has written one into a model file: it is refused
         parameters["checkpoint"] = stored["checkpoint"]
     if isinstance(trunk := parameters.get("trunk"), Mapping):
         parameters["trunk"] = trunk_from_dict(trunk)

@@ -12,8 +12,9 @@ from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments
 from skdc.separation.counts import MOST_SOURCES
-from skdc.separation.evidence import Clue, Stretch, take_clue
+from skdc.separation.evidence import Clue, take_clue
 from skdc.separation.identity import Identity, identify
+from skdc.separation.stretches import Stretch
 
 FRAME_S, N_MOMENT, N_FRAMES = 0.032, 31, 188
 

@@ -22,7 +22,6 @@ import skdc
 from skdc import DeepClusteringSeparator
 from skdc.audio import read_audio, write_audio
 from skdc.separation import Recording
-from skdc.separation.evidence import Stretch
 from skdc.separation.full_band import (
     full_band_masks,
     full_band_pieces,
@@ -30,7 +29,7 @@ from skdc.separation.full_band import (
     share_upper_bins,
     stretch_masks,
 )
-from skdc.separation.stretches import fade, join, spans
+from skdc.separation.stretches import Stretch, fade, join, spans
 from skdc.signal import Framing
 
 

@@ -26,7 +26,7 @@ from skdc.model_file import read_tensors, write_tensors
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation import QualityModel, Separability
-from skdc.separation.evidence import Stretch
+from skdc.separation.stretches import Stretch
 from skdc.signal import Framing
 
 FRAMING = Framing()

@@ -475,6 +475,12 @@ def test_copies_go_on_by_themselves(separator: DeepClusteringSeparator, copied: 
     expected = push_all(stream, mixture, [])
     first = stream.push(mixture[:3000])
     other = copied(stream)
+    # As fast as the stream: the weights are laid out for it, too.
+    packed = [
+        [getattr(part, "_packed", None) is not None for part in each._separator.network.modules()]
+        for each in (stream, other)
+    ]
+    assert packed[0] == packed[1]
     for each in (stream, other):
         found = np.concatenate([first, each.push(mixture[3000:]), each.flush()], axis=1)
         np.testing.assert_array_equal(found, expected)

@@ -19,7 +19,7 @@ from skdc.audio import AudioFiles, write_audio
 from skdc.cli import main
 from skdc.datasets import find_recordings
 from skdc.datasets.corpora import _matching_recordings
-from skdc.network import BLSTM
+from skdc.network import BLSTM, BandBLSTM, Trunk
 from skdc.training import DynamicMixing
 
 Capture = pytest.CaptureFixture[str]
@@ -485,11 +485,18 @@ def test_the_summary_says_that_time_ended_the_run(capsys: Capture) -> None:
     assert re.search(r"weights, \d+ of 1000 epochs, ", capsys.readouterr().out)
 
 
-def test_train_on_with_more_layers() -> None:
+@pytest.mark.parametrize(
+    ("trunk", "gains"), [(BLSTM(residual=True), "gates"), (BandBLSTM(n_bands=4), "project.weight")]
+)
+def test_train_on_with_more_layers(trunk: Trunk, gains: str) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
     y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
-    start = make_separator(n_layers=2, trunk=BLSTM(residual=True))
+    start = make_separator(n_layers=2, trunk=trunk)
     start.fit(y.sum(axis=1), y).save("old.safetensors")
     command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
     assert main([*command, "--set", "max_epochs=1", "n_layers=3"]) == 0
-    assert len(weights("new.safetensors")) > len(weights("old.safetensors"))
+    new, old = weights("new.safetensors"), weights("old.safetensors")
+    # What the added layer has learnt is not averaged away.
+    added = [bool(new[name].any()) for name in new if name not in old and gains in name]
+    assert added
+    assert all(added)

@@ -26,7 +26,7 @@ def averaged(
 ) -> DeepClusteringSeparator:
     """Give `one` with so much of the weights of `other`; its heads stay as they are."""
     result = deepcopy(one)
-    result.network_.for_masks().take_weights(other.network_, share)
+    result.network_.for_masks().average_with(other.network_, share)
     return result
 
 

@@ -39,7 +39,7 @@ from torch import Tensor
 from skdc import load_pretrained, make_mixtures
 from skdc.metrics import best_permutation, si_sdr
 from skdc.separation import Recording, full_band
-from skdc.separation.evidence import Stretch
+from skdc.separation.stretches import Stretch
 from skdc.signal import Framing, resample
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.separation import Separator, activity, evidence, identity, voices
 from skdc.separation.activity import quieten
-from skdc.separation.evidence import Clue, Stretch
+from skdc.separation.evidence import Clue
+from skdc.separation.stretches import Stretch
 
 FACTORS = (0.5, 1.0, 2.0)
 # Constants that are scaled; of odds, the first is an offset, which is shifted.

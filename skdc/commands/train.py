@@ -507,7 +507,7 @@ def _keep_what_it_knew(
     from skdc.pretrained import load_pretrained
 
     before = load_pretrained(args.start, device=args.device)
-    separator.network_.take_weights(before.network_, _KEPT_SHARE)
+    separator.network_.average_with(before.network_, _KEPT_SHARE)
     network = separator.network_
     heads = [network.voice_head, network.count_head, network.noise_head]
     if any(head is not None for head in heads):

@@ -178,8 +178,8 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
     @torch.no_grad()
-    def take_weights(self, earlier: EmbeddingNetwork, share: float = 1.0) -> None:
-        """Begin with the weights of another network, or go part of the way back to them.
+    def take_weights(self, earlier: EmbeddingNetwork) -> None:
+        """Begin with the weights of another network.
 
         Parameters
         ----------
@@ -187,8 +187,20 @@ class EmbeddingNetwork(nn.Module):
             A network of the same configuration, or of a smaller trunk from which this one's
             grows; the layers that it does not have add nothing at first, and the columns stay
             as they are.
-        share : float, default=1.0
-            Share of the earlier weights, 0...1; the rest are the present ones.
+        """
+        self.average_with(earlier, 1.0)
+        self.trunk.bypass(earlier.config.n_layers)
+
+    @torch.no_grad()
+    def average_with(self, earlier: EmbeddingNetwork, share: float) -> None:
+        """Go part of the way to the weights of another network.
+
+        Parameters
+        ----------
+        earlier : EmbeddingNetwork
+            As for `take_weights`. What it does not have stays as it is.
+        share : float
+            Share of its weights, 0...1; the rest are the present ones.
         """
         own = self.state_dict()
         # Heads are trained on the states of a network that stays as it is.
@@ -196,7 +208,6 @@ class EmbeddingNetwork(nn.Module):
             if name in own:
                 begun = own[name][..., : weights.shape[-1]]
                 begun.lerp_(weights.to(begun), share)
-        self.trunk.bypass(earlier.config.n_layers)
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice, count and noise head of the network that this began with.

@@ -15,10 +15,10 @@ class TrunkModule(nn.Module):
     """A trunk that was built: features of a mixture in, states out.
 
     A subclass sets the two attributes and defines ``forward(features, state=None)``, which takes
-    features of shape ``(n_mixtures, n_frames, n_bins)`` and returns the states, of shape
-    ``(n_mixtures, n_frames, n_bands, width)``, and what a causal trunk needs to go on with the
-    next frames of the same mixtures, given to it as `state` then; None where there is no such
-    thing.
+    features of shape ``(n_mixtures, n_frames, n_features)``, one for each bin or, where a trunk
+    hears phases, three. It returns the states, of shape ``(n_mixtures, n_frames, n_bands,
+    width)``, and what a causal trunk needs to go on with the next frames of the same mixtures,
+    given to it as `state` then; None where there is no such thing.
 
     Attributes
     ----------

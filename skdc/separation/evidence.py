@@ -13,11 +13,11 @@ from torch.nn import functional
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments
+from skdc.separation.stretches import Stretch
 from skdc.separation.voices import Evidence
 
 __all__ = [
     "Clue",
-    "Stretch",
     "are_fewer",
     "are_several",
     "count_logits",
@@ -55,31 +55,6 @@ _ENVELOPE_FLOOR = 1e-4
 # The scale of the envelopes of moments beside unit vectors. With 0.1 or 0.3 all is the same.
 _OF_ENVELOPE = 0.2
 _TINY = 1e-30
-
-
-class Stretch(NamedTuple):
-    """A stretch of a recording, separated by itself.
-
-    Attributes
-    ----------
-    start : int
-        First frame.
-    overlap : int
-        Frames that the stretch before it covers too.
-    spectrogram : complex64 Tensor of shape (n_frames, n_bins)
-        Spectrogram of the mixture.
-    states : Tensor of shape (1, n_frames, n_bands, width)
-        States of the trunk.
-    masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
-    centroids : float32 Tensor of shape (n_clusters, embedding_dim)
-    """
-
-    start: int
-    overlap: int
-    spectrogram: Tensor
-    states: Tensor
-    masks: Tensor
-    centroids: Tensor
 
 
 def frame_energy(spectrogram: Tensor) -> Tensor:
@@ -165,9 +140,8 @@ def take_clue(
         shared = torch.einsum("ifb,jfb,fb->ij", before, now, power)
     several = 0.0
     if count_head is not None:
-        with torch.no_grad():
-            logits = count_head(stretch.states, frame_energy(stretch.spectrogram))
-        several = 1 - float(logits.softmax(-1)[0, 0])
+        logits = count_logits(count_head, stretch.spectrogram, stretch.states)
+        several = 1 - float(logits.softmax(-1)[0])
     units = functional.normalize(stretch.centroids, dim=-1)
     vectors, energy, nearness, shared = (
         x.float().cpu() for x in (vectors, energy, units @ units.T, shared)
@@ -293,7 +267,9 @@ def _envelopes(shares: Tensor) -> Tensor:
     return (weights * torch.log(bands + _ENVELOPE_FLOOR)).sum(1) / total
 
 
-def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) -> Evidence:
+def weigh(
+    clues: list[Clue], frame_s: float, faint: float, *, odds: tuple[float, ...] | None
+) -> Evidence:
     """Turn what was gathered of a recording into odds.
 
     Parameters
@@ -302,6 +278,8 @@ def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) 
         One a stretch.
     frame_s : float
         Seconds from frame to frame.
+    faint : float
+        What `faint_level` gives of them.
     odds : tuple of three floats or None
         Those of the voice head that the vectors of the clues are from; None without one.
 
@@ -313,7 +291,6 @@ def weigh(clues: list[Clue], frame_s: float, *, odds: tuple[float, ...] | None) 
         np.array([getattr(clue, name) for clue in clues], dtype=np.float64)
         for name in ("vectors", "nearness", "shared")
     )
-    faint = faint_level(clues, frame_s)
     # Seconds in which each cluster speaks, (stretches, clusters); those of faint speech in part.
     seconds = np.stack([(c.energy / (c.energy + faint)).sum(1) for c in clues]) * frame_s
     if odds is None:

@@ -15,8 +15,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from skdc.separation.evidence import Stretch
-from skdc.separation.stretches import fade
+from skdc.separation.stretches import Stretch, fade
 from skdc.signal import Framing, resynthesise, share_rest
 
 __all__ = [
@@ -65,8 +64,14 @@ class Recording:
 class SourceBlocks:
     """The sources of a recording, made block by block each time they are gone through.
 
-    `framing` and `network_rate` are those of the network; `masks`, like the rest, are as
-    `full_band_pieces` takes them, each time they are gone through.
+    Parameters
+    ----------
+    masks : iterable of (int, int, Tensor)
+        The pieces that `full_band_pieces` takes; it must be possible to go through them again.
+    n_sources : int
+        Sources of each piece.
+    recording, framing, network_rate, phase_iterations
+        As for `full_band_pieces`.
     """
 
     masks: Iterable[tuple[int, int, Tensor]]

@@ -116,7 +116,8 @@ class Hearing:
         each gets what it would get alone. The layer after it would round differently for all of
         them together, so each has states of its own, laid out as if alone.
 
-        Beside long silence, unknown from training, they are as if it were not there.
+        Where there is long silence, which is unknown from training, the states of the frames in
+        which somebody speaks are those of the sound without it.
 
         Parameters
         ----------

@@ -110,9 +110,9 @@ def identify(
     -------
     Identity
     """
-    evidence = weigh(clues, frame_s, odds=odds)
-    heard = [Heard(clue.moments, clue.energy, clue.nearness) for clue in clues]
     faint = faint_level(clues, frame_s)
+    evidence = weigh(clues, frame_s, faint, odds=odds)
+    heard = [Heard(clue.moments, clue.energy, clue.nearness) for clue in clues]
 
     def find(number: int, *, must_differ: bool = True) -> _Found:
         voices, _ = assign_voices(evidence, number, seed=seed, must_differ=must_differ)

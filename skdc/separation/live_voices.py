@@ -20,8 +20,8 @@ from skdc.separation.activity import (
     latest_voices,
     quieten,
 )
-from skdc.separation.evidence import Clue, Stretch, faint_level, take_clue, weigh
-from skdc.separation.stretches import OVERLAP_S, STRETCH_S
+from skdc.separation.evidence import Clue, faint_level, take_clue, weigh
+from skdc.separation.stretches import OVERLAP_S, STRETCH_S, Stretch
 from skdc.separation.voices import Evidence, assign_voices, voice_vectors
 
 __all__ = ["LiveVoices"]
@@ -173,8 +173,8 @@ class LiveVoices:
     def _whose(self, clue: Clue, *, is_over: bool) -> NDArray[np.int64]:
         """Give the source of each cluster at the end of what was heard."""
         clues = [clue_ for clue_, _ in self._remembered] + [clue]
-        evidence = weigh(clues, self._frame_s, odds=self._odds)
         faint = faint_level(clues, self._frame_s)
+        evidence = weigh(clues, self._frame_s, faint, odds=self._odds)
         heard = [Heard(each.moments, each.energy, each.nearness) for each in clues]
         n_voices = len(self._places)
         n_heard = clue.energy.shape[1]

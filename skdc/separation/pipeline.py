@@ -22,7 +22,6 @@ from skdc.separation.activity import MOMENT_S, quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, loudest_first, soft_assign
 from skdc.separation.evidence import (
     Clue,
-    Stretch,
     are_fewer,
     are_several,
     count_logits,
@@ -36,7 +35,7 @@ from skdc.separation.identity import identify
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
 from skdc.separation.quality import Separability
-from skdc.separation.stretches import OVERLAP_S, STRETCH_S, fade, join, spans, stitch
+from skdc.separation.stretches import OVERLAP_S, STRETCH_S, Stretch, fade, join, spans, stitch
 from skdc.signal import Framing
 from skdc.signal.storage import Spool
 

@@ -178,22 +178,11 @@ class StreamingSeparator:
             )
         self._is_causal = not self._separator.network.config.bidirectional
         durations.setdefault("lookahead", 0.0 if self._is_causal else 0.25)
-        # Weights are prepared once in place of once a block. The copy stays as it is while the
-        # separator learns on.
-        network = self._separator.network.for_masks()
-        precision = self._separator.precision
         voice_head = None
         if self._separator.mask != "head" and 1 < count**count <= MOST_MAPS:
             voice_head = copy.deepcopy(self._separator.network.voice_head)
         self._voice_head = voice_head
-        if self._is_causal:
-            # For few frames, to convert the weights takes longer than what it saves, and a state
-            # that is rounded at each block would drift from that of the whole recording.
-            network, precision = copy_for_frames(network), "float32"
-        else:
-            is_half = precision == "bfloat16"
-            network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
-        self._separator = replace(self._separator, network=network, precision=precision)
+        self._prepare_weights()
         self.n_sources = count
         self.sample_rate = int(separator.sample_rate)
         self._framing = self._separator.framing
@@ -241,10 +230,31 @@ class StreamingSeparator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         self._lock = threading.Lock()
+        self._prepare_weights()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Give a stream that goes on by itself; both read the same weights, which stay."""
+        memo[id(self)] = other = type(self).__new__(type(self))
+        other.__dict__ |= self.__getstate__()
+        other._lock = threading.Lock()
+        return other
 
     def __copy__(self) -> Self:
         """Give a stream that goes on by itself, as `copy.deepcopy` does."""
         return copy.deepcopy(self)
+
+    def _prepare_weights(self) -> None:
+        """Copy the weights, laid out once for all blocks; what is learnt later does not matter."""
+        separator = self._separator
+        network, precision = separator.network.for_masks(), separator.precision
+        if self._is_causal:
+            # For few frames, to convert the weights takes longer than what it saves, and a state
+            # that is rounded at each block would drift from that of the whole recording.
+            network, precision = copy_for_frames(network), "float32"
+        else:
+            is_half = precision == "bfloat16"
+            network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
+        self._separator = replace(separator, network=network, precision=precision)
 
     def _begin(self) -> None:
         self._reader = FrameReader(self._framing)

@@ -8,16 +8,42 @@ of its sources, all in frames or all in samples; sources are the first axis, tim
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["OVERLAP_S", "STRETCH_S", "fade", "join", "spans", "stitch"]
+__all__ = ["OVERLAP_S", "STRETCH_S", "Stretch", "fade", "join", "spans", "stitch"]
 
 STRETCH_S = 6.0
 """Seconds of a stretch of a long recording."""
 OVERLAP_S = 1.5
 """Seconds that neighbours share."""
+
+
+class Stretch(NamedTuple):
+    """A stretch of a recording, separated by itself.
+
+    Attributes
+    ----------
+    start : int
+        First frame.
+    overlap : int
+        Frames that the stretch before it covers too.
+    spectrogram : complex64 Tensor of shape (n_frames, n_bins)
+        Spectrogram of the mixture.
+    states : Tensor of shape (1, n_frames, n_bands, width)
+        States of the trunk.
+    masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
+    centroids : float32 Tensor of shape (n_clusters, embedding_dim)
+    """
+
+    start: int
+    overlap: int
+    spectrogram: Tensor
+    states: Tensor
+    masks: Tensor
+    centroids: Tensor
 
 
 def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:

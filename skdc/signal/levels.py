@@ -11,7 +11,7 @@ from scipy.signal import cheby2, lfilter, sosfilt
 
 from skdc.signal.demands import as_array, check_finite
 
-__all__ = ["active_level", "active_speech_level"]
+__all__ = ["active_level", "active_power", "active_speech_level"]
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
@@ -62,7 +62,23 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
     frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
     power = np.square(frames).mean(axis=1)
-    return float(np.sqrt(power[power >= 1e-3 * power.max()].mean()))
+    return float(np.sqrt(active_power(power)))
+
+
+def active_power(power: NDArray[np.float64]) -> np.float64:
+    """Give the mean power of the frames that are within 30 dB of the loudest one.
+
+    Parameters
+    ----------
+    power : float64 array of shape (n_frames,)
+        That of each frame.
+
+    Returns
+    -------
+    float64
+    """
+    mean: np.float64 = power[power >= 1e-3 * power.max()].mean()
+    return mean
 
 
 def active_speech_level(waveform: ArrayLike, sample_rate: int) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_closing, binary_opening
 
 from skdc.signal.demands import as_array, check_finite
+from skdc.signal.levels import active_power
 
 __all__ = ["Turn", "TurnFinder", "find_turns", "to_rttm"]
 
@@ -162,7 +163,7 @@ class TurnFinder:
         width = min(_N_SMOOTHED, whole.shape[1])
         weights = np.full(width, 1 / width)
         powers = np.stack([np.convolve(row, weights, mode="same") for row in whole])
-        own = np.array([[_active_power(power)] for power in powers])  # (n_sources, 1)
+        own = np.array([[active_power(power)] for power in powers])  # (n_sources, 1)
         is_heard = (powers > 0) & (powers > own * 10 ** (-_BELOW_OWN_DB / 10))
         is_heard &= powers > powers.max(axis=0) * 10 ** (-_BELOW_OTHERS_DB / 10)
         turns = []
@@ -219,11 +220,6 @@ def _powers(frame_sums: NDArray[np.float64], lengths: NDArray[np.integer]) -> ND
     mean = sums.sum(axis=-1, keepdims=True) / lengths.sum()
     powers = squares - mean * (2 * sums - lengths * mean)
     return np.where(powers > _ROUNDING * squares, powers, 0).sum(axis=1)
-
-
-def _active_power(power: NDArray[np.float64]) -> float:
-    """Mean power of the frames within 30 dB of the loudest."""
-    return float(power[power >= 1e-3 * power.max()].mean())
 
 
 def _without_short(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -179,7 +179,8 @@ class RunFile:
         fits = all({k: v.shape for k, v in (state or {}).items()} == weights for state in states)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.counters["step"] > 0:
-            # A parameter has the state of Adam or that of Muon.
+            # A parameter has the state of Adam, or that of Muon, which is tried in its place by
+            # examples/benchmarks/learning.py.
             expected = {
                 index: [
                     {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": torch.Size()},

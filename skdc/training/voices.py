@@ -18,7 +18,7 @@ from skdc.metrics import best_permutation
 from skdc.network.concurrency import seeding
 from skdc.network.voice import VoiceHead
 from skdc.separation import Separator
-from skdc.separation.evidence import Stretch
+from skdc.separation.stretches import Stretch
 from skdc.signal import Framing
 from skdc.training.heads import BATCH_SIZE, SECONDS, Voices, draw_cut, fit_head
 
