@@ -93,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skdc ...
     0
     """
+    if sys.stderr is None:
+        # Closed before Python started: what would be said there must not go to the output.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     # Names of files may have letters that a terminal does not show; those are written as escapes.
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):

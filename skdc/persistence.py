@@ -267,7 +267,8 @@ def _naming_damage(path: str | os.PathLike[str]) -> Iterator[None]:
 def make_network(config: NetworkConfig, seed: int = 0, device: str = "cpu") -> EmbeddingNetwork:
     """Make a network of random weights. Torch's global generator stays as it is."""
     with seeding(seed), torch.device(device):
-        return EmbeddingNetwork(config)
+        # Whatever the default of torch is
+        return EmbeddingNetwork(config).float()
 
 
 def _with_weights(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> EmbeddingNetwork:

@@ -311,7 +311,7 @@ def test_json(model: str, capsys: Capture) -> None:
     nothing = dict.fromkeys([*names, "count_probability", "skipped"])
     assert [json.loads(line) for line in said.splitlines()] == [
         nothing
-        | {"input": "gone.wav", "outputs": [], "warnings": []}
+        | {"input": "gone.wav", "outputs": [], "deleted": [], "warnings": []}
         | {"error": "no audio file at 'gone.wav'"},
         {
             "input": "talk.wav",
@@ -323,6 +323,7 @@ def test_json(model: str, capsys: Capture) -> None:
             "quality_error_db": None,
             "count_probability": None,
             "turns": None,
+            "deleted": [],
             "skipped": None,
             "error": None,
             "warnings": [],
@@ -371,6 +372,67 @@ def test_force_leaves_nothing_of_an_earlier_run(model: str) -> None:
     assert main([*command, "--n-sources", "1", "--force", "--rttm"]) == 1
     results = ["a-1.wav", "a-2.wav", "talk-1.wav", "talk.rttm"]
     assert tree("out") == sorted([*others, *results])
+
+
+def test_force_deletes_nothing_that_others_have_made(model: str, capsys: Capture) -> None:
+    names = ["talk-3.wav", "talk-4.wav", "talk-noise.wav"]
+    for seed, name in enumerate(["talk.wav", "talk-1.wav", "talk-2.wav", *names]):
+        noise(name, seed=seed)
+    turn = "SPEAKER talk 1 0.000 0.500 <NA> <NA> {} <NA> <NA>\n"
+    Path("talk.rttm").write_text(turn.format("anna"))
+    before = {name: Path(name).read_bytes() for name in [*names, "talk.rttm"]}
+    command = ["separate", "talk.wav", "-o", ".", "--model", model, "--force"]
+    assert main([*command, "--n-sources", "2"]) == 0
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert "deleted" not in capsys.readouterr().err
+    # Its own results are deleted, and that is said, but not who spoke by somebody else.
+    Path("talk-3.wav").unlink()
+    Path("talk-4.wav").unlink()
+    assert main([*command, "--n-sources", "4"]) == 0
+    assert main([*command, "--n-sources", "2", "--json"]) == 0
+    said, errors = capsys.readouterr()
+    assert "deleted, as results of an earlier run: talk-3.wav, talk-4.wav\n" in errors
+    assert json.loads(said.splitlines()[-1])["deleted"] == ["talk-3.wav", "talk-4.wav"]
+    assert Path("talk.rttm").read_bytes() == before["talk.rttm"]
+    assert Path("talk-noise.wav").read_bytes() == before["talk-noise.wav"]
+
+
+def test_going_on_overwrites_nothing(model: str, capsys: Capture) -> None:
+    noise("talk.wav")
+    command = ["separate", "talk.wav", "-o", "out", "--model", model, "--skip-existing"]
+    for name in ("talk-1.wav", "talk-2.wav", "talk.rttm"):
+        touch(f"out/{name}")
+        said = error_of([*command, "--rttm"], capsys)
+        assert f"{str(Path('out', name))!r} exists already; use --force" in said
+        assert Path("out", name).read_bytes() == b""
+        Path("out", name).unlink()
+    # But its own results are made anew where they are not what is asked for.
+    assert main([*command, "--n-sources", "3", "--rttm"]) == 0
+    assert main([*command, "--n-sources", "2"]) == 0
+    assert tree("out") == ["talk-1.wav", "talk-2.wav"]
+    assert "earlier run: out/talk-3.wav, out/talk.rttm" in capsys.readouterr().err
+
+
+def test_what_a_stopped_run_left_is_no_source_of_the_next(model: str) -> None:
+    noise("talk.wav")
+    command = ["separate", "talk.wav", "-o", "out", "--model", model]
+    assert main([*command, "--n-sources", "4"]) == 0
+    Path("out/talk-1.wav").unlink()  # which is written last
+    assert main([*command, "--n-sources", "2", "--skip-existing"]) == 0
+    assert tree("out") == ["talk-1.wav", "talk-2.wav"]
+
+
+def test_each_of_many_channels_is_kept(model: str, capsys: Capture) -> None:
+    write_audio("many.wav", 0.1 * np.random.default_rng(0).standard_normal((24, 8000)), 8000)
+    touch("out/many-21.wav")
+    command = ["separate", "many.wav", "-o", "out", "--model", model, "--channels"]
+    assert "many-21.wav' exists already" in error_of(command, capsys)
+    assert main([*command, "--force"]) == 0
+    assert len(tree("out")) == 24
+    two = 0.1 * np.random.default_rng(1).standard_normal((2, 8000))
+    write_audio("many.wav", two, 8000)
+    assert main([*command, "--force"]) == 0
+    assert tree("out") == ["many-1.wav", "many-2.wav"]
 
 
 def test_force_deletes_no_input(model: str) -> None:

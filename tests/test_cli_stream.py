@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import re
 import runpy
+import select
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +32,8 @@ from skdc.cli import main
 TIMES = ["--block=0.02", "--context=0.05", "--lookahead=0.03", "--warm-up=0.1"]
 
 
+# Stands for Ctrl-C among the parts that come, when all before it were read.
+CTRL_C = None
 Run = Callable[..., tuple[int, bytes, str]]
 
 
@@ -34,26 +41,41 @@ Run = Callable[..., tuple[int, bytes, str]]
 def run(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
-    def run_command(parts: Sequence[bytes], *options: str) -> tuple[int, bytes, str]:
+    def run_command(parts: Sequence[bytes | None], *options: str) -> tuple[int, bytes, str]:
         reading, writing = os.pipe()
+        has_ended.clear()
         with io.TextIOWrapper(io.BytesIO()) as output, open(reading, "rb") as source:
             monkeypatch.setattr(sys, "stdin", source)
             monkeypatch.setattr(sys, "stdout", output)
-            feeder = threading.Thread(target=feed, args=(writing, parts))
+            feeder = threading.Thread(target=feed, args=(reading, writing, parts))
             feeder.start()
             code = main(["stream", "--model", str(tiny), "--device=cpu", *options])
+            has_ended.set()
             feeder.join()
             written = output.buffer
             assert isinstance(written, io.BytesIO)
             return code, written.getvalue(), capfd.readouterr().err
 
-    def feed(writing: int, parts: Sequence[bytes]) -> None:
+    def feed(reading: int, writing: int, parts: Sequence[bytes | None]) -> None:
         for part in parts:
-            os.write(writing, part)
-            time.sleep(0.05)
+            if part is CTRL_C:
+                while select.select([reading], [], [], 0)[0]:
+                    time.sleep(0.01)
+                time.sleep(0.2)
+                main_thread = threading.main_thread().ident
+                assert main_thread is not None
+                signal.pthread_kill(main_thread, signal.SIGINT)
+                # The pipe stays open: its end is not what ends the command.
+                has_ended.wait(timeout=60)
+            else:
+                os.write(writing, part)
+                time.sleep(0.05)
         os.close(writing)
 
+    has_ended = threading.Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield run_command
+    signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
 
 
@@ -283,3 +305,96 @@ def test_durations_are_checked(run: Run) -> None:
     code, _, messages = run([b""], "--block=-1")
     assert code == 2
     assert "error: block=-1.0 must be a number of seconds" in messages
+
+
+@pytest.mark.parametrize("stream", ["input", "output"])
+def test_closed_streams_are_said(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, {"input": "stdin", "output": "stdout"}[stream], None)
+    assert f"the standard {stream} is closed; " in error_of(["stream"], capsys)
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize(("peak", "n_warnings"), [(16, 1), (0.5, 0)])
+def test_clipping_is_said_once(run: Run, peak: float, n_warnings: int) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, 4000)
+    noise[100] = 1
+    file = io.BytesIO()
+    soundfile.write(file, peak * noise, 8000, format="WAV", subtype="FLOAT")
+    whole = file.getvalue()
+    parts = [whole[i : i + 1600] for i in range(0, len(whole), 1600)]
+    code, output, messages = run(parts, *TIMES)
+    assert code == 0
+    found = re.findall("warning: sources have a peak of ([0-9.]+) so far, .*quietly", messages)
+    assert len(found) == n_warnings
+    assert all(1 < float(so_far) <= 1.5 * peak for so_far in found)
+    levels = np.frombuffer(output, "<i2").astype(int)
+    assert (np.abs(levels).max() >= 32767) == bool(n_warnings)
+
+
+RAW = (3000 * np.random.default_rng(1).standard_normal(6000)).astype("<i2").tobytes()
+HAS_SIGNALS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Ctrl-C interrupts no read of a pipe there"
+)
+
+
+@HAS_SIGNALS
+@pytest.mark.parametrize("n_bytes", [600, 12_000])  # within the warm-up of 0.1 s, and after it
+def test_ctrl_c_ends_the_input_and_loses_nothing(run: Run, n_bytes: int) -> None:
+    _, expected, _ = run([RAW[:n_bytes]], *TIMES)
+    code, output, messages = run([RAW[:n_bytes], CTRL_C, RAW], *TIMES)
+    assert code == 130
+    assert messages.endswith("skdc: interrupted\n")
+    assert len(output) == 2 * n_bytes
+    assert output == expected
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def interrupt_pushes(monkeypatch: pytest.MonkeyPatch, n_times: int) -> None:
+    """Have Ctrl-C come within the first calls of `push`, when more input is there already."""
+
+    def push_interrupted(stream: StreamingSeparator, samples: Any) -> Any:
+        nonlocal n_times
+        if n_times:
+            n_times -= 1
+            select.select([sys.stdin], [], [])
+            signal.raise_signal(signal.SIGINT)
+        return push(stream, samples)
+
+    push = StreamingSeparator.push
+    monkeypatch.setattr(StreamingSeparator, "push", push_interrupted)
+
+
+@HAS_SIGNALS
+@pytest.mark.parametrize(
+    ("handler", "expected_code"), [(signal.default_int_handler, 130), (signal.SIG_IGN, 0)]
+)
+def test_ctrl_c_loses_neither_what_is_separated_nor_what_waits_in_the_pipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch, handler: Any, expected_code: int
+) -> None:
+    _, expected, _ = run([RAW], *TIMES)
+    interrupt_pushes(monkeypatch, 1)
+    signal.signal(signal.SIGINT, handler)
+    code, output, _ = run([RAW[:8000], RAW[8000:]], *TIMES)
+    assert (code, output) == (expected_code, expected)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@HAS_SIGNALS
+def test_a_second_ctrl_c_ends_the_command_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_pushes(monkeypatch, 2)
+    code, output, messages = run([RAW[:8000], RAW[8000:]], *TIMES)
+    assert code == 130
+    assert messages.endswith("skdc: interrupted\n")
+    assert len(output) < 2 * len(RAW)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_it_runs_in_other_threads(run: Run) -> None:
+    # Only the main thread may change what a signal does.
+    with ThreadPoolExecutor(1) as executor:
+        code, output, _ = executor.submit(run, [RAW], *TIMES).result()
+    assert (code, len(output)) == (0, 2 * len(RAW))

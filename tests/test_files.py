@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import make_separator, weights
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, train_
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 
-from skdc.audio import files
+from skdc.audio import AudioRecording, files
 from skdc.compose import TransformedSourcesSeparator
 from skdc.datasets import AudioFiles, AudioSources, read_audio, write_audio
 from skdc.metrics import si_sdr_improvement_scorer
@@ -153,6 +154,35 @@ def test_headers_tell_what_is_read(tmp_path: Path, suffix: str, rate: int) -> No
             assert header == (str(path), sequence[0].shape, sample_rate or rate)
 
 
+KINDS = [
+    (kind, subtype)
+    for kind in sorted(soundfile.available_formats().keys() - {"RAW"})
+    for subtype in sorted(soundfile.available_subtypes(kind))
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), KINDS)
+def test_what_soundfile_writes_is_read(tmp_path: Path, kind: str, subtype: str) -> None:
+    path = tmp_path / f"talk.{kind.lower()}"
+    tone = 0.5 * np.sin(np.arange(8000) / 5)
+    try:
+        soundfile.write(path, tone, 8000, format=kind, subtype=subtype)
+    except soundfile.LibsndfileError as error:
+        pytest.skip(f"soundfile does not write it: {error}")
+    waveform, rate = read_audio(path)
+    (header,) = AudioFiles([path]).headers()
+    assert header == (str(path), waveform.shape, rate)
+    with AudioRecording(path) as recording:
+        assert_array_equal(recording[..., 1000:3000], waveform[1000:3000])
+        assert_array_equal(recording[..., 6000:], waveform[6000:])
+    if kind == "SVX":
+        return
+    # Codings of whole blocks end with silence; MP3 begins and ends softly.
+    assert 8000 <= len(waveform) <= 8320
+    middle = slice(1000, 7000)
+    assert_allclose(waveform[middle], tone[middle], atol=0.2)
+
+
 # -- what is refused before anything is read ------------------------------------------------------
 
 
@@ -233,8 +263,6 @@ def test_not_audio(tmp_path: Path) -> None:
 
 
 def test_bad_samples_are_named(corpus: tuple[AudioFiles, AudioSources], tmp_path: Path) -> None:
-    import soundfile
-
     soundfile.write(tmp_path / "nan.wav", np.full(800, np.nan), 8000, subtype="FLOAT")
     X = AudioFiles([*corpus[0].paths[:2], tmp_path / "nan.wav"])
     with pytest.raises(ValueError, match=r"X\[2\] contains NaN"):

@@ -32,7 +32,7 @@ MIXTURES = SOURCES.sum(axis=1)
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs fork or file locks")
 
 
-# -- torch's default device -----------------------------------------------------------------------
+# -- torch's default device and type --------------------------------------------------------------
 
 # Functions of torch that make tensors on the default device where none is named.
 FACTORIES = {
@@ -40,11 +40,16 @@ FACTORIES = {
     *("logspace", "ones", "rand", "randint", "randn", "randperm", "scalar_tensor", "tensor"),
     *("tril_indices", "triu_indices", "zeros", "Generator"),
 }
+# Those that make numbers of the default type where none is named, whatever they are given.
+OF_DEFAULT_TYPE = {"empty", "eye", "hann_window", "linspace", "ones", "rand", "randn", "zeros"}
+# What calls share by ``**``
+SHARED = {"device": {"_EXACT", "of_cpu"}, "dtype": {"_EXACT"}}
 # Networks are built where the caller says, as any module of torch.
 MAY_DEPEND = {"__init__"}
 
 
-def factories_without_device(path: Path) -> list[str]:
+def factories_without(word: str, factories: set[str], path: Path) -> list[str]:
+    """Give the calls of factories of tensors that do not name their device, or type."""
     found = []
 
     def visit(node: ast.AST, function: str) -> None:
@@ -55,8 +60,12 @@ def factories_without_device(path: Path) -> list[str]:
             and isinstance(node.func, ast.Attribute)
             and isinstance(node.func.value, ast.Name)
             and node.func.value.id == "torch"
-            and node.func.attr in FACTORIES
-            and not any(word.arg in ("device", None) for word in node.keywords)
+            and node.func.attr in factories
+            and not any(
+                given.arg == word
+                or (given.arg is None and ast.unparse(given.value) in SHARED[word])
+                for given in node.keywords
+            )
             and not (node.func.attr == "Generator" and node.args)
             and not (path.parent.name == "network" and function in MAY_DEPEND)
         ):
@@ -68,9 +77,16 @@ def factories_without_device(path: Path) -> list[str]:
     return found
 
 
-def test_every_tensor_is_made_on_a_named_device() -> None:
+@pytest.mark.parametrize(
+    ("word", "factories"), [("device", FACTORIES), ("dtype", OF_DEFAULT_TYPE)]
+)
+def test_every_tensor_is_made_on_a_named_device_of_a_named_type(
+    word: str, factories: set[str]
+) -> None:
     found = [
-        text for path in (ROOT / "skdc").rglob("*.py") for text in factories_without_device(path)
+        text
+        for path in (ROOT / "skdc").rglob("*.py")
+        for text in factories_without(word, factories, path)
     ]
     assert found == []
 
@@ -105,6 +121,43 @@ for one, other in zip(expected, results(), strict=True):
 def test_the_default_device_of_torch_changes_nothing(tmp_path: Path) -> None:
     # "meta" stands in for a GPU: what is made there has no values, and shows.
     command = [sys.executable, "-c", DEFAULT_DEVICE, str(tmp_path / "model"), str(ROOT)]
+    done = subprocess.run([*command, str(ROOT / "tests")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+DEFAULT_TYPE = """
+import sys
+import numpy as np, torch
+sys.path[:0] = sys.argv[2:]
+from conftest import make_separator
+from skdc import DeepClusteringSeparator, StreamingSeparator, separate_array
+from skdc.network.voice import VoiceHead
+sources = np.random.default_rng(0).standard_normal((4, 2, 4000)).astype(np.float32)
+mixtures = sources.sum(axis=1)
+separator = make_separator().fit(mixtures, sources)
+separator.network_.set_heads(voice=VoiceHead(separator.network_.config.n_bins, 8))
+separator.save(sys.argv[1])
+def results():
+    separator = DeepClusteringSeparator.load(sys.argv[1], device="cpu")
+    yield separator.transform(mixtures)
+    for n_sources in (2, 3, None):
+        yield separator.set_params(n_sources=n_sources).predict(mixtures)[0]
+    yield separator.set_params(n_sources=2).predict(np.tile(mixtures[0], 80))
+    yield separate_array(separator, mixtures[:2])
+    yield np.float64(separator.score(mixtures, sources))
+    stream = StreamingSeparator(separator, warm_up=0.1, wait=False)
+    yield np.concatenate([stream.push(mixtures.ravel()), stream.flush()], axis=1)
+expected = list(results())
+torch.set_default_dtype(torch.float64)
+for one, other in zip(expected, results(), strict=True):
+    np.testing.assert_array_equal(one, other)
+separator = make_separator().fit(mixtures, sources, X_val=mixtures, y_val=sources)
+assert {x.dtype for x in separator.network_.state_dict().values()} == {torch.float32}
+"""
+
+
+def test_the_default_type_of_torch_changes_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DEFAULT_TYPE, str(tmp_path / "model"), str(ROOT)]
     done = subprocess.run([*command, str(ROOT / "tests")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

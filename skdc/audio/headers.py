@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-__all__ = ["MISCOUNTED_S", "sound_bytes", "states_no_size"]
+__all__ = ["MISCOUNTED_S", "SoundBytes", "sound_bytes", "states_no_size"]
 
 MISCOUNTED_S = 0.01
 """What is missing at the end and is no longer than this is none: some recorders count the header,
@@ -29,6 +30,29 @@ _SEE_ELSEWHERE = 2**32 - 1
 _SPHERE_HEADER = 1024
 # Their product is the number of bytes.
 _SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
+
+
+class SoundBytes(NamedTuple):
+    """How many bytes of sound a file has.
+
+    Attributes
+    ----------
+    stated : int or None
+        What the header states; None where its writer could not know it, or did not come to note
+        it.
+    there : int
+        What follows the header. Where it says that there is none, and chunks of other things
+        follow, these do not count.
+    """
+
+    stated: int | None
+    there: int
+
+
+class _Chunk(NamedTuple):
+    name: bytes
+    start: int  # of what it holds
+    size: int
 
 
 class _Layout(NamedTuple):
@@ -64,11 +88,8 @@ def states_no_size(size: int) -> bool:
     return size == 0 or any(abs(size - 2**bits) <= _UNKNOWN_WITHIN for bits in _UNKNOWN_BITS)
 
 
-def sound_bytes(path: Path) -> tuple[int, int] | None:
-    """Give how many bytes of sound the header of a file states, and how many follow it.
-
-    None where it states none, or in another way.
-    """
+def sound_bytes(path: Path) -> SoundBytes | None:
+    """Give how many bytes of sound a file has; None if it is of another kind."""
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
         kind = file.read(4)
@@ -80,15 +101,41 @@ def sound_bytes(path: Path) -> tuple[int, int] | None:
             found = _sound_chunk(file, _LAYOUTS[kind], end)
         else:
             found = None
-    if found is None or states_no_size(found[1]):
-        return None
-    start, stated = found
-    return stated, max(0, end - start)
+        if found is None:
+            return None
+        start, stated = found
+        layout = _LAYOUTS.get(kind)
+        there = max(0, end - start)
+        if stated == 0 and layout and _are_chunks(file, layout, start, end):
+            there = 0
+    return SoundBytes(None if states_no_size(stated) else stated, there)
 
 
 def _sound_chunk(file: BinaryIO, layout: _Layout, end: int) -> tuple[int, int] | None:
     """Give where the sound begins, and its size as it is stated."""
-    place, long_size, head = layout.start, 0, layout.name_bytes + layout.size_bytes
+    long_size: int | None = None
+    for name, start, size in _chunks(file, layout, layout.start, end):
+        if name.startswith(layout.sound):
+            # RF64 has the size of its sound in a chunk of its own.
+            stated = size if long_size is None or size != _SEE_ELSEWHERE else long_size
+            return start + layout.n_before, stated - layout.n_before
+        if name == b"ds64":
+            file.seek(start + 8)
+            long_size = _number(file, 8, layout.order)
+    return None
+
+
+def _are_chunks(file: BinaryIO, layout: _Layout, place: int, end: int) -> bool:
+    """Whether a file holds nothing but whole chunks from a place to its end."""
+    chunks = list(_chunks(file, layout, place, end))
+    if not all(chunk.name[:4].decode("latin-1").isprintable() for chunk in chunks):
+        return False
+    return 0 <= end - (chunks[-1].start + chunks[-1].size if chunks else place) < layout.aligned
+
+
+def _chunks(file: BinaryIO, layout: _Layout, place: int, end: int) -> Iterator[_Chunk]:
+    """Read the heads of the chunks of a file, from a place on."""
+    head = layout.name_bytes + layout.size_bytes
     for _ in range(_MOST_CHUNKS):
         if place + head > end:
             break
@@ -96,15 +143,8 @@ def _sound_chunk(file: BinaryIO, layout: _Layout, end: int) -> tuple[int, int] |
         name = file.read(layout.name_bytes)
         size = _number(file, layout.size_bytes, layout.order)
         size = max(0, size - head) if layout.counts_all else size
-        if name.startswith(layout.sound):
-            # RF64 has the size of its sound in a chunk of its own.
-            stated = long_size if long_size and size == _SEE_ELSEWHERE else size
-            return place + head + layout.n_before, stated - layout.n_before
-        if name == b"ds64":
-            file.read(8)
-            long_size = _number(file, 8, layout.order)
+        yield _Chunk(name, place + head, size)
         place += head + size + -(head + size) % layout.aligned
-    return None
 
 
 def _sphere_sound(header: bytes) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from skdc.audio import ffmpeg
-from skdc.audio.headers import MISCOUNTED_S
+from skdc.audio.headers import MISCOUNTED_S, sound_bytes
 from skdc.audio.streams import Stream, open_streams
 from skdc.exceptions import AudioWarning
 from skdc.paths import atomic_path, check_file
@@ -56,7 +56,9 @@ itself is tried whatever its suffix is."""
 # which writes with a scale of 2**15 - 1 and reads with 2**15, so that files changed when copied.
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 UNBOUNDED = ("FLOAT", "DOUBLE")
-_LARGEST_HEADER = 65_536  # bytes of a file of no audio: texts and pictures may be in there
+# Bytes of a file of no audio, where it is not known how long its header is: texts and pictures
+# may be in there.
+_LARGEST_HEADER = 65_536
 _BLOCK_SAMPLES = 262_144
 
 
@@ -95,8 +97,8 @@ def read_audio(
     Warns
     -----
     AudioWarning
-        If the file was cut: it holds less than its header promises, or ends in the middle of a
-        piece. It is read as far as it goes.
+        If the file was cut or damaged: it holds less than its header promises, parts of it cannot
+        be read, or it ends in the middle of a piece. What can be read of it is given.
 
     Examples
     --------
@@ -284,8 +286,18 @@ def _check_streams(path: Path, streams: list[Stream]) -> None:
             f"{str(path)!r} was joined from recordings of several formats (Hz, channels): "
             f"{sorted(formats)}; give each as a file of its own"
         )
-    n_bytes = path.stat().st_size
-    if n_bytes > _LARGEST_HEADER and not any(stream.frames for stream in streams):
+    if not any(stream.frames for stream in streams):
+        _check_empty(path)
+
+
+def _check_empty(path: Path) -> None:
+    """Raise a ValueError if a file whose header says that there is no audio has some."""
+    n_bytes, found = path.stat().st_size, sound_bytes(path)
+    if found and found.stated is None:
+        is_unfinished = found.there > 0
+    else:
+        is_unfinished = n_bytes > _LARGEST_HEADER
+    if is_unfinished:
         raise ValueError(
             f"the header of {str(path)!r} says that there is no audio, but the file has {n_bytes} "
             "bytes: its recorder did not finish it; repair it, for instance by "
@@ -337,6 +349,8 @@ def find_fault(source: Source, streams: Sequence[Stream], n_samples: int) -> str
     if n_promised - n_samples > MISCOUNTED_S * rate:
         promised = f"{n_promised / rate:.2f} s"
         return f"is not whole: its header promises {promised} of sound, and {there} are there"
+    if any(stream.is_damaged for stream in streams):
+        return f"is not whole: parts of it are damaged, and {there} of sound are there"
     if streams[-1].is_cut:
         return f"is not whole: it ends in the middle, and {there} of sound are there"
     if source.fault:

@@ -24,12 +24,16 @@ from skdc.audio.io import (
 from skdc.exceptions import AudioWarning
 from skdc.paths import atomic_path
 
-__all__ = ["write_source_blocks", "write_sources"]
+__all__ = ["is_of_sources", "write_source_blocks", "write_sources"]
 
 FloatArray = NDArray[np.floating]
 Blocks = Iterable[tuple[FloatArray, FloatArray]]
 
 _BLOCK_SAMPLES = 65_536
+# What WAV files are marked with, to which libsndfile adds its own name
+_WRITER = "skdc"
+# A peak of fewer steps of a format leaves next to nothing of the sound.
+_FEW_STEPS = 32
 # What WAV counts its bytes with, less what is no audio. RF64 is the same with a longer count.
 _LARGEST_WAV = 2**32 - 2**16
 
@@ -54,7 +58,7 @@ def write_sources(
         One a source; as for `write_audio`.
     sources : floating array of shape (n_sources, n_samples) or (n_sources, n_channels, n_samples)
         Where one is louder than a format of integers holds, all are scaled alike, with an
-        `AudioWarning`.
+        `AudioWarning`; so quiet ones that it keeps next to nothing are only warned of.
     mixture : floating array of shape (n_samples,) or (n_channels, n_samples)
         Their sum.
     sample_rate : int
@@ -121,7 +125,7 @@ def write_source_blocks(
     Warns
     -----
     AudioWarning
-        If all had to be scaled.
+        If all had to be scaled, or are so quiet that the format keeps next to nothing of them.
     """
     check_rate(sample_rate)
     targets = [Path(path) for path in paths]
@@ -144,6 +148,9 @@ def write_source_blocks(
                     )
                     for part, name in zip(parts, formats, strict=True)
                 ]
+                for file in opened:
+                    if file.format in ("WAV", "RF64"):
+                        file.software = _WRITER
                 return _write(opened, blocks(), scale, subtype)
 
         with telling_failed_writes():
@@ -156,6 +163,32 @@ def write_source_blocks(
                     stacklevel=4,
                 )
                 write(1 / peak)
+            elif 0 < peak < _FEW_STEPS * 2.0 ** (1 - PCM_BITS.get(subtype, 1_000)):
+                warnings.warn(
+                    f"sources have a peak of {peak:.3g}, of which {subtype} keeps next to "
+                    "nothing; --subtype float keeps them as they are",
+                    AudioWarning,
+                    stacklevel=4,
+                )
+
+
+def is_of_sources(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a WAV file was written by `write_sources` or `write_source_blocks`.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+        False, too, where it cannot be read, or was written by an earlier version.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            return bool(file.software.startswith(_WRITER))
+    except (OSError, soundfile.SoundFileError):
+        return False
 
 
 def _write(

@@ -2,13 +2,15 @@
 
 libsndfile takes the length of an MP3 file from its first frames and of an Ogg file from its first
 stream, and reads no further. Files that were cut, joined or recorded from a broadcast hold more.
-Where a file holds less than its header promises, or ends in the middle, its stream tells so.
+Where a file holds less than its header promises, is damaged, or ends in the middle, its stream
+tells so.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -33,14 +35,40 @@ _TAGS_WITH_LENGTH = range(1, 16, 2)
 # Frames by which a length in a tag may differ from those that are there: encoders note how much
 # of the first and the last ones is padding.
 _PADDING_FRAMES = 4
-_OGG_HEADER = 27
-_OGG_BEGINS = 2
+# Flags, samples, stream, number, checksum, and how many sizes of the parts of the page follow.
+_OGG_HEADER = struct.Struct("<5xBQIIIB")
+_OGG_BEGINS, _OGG_ENDS = 2, 4
+# Each byte with its bits in the other order, in which the checksum of Ogg takes them.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Frame(NamedTuple):
     start: int
     size: int
     n_samples: int
+
+
+class _OggPage(NamedTuple):
+    start: int
+    end: int
+    begins: bool  # whether it is the first of its stream
+    ends: bool
+    n_samples: int  # of the stream up to its end; 0 in those of the header
+    stream: int
+    number: int  # in the stream
+
+    def follows(self, before: _OggPage | None) -> bool:
+        """Whether no page of its stream is missing between this one and the one before it."""
+        if self.begins or before is None:
+            return self.begins
+        # After the header any page may come: where a recorder tuned in to a broadcast.
+        return not before.n_samples or self.number == before.number + 1
+
+
+class _OggFile(NamedTuple):
+    links: list[BinaryIO]  # streams that follow each other; none where there is only one
+    is_cut: bool
+    is_damaged: bool
 
 
 class Stream(soundfile.SoundFile):
@@ -53,10 +81,13 @@ class Stream(soundfile.SoundFile):
         0 where it is not, or where the header does not tell.
     is_cut : bool
         Whether the file ends in the middle of a piece that is decoded as one.
+    is_damaged : bool
+        Whether parts of the file that are not its end are missing or cannot be read.
     """
 
     n_promised = 0
     is_cut = False
+    is_damaged = False
 
     def seekable(self) -> bool:
         """Whether reading may jump, which soundfile does after every block where it may.
@@ -68,8 +99,18 @@ class Stream(soundfile.SoundFile):
     def states_length(self) -> bool:
         """Whether the header tells how much there is."""
         # What libsndfile gives where it does not is near the largest integer. A FLAC file that
-        # was cut has the length of the whole in its header.
-        return bool(self.frames < 2**62) and not (self.format == "FLAC" and self.is_cut)
+        # was cut has the length of the whole in its header, and so has a damaged Ogg file in its
+        # last page.
+        is_short = self.is_damaged or (self.format == "FLAC" and self.is_cut)
+        return bool(self.frames < 2**62) and not is_short
+
+    def rewind(self) -> None:
+        """Go to the beginning, as soundfile does before it reads, where that is possible.
+
+        The decoder of MP3 rounds in another way without. GSM 6.10 and others cannot be moved in.
+        """
+        if self.states_length() and super().seekable():
+            self.seek(0)
 
 
 def open_streams(path: Path) -> list[Stream]:
@@ -80,26 +121,26 @@ def open_streams(path: Path) -> list[Stream]:
     """
     file = Stream(path)
     if file.format == "OGG":
-        links, is_cut = _ogg_links(path)
-        if len(links) > 1:
+        ogg, streams = _read_ogg(path.read_bytes()), [file]
+        if ogg.links:
             file.close()
-            streams = [Stream(link) for link in links]
-            streams[-1].is_cut = is_cut
-            return streams
-        file.is_cut = is_cut
-    elif file.subtype == "MPEG_LAYER_III":
+            streams = [Stream(link) for link in ogg.links]
+        for stream in streams:
+            stream.is_damaged = ogg.is_damaged
+            stream.n_promised = stream.frames if ogg.is_damaged else 0
+            stream.rewind()
+        streams[-1].is_cut = ogg.is_cut
+        return streams
+    if file.subtype == "MPEG_LAYER_III":
         if right := _with_right_length(file, path.read_bytes()):
             return [right]
     elif file.format == "FLAC":
         file = _found_cut(file, path)
-    elif found := sound_bytes(path):
-        stated, there = found
+    elif (found := sound_bytes(path)) and found.stated is not None:
         # How long the whole would be is told by what is there, if anything is.
-        file.n_promised = file.frames * stated // max(1, there)
+        file.n_promised = file.frames * found.stated // max(1, found.there)
         file.is_cut = not file.frames
-    if file.states_length():
-        # As soundfile does before it reads; the decoder of MP3 rounds in another way without.
-        file.seek(0)
+    file.rewind()
     return [file]
 
 
@@ -198,32 +239,47 @@ def _with_length(data: bytes, frames: list[Frame]) -> BinaryIO:
     return io.BytesIO(first.ljust(size.size if size else len(first), b"\0") + audio)
 
 
-def _ogg_links(path: Path) -> tuple[list[BinaryIO], bool]:
-    """Split an Ogg file where one stream has ended and another begins; one link is left whole.
+def _read_ogg(data: bytes) -> _OggFile:
+    """Split an Ogg file where one stream has ended and another begins; see what it lacks.
 
-    Also tells whether the file ends within a page.
+    Pages are numbered, so that those that are missing or cannot be read leave a gap.
     """
-    starts, has_audio, is_cut = [], True, False
-    with path.open("rb") as file:
-        end = os.fstat(file.fileno()).st_size
-        place = 0
-        while place < end:
-            file.seek(place)
-            header = file.read(_OGG_HEADER)
-            if not header.startswith(b"OggS"):
-                break
-            if len(header) < _OGG_HEADER:
-                is_cut = True
-                break
-            begins = bool(header[5] & _OGG_BEGINS)
-            if begins and has_audio:
-                starts.append(place)
-            has_audio = not begins
-            place += _OGG_HEADER + header[26] + sum(file.read(header[26]))
-            is_cut = place > end
-        if len(starts) < 2:
-            return [], is_cut
-        file.seek(0)
-        data = file.read()
-    links = zip(starts, [*starts[1:], end], strict=True)
-    return [io.BytesIO(data[a:b]) for a, b in links], is_cut
+    spans: list[tuple[int, int]] = []  # of the streams that follow each other
+    latest: dict[int, _OggPage] = {}  # of each stream
+    last, is_damaged = None, False
+    for page in _ogg_pages(data):
+        if page.begins and not (last and last.begins):
+            spans.append((page.start, page.end))
+        elif spans:
+            spans[-1] = (spans[-1][0], page.end)
+        # What lies between the end of a stream and the next one is not part of them.
+        is_broken = last is not None and not last.ends and page.start > last.end
+        is_damaged |= is_broken or not page.follows(latest.get(page.stream))
+        latest[page.stream] = last = page
+    end = last.end if last else 0
+    has_ended = last is None or last.ends
+    is_cut = data.startswith(b"OggS", end) or (len(data) > end and not has_ended)
+    links = spans if len(spans) > 1 else []
+    return _OggFile([io.BytesIO(data[a:b]) for a, b in links], is_cut, is_damaged)
+
+
+def _ogg_pages(data: bytes) -> Iterator[_OggPage]:
+    """Find the pages of an Ogg file that are whole, which are those that libsndfile decodes."""
+    place = data.find(b"OggS")
+    while 0 <= place <= len(data) - _OGG_HEADER.size:
+        flags, *numbers, checksum, n_sizes = _OGG_HEADER.unpack_from(data, place)
+        sizes = place + _OGG_HEADER.size
+        end = sizes + n_sizes + sum(data[sizes : sizes + n_sizes])
+        # The checksum is that of a page which has zeros in its place.
+        page = data[place : place + 22] + bytes(4) + data[place + 26 : end]
+        is_whole = end <= len(data) and checksum == _ogg_checksum(page)
+        if is_whole:
+            begins, ends = bool(flags & _OGG_BEGINS), bool(flags & _OGG_ENDS)
+            yield _OggPage(place, end, begins, ends, *numbers)
+        place = data.find(b"OggS", end if is_whole else place + 1)
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Give the checksum of a page, which is that of zlib with all bits in the other order."""
+    checksum = ~zlib.crc32(page.translate(_REVERSED), 2**32 - 1) % 2**32
+    return int.from_bytes(checksum.to_bytes(4, "big").translate(_REVERSED), "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -36,6 +37,8 @@ _STANDARD_INPUT = "-"
 _WILDCARDS = "*?["
 # What the page of `ListeningPage` holds.
 _PAGE_DATA = b'<script id="data" type="application/json">'
+# What `skdc.signal.to_rttm` gives
+_RTTM = re.compile(rb"(SPEAKER \S+ 1 \d+\.\d{3} \d+\.\d{3} <NA> <NA> \d+ <NA> <NA>\n)*")
 _ADVICE = "give the recording a shorter name, or -o another folder"
 
 
@@ -194,7 +197,6 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
                 )
             )
     from skdc.pretrained import load_pretrained
-    from skdc.separation.counts import MOST_SOURCES
 
     model = load_pretrained(args.model, device=args.device).set_params(output="sources")
     if args.n_sources is not None:
@@ -204,32 +206,41 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     # Files may have any number of channels, as they may of talkers.
     n_sources = _expected_count(model, args)
     # Where the number is known after the work only, files of as many as there may be are checked.
-    _check_targets(jobs, args, n_sources or MOST_SOURCES)
+    most = n_sources or _most_sources(args)
+    there = _check_targets(jobs, args, most)
+    if not (args.force or args.skip_existing):
+        _refuse(there)
     for index, job in enumerate(jobs):
         if job.label == _STANDARD_INPUT:
             if args.dask is not None:
                 raise ValueError("--dask takes files that its workers see, not the standard input")
             # A file, because formats are told by its contents, and processes share no input.
             copy = folder / "stdin"
-            content = sys.stdin.buffer.read()
+            content = b"" if sys.stdin is None else sys.stdin.buffer.read()
             if not content:
                 raise ValueError("the standard input is empty; pipe an audio file into it")
             copy.write_bytes(content)
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
+    read = {file_identity(path) for path in (args.model, *(job.source for job in jobs))}
     if args.skip_existing:
         is_done = [_is_done(job, args, n_sources) for job in jobs]
+        done = list(compress(jobs, is_done))
+        jobs = [job for job, is_whole in zip(jobs, is_done, strict=True) if not is_whole]
+    if args.force or args.skip_existing:
+        jobs = [job._replace(earlier=_find_earlier(job, args, read)) for job in jobs]
+    if args.skip_existing:
+        # What is not whole is made anew, but not over what somebody else has made.
+        outputs = ((path, job) for job in jobs for path in job.outputs(most, args))
+        _refuse(
+            [path for path, job in outputs if path not in job.earlier and os.path.exists(path)]
+        )
         if args.json:
-            for job in compress(jobs, is_done):
+            for job in done:
                 print(json.dumps(_nothing_done(job.named) | {"skipped": "separated already"}))
-        jobs = [job for job, done in zip(jobs, is_done, strict=True) if not done]
-        n_done = n_found - len(jobs)
-        print(f"{n_done} of {n_found} files are separated already", file=sys.stderr)
+        print(f"{len(done)} of {n_found} files are separated already", file=sys.stderr)
         if not jobs:
             return 0
-    if args.force:
-        read = {file_identity(path) for path in (args.model, *(job.source for job in jobs))}
-        jobs = [job._replace(earlier=_find_earlier(job, read)) for job in jobs]
 
     from joblib import Parallel, delayed
     from tqdm import tqdm
@@ -372,7 +383,8 @@ def _jobs_of(text: str, output: Path) -> Iterator[tuple[Job, bool]]:
             yield Job(source, output / source.relative_to(path).parent / source.stem), False
 
 
-def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) -> None:
+def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) -> list[Path]:
+    """Refuse what can never be written, and give the outputs that exist already."""
     # All targets are checked before hours of work.
     if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise NotADirectoryError(f"-o {args.output} is a file; give a folder")
@@ -390,7 +402,12 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         there += filter(os.path.exists, job.outputs(n_sources, args))
     sources = [job.source for job in jobs if job.label != _STANDARD_INPUT]
     check_outputs(there, sources, advice="give another folder")
-    if there and not (args.force or args.skip_existing):
+    return there
+
+
+def _refuse(there: list[Path]) -> None:
+    """Raise a FileExistsError where there are files that would be overwritten."""
+    if there:
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise FileExistsError(
             f"{str(there[0])!r} exists already{others}; use --force to overwrite, or give another "
@@ -398,37 +415,42 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         )
 
 
-def _find_earlier(job: Job, inputs: Container[tuple[int, int] | None]) -> tuple[Path, ...]:
+def _most_sources(args: argparse.Namespace) -> int:
+    """Give the most files of sources that a recording may have."""
+    from skdc.separation.counts import MOST_SOURCES
+    from skdc.signal.demands import MAX_CHANNELS
+
+    return MAX_CHANNELS if args.channels else MOST_SOURCES
+
+
+def _find_earlier(
+    job: Job, args: argparse.Namespace, inputs: Container[tuple[int, int] | None]
+) -> tuple[Path, ...]:
     """Find what earlier runs have written of a file, with whatever options.
 
-    Sources are as long as the file or as the first one, and at its rate. Inputs are none.
+    Inputs are none, nor is what somebody else has made.
     """
-    from skdc.audio.io import read_header
-    from skdc.separation.counts import MOST_SOURCES
-
-    def length(path: Path) -> tuple[int, int] | None:
-        try:
-            return read_header(path)[1:]
-        except (OSError, ValueError):
-            return None
+    from skdc.audio.sources import is_of_sources
 
     everything = argparse.Namespace(noise=True, page=True, rttm=True)
     there = [
         path
-        for path in filter(os.path.isfile, job.outputs(MOST_SOURCES, everything))
+        for path in filter(os.path.isfile, job.outputs(_most_sources(args), everything))
         if file_identity(path) not in inputs
     ]
-    lengths = {length(path) for path in (job.source, job.output(1))} - {None} if there else set()
+    own = {path for path in there if path.suffix == ".wav" and is_of_sources(path)}
 
     def is_result(path: Path) -> bool:
         if path.suffix == ".wav":
-            return length(path) in lengths
+            return path in own
         try:
             content = path.read_bytes()
         except OSError:
             return False
-        # RTTM in which nobody speaks is empty.
-        return _PAGE_DATA in content or content.startswith(b"SPEAKER ") or not content
+        if path.suffix == ".rttm":
+            # One in which nobody speaks is empty.
+            return job.output(1) in own and _RTTM.fullmatch(content) is not None
+        return _PAGE_DATA in content
 
     return tuple(filter(is_result, there))
 
@@ -446,13 +468,17 @@ def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
     The first one is written last, so that it is there only where the others are, however many.
     """
     from skdc.audio.io import read_header
+    from skdc.audio.sources import is_of_sources
 
     try:
         _, *expected = read_header(job.source)
-        found = [job.output(1)]
-        while job.output(len(found) + 1).exists():
-            found.append(job.output(len(found) + 1))
-        found = found[:n_sources]
+        first, *others = map(job.output, range(1, _most_sources(args) + 1))
+        is_marked = is_of_sources(first)
+        # What somebody else has made, or an earlier version, is not marked.
+        found = [
+            first,
+            *takewhile(lambda path: path.exists() and is_of_sources(path) == is_marked, others),
+        ]
         is_whole = all(read_header(path)[1:] == tuple(expected) for path in found)
     except (OSError, ValueError):
         return False
@@ -465,8 +491,6 @@ def _separate(
     model: DeepClusteringSeparator, job: Job, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Separate a file, and tell what came of it, as ``--json`` prints it."""
-    from skdc.separation.counts import MOST_SOURCES
-
     done = _nothing_done(job.named)
     # A process that joblib kept from earlier work may have another working directory.
     with chdir(folder), warnings.catch_warnings(record=True) as caught:
@@ -476,13 +500,14 @@ def _separate(
             # The worker that had this file died after it, before it could tell.
             return done | {"skipped": "separated already"}
         try:
-            outputs = job.outputs(n_sources or MOST_SOURCES, args)
+            outputs = job.outputs(n_sources or _most_sources(args), args)
             check_outputs(outputs, [job.source], advice=_ADVICE)
             # A page, and what is not the full band, takes the whole recording in memory.
             is_whole = args.page or args.channels or args.band != "full"
             done |= (_in_memory if is_whole else _from_file_to_files)(model, job, args)
-            for path in {*job.earlier} - {*map(Path, done["outputs"])}:
+            for path in sorted({*job.earlier} - {*map(Path, done["outputs"])}):
                 path.unlink(missing_ok=True)
+                done["deleted"].append(str(path))
         except (OSError, ValueError) as error:
             if args.debug:
                 raise
@@ -571,6 +596,7 @@ def _nothing_done(source: Path | str) -> dict[str, Any]:
         "quality_error_db": None,
         "count_probability": None,
         "turns": None,
+        "deleted": [],
         "skipped": None,
         "error": None,
         "warnings": [],
@@ -600,6 +626,9 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
         for text in filter(None, texts):
             where = "" if done["input"] in text else f"{done['input']}: "
             tqdm.write(f"skdc: {kind}: {where}{text}", file=sys.stderr)
+    if done["deleted"]:
+        deleted = ", ".join(done["deleted"])
+        tqdm.write(f"skdc: deleted, as results of an earlier run: {deleted}", file=sys.stderr)
     if as_json:
         tqdm.write(json.dumps(done), file=sys.stdout)
     elif done["error"] is None:

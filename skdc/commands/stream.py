@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import add_model_argument, source_count, warn_of_count
@@ -62,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    # Python has None for a stream that was closed before it started.
+    if sys.stdin is None:
+        raise ValueError("the standard input is closed; pipe audio into it, or give a WAV file")
+    if sys.stdout is None:
+        raise ValueError("the standard output is closed; send it to a player or a file")
     if sys.stdout.isatty():
         raise ValueError("the standard output is a terminal; send it to a player or a file")
     from skdc import StreamingSeparator, load_pretrained
@@ -80,11 +90,14 @@ def run(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     decoder = SampleDecoder(stream.sample_rate)
-    # What has come, without waiting for more
-    while came := os.read(sys.stdin.fileno(), _READ_BYTES):
-        _write(stream.push(decoder.push(came)))
-    _write(stream.push(decoder.finish()))
-    _write(stream.flush())
+    live, output = _Input(), _Output()
+    with live.noting_interrupts():
+        for came in live.pieces():
+            output.write(stream.push(decoder.push(came)))
+        output.write(stream.push(decoder.finish()))
+        output.write(stream.flush())
+    if live.is_interrupted:
+        raise KeyboardInterrupt
     if decoder.missing_s > MISCOUNTED_S:
         warnings.warn(
             f"the standard input ended {decoder.missing_s:.2f} s before the end that its header "
@@ -95,8 +108,87 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(sources: NDArray[Any]) -> None:
-    scaled = (sources * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
-    # (sources, samples) -> (samples, sources): the channels take turns
-    sys.stdout.buffer.write(scaled.T.astype("<i2").tobytes())
-    sys.stdout.buffer.flush()
+class _Input:
+    """The standard input, which the first Ctrl-C ends; a second one ends the command at once.
+
+    An interruption within `StreamingSeparator.push` would lose what the stream has heard. So the
+    first one is noted, and raises KeyboardInterrupt only where the command waits for input.
+    """
+
+    def __init__(self) -> None:
+        self.is_interrupted = False
+        self._is_waiting = False
+
+    @contextmanager
+    def noting_interrupts(self) -> Iterator[None]:
+        # Only the main thread may change what a signal does. A handler that is not Python's own
+        # stays: the caller has set it, or a shell that ignores Ctrl-C for work in the background.
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give what has come, without waiting for more of it, until the end or Ctrl-C."""
+        is_last = False
+        while not is_last:
+            self._wait()
+            is_last = self.is_interrupted
+            # After Ctrl-C, what is in the pipe already is read, but nothing is waited for.
+            if is_last and not _has_input(0):
+                return
+            came = os.read(sys.stdin.fileno(), _READ_BYTES)
+            if not came:
+                return
+            yield came
+
+    def _wait(self) -> None:
+        with suppress(KeyboardInterrupt):
+            self._is_waiting = True
+            if not self.is_interrupted:
+                _has_input(None)
+            self._is_waiting = False
+
+    def _note(self, *_: object) -> None:
+        is_second = self.is_interrupted
+        self.is_interrupted = True
+        if is_second or self._is_waiting:
+            raise KeyboardInterrupt
+
+
+def _has_input(timeout: float | None) -> bool:
+    """Wait for input for some seconds, or for as long as it takes, and tell whether there is."""
+    if sys.platform == "win32":
+        # Only sockets can be waited for there. Ctrl-C does not interrupt the read that follows,
+        # which gives what comes next, or the end where Ctrl-C ends the program that writes.
+        return timeout is None
+    return bool(select.select([sys.stdin], [], [], timeout)[0])
+
+
+class _Output:
+    """The standard output, whose channels are the sources, as samples of 16 bits."""
+
+    def __init__(self) -> None:
+        self._has_clipped = False
+
+    def write(self, sources: NDArray[Any]) -> None:
+        levels = (sources * _FULL_SCALE).round()
+        peak = float(abs(levels).max(initial=0.0)) / _FULL_SCALE
+        if peak > 1 and not self._has_clipped:
+            self._has_clipped = True
+            warnings.warn(
+                f"sources have a peak of {peak:.3g} so far, and samples of 16 bits clip what is "
+                "beyond 1; record more quietly, or scale the audio before it is piped in: how "
+                "loud a stream becomes is not known beforehand",
+                AudioWarning,
+                stacklevel=1,
+            )
+        levels = levels.clip(-_FULL_SCALE, _FULL_SCALE - 1)
+        # (sources, samples) -> (samples, sources): the channels take turns
+        sys.stdout.buffer.write(levels.T.astype("<i2").tobytes())
+        sys.stdout.buffer.flush()

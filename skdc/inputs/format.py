@@ -30,6 +30,12 @@ class AudioFormat:
     sample_rate: int = 8000
     input_rate: int | None = None
 
+    def __post_init__(self) -> None:
+        # Products with the integers of NumPy overflow.
+        for name in ("sample_rate", "input_rate"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, int(value))
+
     @property
     def rate(self) -> int:
         """Rate of what is passed in, Hz."""

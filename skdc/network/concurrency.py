@@ -40,7 +40,7 @@ def move_network(network: nn.Module, device: torch.device) -> None:
     where it is moved to where it is.
     """
     with _moving:
-        wanted = torch.empty(0, device=device).device  # "cuda" is some "cuda:0"
+        wanted = torch.empty(0, dtype=torch.uint8, device=device).device  # "cuda" is some "cuda:0"
         if any(tensor.device != wanted for tensor in network.state_dict().values()):
             network.to(wanted)
 

@@ -144,6 +144,8 @@ class EmbeddingNetwork(nn.Module):
     input_mean, input_scale : Tensor of shape (n_bins,)
         Statistics of the features, subtracted and divided by; set with `set_input_statistics` and
         stored with the weights.
+    is_for_voices : bool
+        Whether it was made with a voice head, so that what it separates is speech.
 
     References
     ----------
@@ -174,6 +176,7 @@ class EmbeddingNetwork(nn.Module):
         self.voice_head = VoiceHead(config.n_bins, config.voice_dim) if config.voice_dim else None
         self.count_head = CountHead(*read, config.most_counted) if config.most_counted else None
         self.noise_head = NoiseHead(*read) if config.hears_noise else None
+        self.is_for_voices = self.voice_head is not None
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
@@ -254,7 +257,7 @@ class EmbeddingNetwork(nn.Module):
         """
         if voice is not None:
             self.config = replace(self.config, voice_dim=voice.dim)
-            self.voice_head = voice
+            self.voice_head, self.is_for_voices = voice, True
         if count is not None:
             self.config = replace(self.config, most_counted=count.most)
             self.count_head = count

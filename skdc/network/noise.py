@@ -103,7 +103,7 @@ def _above_quantiles(spectrogram: Tensor) -> Tensor:
     power = (magnitude / peak).square()
     mean = power.mean((1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     level = torch.log(power / mean + _SILENCE) / _SCALE
-    shares = torch.tensor(_QUIETER, device=level.device)
+    shares = torch.tensor(_QUIETER, dtype=level.dtype, device=level.device)
     # (quantiles, mixtures, bins) -> (mixtures, 1, bins, quantiles)
     quantiles = torch.quantile(level, shares, dim=1).movedim(0, -1).unsqueeze(1)
     apart = quantiles[..., 3:4] - quantiles[..., :1]

@@ -136,8 +136,11 @@ def _runs_in(dtype: torch.dtype) -> bool:
 
     On processors without AVX-512 oneDNN has none in bfloat16, and torch raises a RuntimeError.
     """
-    frame = torch.zeros(1, 1, 1, device="cpu")
-    weights = [torch.zeros(*shape, device="cpu") for shape in ((4, 1), (4, 1), (4,), (4,))]
+    frame = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu")
+    weights = [
+        torch.zeros(*shape, dtype=torch.float32, device="cpu")
+        for shape in ((4, 1), (4, 1), (4,), (4,))
+    ]
     with torch.no_grad(), torch.autocast("cpu", dtype):
         try:
             torch.lstm(frame, (frame, frame), weights, True, 1, 0.0, False, False, True)

@@ -53,7 +53,7 @@ _UNRELATED_CHANNELS = 0.1
 _CANCELLED = 0.1
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Separation:
     """A recording and what it was separated into.
 
@@ -340,6 +340,7 @@ def separate(
         if rate is None:
             raise ValueError("rate is missing; give the sample rate of the array in Hz")
         check_rate(rate, "rate")
+        rate = int(rate)
     is_full_band(band)
     if channels:
         asked: list[tuple[str, Any, Any]]
@@ -554,7 +555,7 @@ def _notes_of_channels(
             "the model hears the phases between microphones, but here the mean of the channels "
             "alone; skdc.separate_array separates what several microphones recorded"
         )
-    if signal.ndim < 2 or signal.shape[1] < rate:
+    if signal.ndim < 2 or not signal.shape[1]:
         return
     first = signal[..., : 60 * rate]  # a minute is enough
     if mean_power_ratio(first) < _CANCELLED / len(first):
@@ -562,7 +563,11 @@ def _notes_of_channels(
             "the channels cancel each other in their mean, which is what the model hears, as they "
             "do where one is wired the wrong way round; change its sign, or give one channel alone"
         )
-    elif len(first) == 2 and channel_similarity(first, rate) < _UNRELATED_CHANNELS:
+    elif (
+        len(first) == 2
+        and first.shape[1] >= rate  # shorter ones may correlate by chance, or not
+        and channel_similarity(first, rate) < _UNRELATED_CHANNELS
+    ):
         yield (
             "the two channels have so little in common that each seems to hold one person "
             "already; --channels (channels=True) takes them as they are"

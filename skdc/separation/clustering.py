@@ -442,14 +442,18 @@ def _plus_plus(
 ) -> Tensor:
     """Draw k-means++ starts `(n_init, n_clusters, embedding_dim)`."""
     squared_norms = points.square().sum(1)
-    nearest = torch.full((n_init, len(points)), torch.inf, device=points.device)
+    nearest = torch.full(
+        (n_init, len(points)), torch.inf, dtype=torch.float32, device=points.device
+    )
     mass = weights  # broadcasts to (n_init, n_points)
     starts: list[Tensor] = []
     for _ in range(n_clusters):
         # Where every point waits for an exponential time with rate `mass`, the probability that a
         # point is the first is proportional to its mass. The times are drawn on the CPU, so that a
         # seed gives the same starts on every device.
-        clocks = torch.empty(nearest.shape, device="cpu").exponential_(generator=generator)
+        clocks = torch.empty(nearest.shape, dtype=torch.float32, device="cpu").exponential_(
+            generator=generator
+        )
         clocks = clocks.to(points.device)
         start = points[(mass / clocks).argmax(1)]  # (n_init, embedding_dim)
         distances = squared_norms - 2 * start @ points.T + start.square().sum(1, keepdim=True)

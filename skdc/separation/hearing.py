@@ -15,7 +15,7 @@ from skdc import signal
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.separation.stretches import STRETCH_S
-from skdc.signal import Framing
+from skdc.signal import Balance, Framing
 
 __all__ = ["Hearing", "Sound"]
 
@@ -32,7 +32,7 @@ class Sound(NamedTuple):
     Attributes
     ----------
     spectrogram : complex Tensor of shape (n_frames, n_bins)
-        Without bangs and hum.
+        Without bangs and hum, and balanced.
     lift : Tensor of shape (1, n_bins)
         By how much its features are lifted, see `skdc.signal.band_lift`.
     """
@@ -61,7 +61,7 @@ class Hearing:
     >>> import torch
     >>> from skdc.network import EmbeddingNetwork, NetworkConfig
     >>> from skdc.separation.hearing import Hearing
-    >>> from skdc.signal import Framing
+    >>> from skdc.signal import Balance, Framing
     >>> network = EmbeddingNetwork(NetworkConfig(hidden_size=8, embedding_dim=5)).eval()
     >>> hearing = Hearing(network, Framing())
     >>> [(sound, states)] = hearing.states(hearing.sounds([torch.rand(4000)]))
@@ -92,7 +92,7 @@ class Hearing:
             yield self.sound(self.framing.undisturbed(self.framing.stft(waveform[:].to(device))))
 
     def sound(self, spectrogram: Tensor) -> Sound:
-        """Find what bands are missing in a spectrogram.
+        """Balance a spectrogram, and find what bands are missing in it.
 
         Parameters
         ----------
@@ -102,11 +102,30 @@ class Hearing:
         -------
         Sound
         """
+        gains, lift = self.balance(spectrogram)
+        return Sound(gains * spectrogram, lift)
+
+    def balance(self, spectrogram: Tensor) -> Balance:
+        """Tell what makes a spectrogram one that the network knows.
+
+        Parameters
+        ----------
+        spectrogram : complex Tensor of shape (n_frames, n_bins)
+
+        Returns
+        -------
+        skdc.signal.Balance
+            Only networks for voices have a tilt evened: other sounds may be as different.
+        """
+        network = self.network
         # Relative to the level of the whole, for a causal network too: relative to the level so
         # far, noise before the first word is as loud as speech.
-        magnitudes = signal.log_magnitude(spectrogram)
-        expected = self.network.input_mean, self.network.input_scale
-        return Sound(spectrogram, signal.band_lift(magnitudes, *expected))
+        return signal.find_balance(
+            spectrogram,
+            network.input_mean,
+            network.input_scale,
+            evens_tilt=network.is_for_voices,
+        )
 
     @torch.no_grad()
     def states(self, sounds: Iterable[Sound]) -> Iterator[tuple[Sound, Tensor]]:

@@ -24,6 +24,7 @@ from torch.nn import functional
 from skdc.exceptions import AudioWarning, name_some
 from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
+from skdc.separation.hearing import Sound
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
 from skdc.signal import Framing, bang_gains, bin_weights, hum_gains, to_unit_peak
 from skdc.signal.demands import as_floats, check_channels
@@ -529,14 +530,18 @@ def joined_masks(
     """
 
     def split(sums: Sequence[tuple[int, Tensor]]) -> Iterator[Tensor]:
-        return (_masks(pipelines, kept * spectrograms, lifts, 2) for _, kept in sums)
+        for _, kept in sums:
+            part = [
+                [Sound(kept * sound.spectrogram, sound.lift) for sound in own] for own in sounds
+            ]
+            yield _masks(pipelines, part, 2)
 
     magnitude = spectrograms.abs().square().mean(0).sqrt()
     gains = hum_gains(magnitude)  # (1, bins)
     spectrograms, magnitude = gains * spectrograms, gains * magnitude
     hearings = [pipeline.hearing for pipeline in pipelines]
-    lifts = [[hearing.sound(heard).lift for heard in spectrograms] for hearing in hearings]
-    first = _masks(pipelines, spectrograms, lifts, n_sources)
+    sounds = [list(map(hearing.sound, spectrograms)) for hearing in hearings]
+    first = _masks(pipelines, sounds, n_sources)
     (masks,) = separate_pairs([first], [magnitude], split, pipelines[0].own_pair_sweeps)
     loudness = (masks * magnitude).sum((1, 2))
     return masks[loudness.argsort(descending=True, stable=True)]
@@ -544,19 +549,19 @@ def joined_masks(
 
 def _masks(
     pipelines: Sequence[Separator],
-    spectrograms: Tensor,
-    lifts: Sequence[Sequence[Tensor]],
+    sounds: Sequence[Sequence[Sound]],
     n_sources: int | None,
 ) -> Tensor:
-    """Separate all sources at once; each network has a lift for each microphone."""
+    """Separate all sources at once; each network has a sound of each microphone."""
     first = pipelines[0]
-    magnitudes = spectrograms.abs().square().mean(0).sqrt()
+    # (n_channels, n_frames, n_bins) -> (n_frames, n_bins)
+    magnitudes = torch.stack([sound.spectrogram.abs() for sound in sounds[0]]).square()
+    magnitudes = magnitudes.mean(0).sqrt()
     if n_sources is None and first.clusterer is None:
-        counts = (pipeline.count(spectrograms) for pipeline in pipelines)
+        counts = (pipeline.count(own) for pipeline, own in zip(pipelines, sounds, strict=True))
         n_sources = next((count for count in counts if count is not None), None)
     heard = [
-        _hear(pipeline, spectrograms, own, magnitudes)
-        for pipeline, own in zip(pipelines, lifts, strict=True)
+        _hear(pipeline, own, magnitudes) for pipeline, own in zip(pipelines, sounds, strict=True)
     ]
     _, masks = heard[0]
     if masks is not None and n_sources == len(masks):
@@ -578,7 +583,7 @@ def _masks(
 
 
 def _hear(
-    pipeline: Separator, spectrograms: Tensor, lifts: Sequence[Tensor], magnitudes: Tensor
+    pipeline: Separator, sounds: Sequence[Sound], magnitudes: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Join what one network makes of a bin in all microphones.
 
@@ -588,7 +593,7 @@ def _hear(
     units: list[Tensor] = []
     shared: Tensor | None = None
     n_heard = 0
-    for features in _features(pipeline.framing, spectrograms, lifts):
+    for features in _features(pipeline.framing, sounds):
         n_heard += 1
         vectors, heard, _ = pipeline.step(features)
         own = functional.normalize(vectors.float(), dim=-1)
@@ -603,10 +608,10 @@ def _hear(
     return total, None if shared is None else shared / n_heard
 
 
-def _features(framing: Framing, spectrograms: Tensor, lifts: Sequence[Tensor]) -> Iterator[Tensor]:
+def _features(framing: Framing, sounds: Sequence[Sound]) -> Iterator[Tensor]:
     """Give the features of each microphone, or of each with each other one."""
-    for index, (spectrogram, lift) in enumerate(zip(spectrograms, lifts, strict=True)):
-        others = [*spectrograms[:index], *spectrograms[index + 1 :]]
+    for index, (spectrogram, lift) in enumerate(sounds):
+        others = [sound.spectrogram for place, sound in enumerate(sounds) if place != index]
         for other in others if framing.hears_phases and others else [None]:
             yield framing.features(spectrogram, other, lift=lift)
 

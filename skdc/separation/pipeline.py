@@ -497,12 +497,13 @@ class Separator:
         """Give the count head; None where a clusterer of the caller's own says how many talk."""
         return None if self.clusterer is not None else self.network.count_head
 
-    def count(self, spectrograms: Tensor) -> int | None:
+    def count(self, sounds: Iterable[Sound]) -> int | None:
         """Give the number of sources that are heard in several microphones together.
 
         Parameters
         ----------
-        spectrograms : complex Tensor of shape (n_channels, n_frames, n_bins)
+        sounds : iterable of Sound
+            One of each microphone.
 
         Returns
         -------
@@ -511,7 +512,6 @@ class Separator:
             count head, or with a clusterer of the caller's own.
         """
         # Not all at once: the batch would need several times the memory of one.
-        sounds = map(self.hearing.sound, spectrograms)
         return self._heard_count([part for sound in sounds for part in self._heard([sound])])
 
     @torch.no_grad()

@@ -274,9 +274,9 @@ class StreamingSeparator:
         self._heard = _Tail(self._n_remembered)
         self._state: Any = None
         self._level: Tensor | None = None
-        # By how much features are lifted, and how many frames were read since that was found
-        self._lift: Tensor | None = None
-        self._n_since_lift = 0
+        # What makes a recording one that the network knows, and frames read since that was found
+        self._balance: signal.Balance | None = None
+        self._n_since_balance = 0
         self._centroids: Tensor | None = None
         self._places: Tensor | None = None  # which mask of the head is which source
         # Frames that were done when the centroids were moved, and when they were found, last
@@ -383,7 +383,7 @@ class StreamingSeparator:
         if not self._waits and self._n_done + n_new < self._n_first:
             shape = (self.n_sources, n_new, self._framing.n_bins)
             device = self._separator.network.input_mean.device
-            shown = torch.full(shape, 1 / self.n_sources, device=device)
+            shown = torch.full(shape, 1 / self.n_sources, dtype=torch.float32, device=device)
         elif self._heard.has_rows:
             shown = self._head_masks(n_new, n_shown)
         else:
@@ -426,25 +426,26 @@ class StreamingSeparator:
         n_window = n_read if self._is_causal else n_context + n_shown
         if not n_window:
             return
-        window = self._undisturbed.last(n_window)
+        gains, lift = self._balance_now(n_read)
+        window = gains * self._undisturbed.last(n_window)
         if self._is_causal:
             level, self._level = self._framing.level_so_far(window, self._level)
         else:
-            level = signal.root_mean_square(self._undisturbed.rows)
-        features = self._framing.features(window, level=level, lift=self._lift_now(n_read))
+            level = signal.root_mean_square(gains * self._undisturbed.rows)
+        features = self._framing.features(window, level=level, lift=lift)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:
             # (sources, frames, bins) -> (frames, sources, bins)
             self._heard.append(heard.transpose(0, 1), n_replaced=n_window - n_read)
 
-    def _lift_now(self, n_read: int) -> Tensor:
-        """Find what bands are missing in what is remembered, where it is time for that."""
-        self._n_since_lift += n_read
-        if self._lift is None or self._n_since_lift >= self._n_followed:
-            self._lift = self._separator.hearing.sound(self._undisturbed.rows).lift
-            self._n_since_lift = 0
-        return self._lift
+    def _balance_now(self, n_read: int) -> signal.Balance:
+        """Find how what is remembered is balanced, where it is time for that."""
+        self._n_since_balance += n_read
+        if self._balance is None or self._n_since_balance >= self._n_followed:
+            self._balance = self._separator.hearing.balance(self._undisturbed.rows)
+            self._n_since_balance = 0
+        return self._balance
 
     def _cluster_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames and of those read ahead: ``(n_sources, n_shown, n_bins)``."""

@@ -141,7 +141,8 @@ def fade(pieces: Iterable[tuple[int, int, Tensor]]) -> Iterator[Tensor]:
     for start, overlap, sources in pieces:
         if held is not None:
             yield held[..., : start - begin]
-            rise = torch.arange(1, overlap + 1, device=sources.device) / (overlap + 1)
+            rise = torch.arange(1, overlap + 1, dtype=sources.dtype, device=sources.device)
+            rise = rise / (overlap + 1)
             sources[..., :overlap] *= rise
             sources[..., :overlap] += held[..., start - begin :] * (1 - rise)
         held, begin = sources, start

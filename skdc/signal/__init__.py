@@ -5,6 +5,7 @@ Functions of arrays or tensors that know nothing of networks or files. A wavefor
 sit on the axis before those.
 """
 
+from skdc.signal.balance import Balance, find_balance
 from skdc.signal.blocks import FrameReader, FrameWriter
 from skdc.signal.channels import channel_similarity, mean_power_ratio
 from skdc.signal.disturbances import LiveGains, bang_gains, hum_gains
@@ -36,6 +37,7 @@ from skdc.signal.spectra import (
 from skdc.signal.turns import Turn, TurnFinder, find_turns, to_rttm
 
 __all__ = [
+    "Balance",
     "FrameReader",
     "FrameWriter",
     "Framing",
@@ -52,6 +54,7 @@ __all__ = [
     "binary_masks",
     "channel_similarity",
     "dominant_source",
+    "find_balance",
     "find_turns",
     "frame_count",
     "hum_gains",

@@ -42,7 +42,7 @@ class FrameReader:
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
         # What the frames to come are made of. The first frame is centred on the first sample.
-        self._samples = torch.zeros(framing.win_length // 2, device="cpu")
+        self._samples = torch.zeros(framing.win_length // 2, dtype=torch.float32, device="cpu")
         self._window = root_hann(framing.win_length, self._samples)
         self.n_samples = 0
 

@@ -58,7 +58,7 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     """
     if np.ndim(waveform) != 1 or not len(waveform):
         raise ValueError(f"waveform has shape {np.shape(waveform)}; give (n_samples,), not empty")
-    n = max(1, min(len(waveform), sample_rate // 50))
+    n = max(1, min(len(waveform), int(sample_rate) // 50))
     # (n_samples,) -> (n_frames, samples of 20 ms); the rest at the end is left out
     frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
     power = np.square(frames).mean(axis=1)

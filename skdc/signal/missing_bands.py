@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from skdc.signal.features import FEATURE_FLOOR
 
-__all__ = ["band_lift"]
+__all__ = ["band_lift", "heard_frames"]
 
 # A band is missing where less than the first is left of how far features rise above their floor,
 # and less than the second of how much they vary: there is nothing, or steady noise.
@@ -59,8 +59,7 @@ def band_lift(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     >>> lift.shape, bool((lift[:, 20:] > 0).all()), bool((lift[:, :20] == 0).all())
     (torch.Size([1, 32]), True, True)
     """
-    power = (features.exp() - math.exp(FEATURE_FLOOR)).square().mean(-1, keepdim=True)
-    heard = (power > _SILENT).to(features.dtype)
+    heard = heard_frames(features).unsqueeze(-1).to(features.dtype)  # (..., n_frames, 1)
     n_heard = heard.sum(-2, keepdim=True).clamp_min(1.0)
     above = (features - FEATURE_FLOOR) * heard
     left = above.sum(-2, keepdim=True) / n_heard  # (..., 1, n_bins)
@@ -74,6 +73,22 @@ def band_lift(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     is_missing = (is_low & is_steady).any(dim=-1, keepdim=True)
     lift = _smooth(speaking * room - left, _EDGES)
     return torch.where(is_missing & (lift > _LEAST_LIFT), lift, 0.0)
+
+
+def heard_frames(features: Tensor) -> Tensor:
+    """Find the frames that are not silent.
+
+    Parameters
+    ----------
+    features : float Tensor of shape (..., n_frames, n_bins)
+        As `skdc.signal.log_magnitude` gives them.
+
+    Returns
+    -------
+    bool Tensor of shape (..., n_frames)
+    """
+    power = (features.exp() - math.exp(FEATURE_FLOOR)).square().mean(-1)
+    return power > _SILENT
 
 
 def _smooth(values: Tensor, n_parts: int) -> Tensor:

@@ -45,11 +45,14 @@ def add_rooms(
     if not bool(chosen.any()):
         return sources
     own = sources[chosen.to(sources.device)]  # (n_chosen, n_sources, n_samples)
-    time = torch.arange(round(_T60_S[1] * sample_rate), device="cpu") / sample_rate
+    n_after = round(_T60_S[1] * sample_rate)
+    time = torch.arange(n_after, dtype=torch.float32, device="cpu") / sample_rate
     t60 = _uniform(_T60_S, (len(own), 1, 1), generator)
     gap = _uniform(_GAP_S, (len(own), n_sources, 1), generator)
     ratio_db = _uniform(_DIRECT_TO_REVERBERANT_DB, (len(own), n_sources, 1), generator)
-    tail = torch.randn(len(own), n_sources, len(time), generator=generator, device="cpu")
+    tail = torch.randn(
+        len(own), n_sources, len(time), generator=generator, dtype=torch.float32, device="cpu"
+    )
     tail = tail * 10 ** (-3 * time / t60) * (time > gap)
     tail /= torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
     response = tail * 10 ** (-ratio_db / 20)
@@ -84,7 +87,7 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
         return mixtures
     of_each = (n_chosen, *(1 for _ in n_microphones), -1)
     n_bins = n_samples // 2 + 1
-    frequency = torch.linspace(0, 1, n_bins, device="cpu")
+    frequency = torch.linspace(0, 1, n_bins, dtype=torch.float32, device="cpu")
     gain = (frequency + 0.02) ** (_uniform(_TILT, (n_chosen, 1), generator) / 2)
     is_like_speech = draw_some(n_chosen, _LIKE_SPEECH_SHARE, generator)
     where = chosen.to(mixtures.device)
@@ -95,7 +98,7 @@ def add_noise(mixtures: Tensor, share: float, *, generator: torch.Generator) -> 
     # (n_chosen, n_bins) -> (n_chosen, 1, n_bins) where there are several microphones
     gain, bumps = gain.view(of_each), (10 ** (bumps_db / 20)).view(of_each)
     shape = (n_chosen, *n_microphones, n_samples)
-    white = torch.randn(shape, generator=generator, device="cpu")
+    white = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     noise = torch.fft.irfft(torch.fft.rfft(white) * gain * bumps, n_samples)
     swells_db = _smooth(n_chosen, _N_SWELLS, n_samples, generator)
     swells_db = swells_db * _uniform((0.0, _SWELLS_DB), (n_chosen, 1), generator)
@@ -133,19 +136,23 @@ def even_out(sources: Tensor, *, sample_rate: int, generator: torch.Generator) -
 
 def draw_some(n_mixtures: int, share: float, generator: torch.Generator) -> Tensor:
     """Draw which mixtures something is done to, each with the probability `share`."""
-    return torch.rand(n_mixtures, generator=generator, device="cpu") < share
+    return torch.rand(n_mixtures, generator=generator, dtype=torch.float32, device="cpu") < share
 
 
 def _uniform(
     ends: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator
 ) -> Tensor:
     low, high = ends
-    return low + (high - low) * torch.rand(shape, generator=generator, device="cpu")
+    return low + (high - low) * torch.rand(
+        shape, generator=generator, dtype=torch.float32, device="cpu"
+    )
 
 
 def _smooth(n_curves: int, n_knots: int, n_points: int, generator: torch.Generator) -> Tensor:
     """Draw curves (n_curves, n_points) of straight lines between knots of unit variance."""
-    knots = torch.randn(n_curves, 1, n_knots, generator=generator, device="cpu")
+    knots = torch.randn(
+        n_curves, 1, n_knots, generator=generator, dtype=torch.float32, device="cpu"
+    )
     return functional.interpolate(knots, size=n_points, mode="linear")[:, 0]
 
 

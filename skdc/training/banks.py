@@ -359,7 +359,7 @@ class SourceBank:
         speaker = self._draw_speakers(n_mixtures, generator)
         length = self._lengths[speaker]
         start = (torch.rand(shape, generator=generator, **_EXACT) * length).long()
-        gain_db = torch.rand(shape, generator=generator, device="cpu") - 0.5
+        gain_db = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") - 0.5
         gain_db = gain_db * self.mixing.level_range_db
         gain = 10 ** (gain_db / 20)
         count = self._counts[_draw(len(self._counts), (n_mixtures,), generator)]
@@ -371,7 +371,7 @@ class SourceBank:
             stretches = self._stretches(start, length, offset, n_samples)
         else:
             speed = _draw(len(self._speeds), shape, generator)
-            stretches = torch.empty(*shape, n_samples, device=device)
+            stretches = torch.empty(*shape, n_samples, dtype=torch.float32, device=device)
             for index, value in enumerate(self._speeds.tolist()):
                 own = speed == index  # (mixtures, sources)
                 if not bool(own.any()):  # some libraries have no transform of no waveforms
@@ -522,17 +522,21 @@ class MixtureBank:
         n_samples = self.framing.segment_samples(n_frames)
         device = self._mixtures[0].device
         n_heard = 2 if self.framing.hears_phases else 1
-        segments = torch.zeros(n_mixtures, n_heard, n_samples, device=device)
+        segments = torch.zeros(n_mixtures, n_heard, n_samples, dtype=torch.float32, device=device)
         if self._is_labels:
             targets = torch.full((n_mixtures, n_frames, self.framing.n_bins), -1, device=device)
         else:
-            targets = torch.zeros(n_mixtures, self.n_sources, n_samples, device=device)
+            targets = torch.zeros(
+                n_mixtures, self.n_sources, n_samples, dtype=torch.float32, device=device
+            )
         chosen = torch.multinomial(
             self._lengths, n_mixtures, replacement=True, generator=generator
         )
-        places = torch.rand(n_mixtures, generator=generator, device="cpu")
+        places = torch.rand(n_mixtures, generator=generator, dtype=torch.float32, device="cpu")
         # A microphone beside the first one, where there are several.
-        others = torch.rand(n_heard - 1, n_mixtures, generator=generator, device="cpu").tolist()
+        others = torch.rand(
+            n_heard - 1, n_mixtures, generator=generator, dtype=torch.float32, device="cpu"
+        ).tolist()
         for i, (item, place) in enumerate(zip(chosen.tolist(), places.tolist(), strict=True)):
             mixture, reference = torch.atleast_2d(self._mixtures[item]), self._references[item]
             # Segments start on a frame, so that label maps can be cut along with the waveform.

@@ -79,16 +79,19 @@ def train_count_head(
         head = CountHead(network.trunk.bands, network.trunk.width, most).to(device)
     # (n_examples, n_frames, n_bands, width) and (n_examples, n_frames), made with the first of all
     # examples: to join them in the end would take the memory of twice as many.
-    states, energies = torch.empty(0, device=device), torch.empty(0, device=device)
+    states, energies = (
+        torch.empty(0, dtype=torch.float32, device=device),
+        torch.empty(0, dtype=torch.float32, device=device),
+    )
     numbers = [1 + index % most for index in range(n_examples)]
     bar = tqdm(total=n_examples, desc="mixtures", unit="mixture", disable=not progress)
     for first in range(0, n_examples, BATCH_SIZE):
         batch = numbers[first : first + BATCH_SIZE]
-        are_dense = torch.rand(len(batch), **of_cpu) < _DENSE_SHARE
+        are_dense = torch.rand(len(batch), dtype=torch.float32, **of_cpu) < _DENSE_SHARE
         mixtures = []
         for number, is_dense in zip(batch, are_dense.tolist(), strict=True):
             sources, _ = (dense if is_dense else voices).draw(number)
-            if is_dense and float(torch.rand((), **of_cpu)) < _EVENED_SHARE:
+            if is_dense and float(torch.rand((), dtype=torch.float32, **of_cpu)) < _EVENED_SHARE:
                 sources = even_out(sources, sample_rate=separator.sample_rate, generator=generator)
             mixtures.append(_record(sources, separator, generator))
         for index, (own, energy) in enumerate(separator.states(mixtures), first):
@@ -152,16 +155,20 @@ def _mix(sources: Tensor, separator: Separator, generator: torch.Generator) -> T
     n_sources, n_samples = sources.shape
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
     places = torch.arange(n_samples, device="cpu")
-    kind = float(torch.rand((), **of_cpu))
+    kind = float(torch.rand((), dtype=torch.float32, **of_cpu))
     if kind < _PARTIAL_SHARE:
         shortest = round(_SHORTEST_S * separator.sample_rate)
         lengths = torch.randint(shortest, n_samples + 1, (n_sources,), **of_cpu)
-        starts = (torch.rand(n_sources, **of_cpu) * (n_samples - lengths + 1)).long()
+        starts = (
+            torch.rand(n_sources, dtype=torch.float32, **of_cpu) * (n_samples - lengths + 1)
+        ).long()
         speaks = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
     elif kind < _PARTIAL_SHARE + _TURNS_SHARE:
         least, most = (s * separator.sample_rate * 2 / n_sources for s in _TURN_S)
         # As many turns as there are where all are the shortest: (n_turns,)
-        lengths = least + (most - least) * torch.rand(math.ceil(n_samples / least), **of_cpu)
+        lengths = least + (most - least) * torch.rand(
+            math.ceil(n_samples / least), dtype=torch.float32, **of_cpu
+        )
         turn = torch.bucketize(places, lengths.cumsum(0))  # (n_samples,), the turn of each
         speaks = turn % n_sources == torch.arange(n_sources, device="cpu")[:, None]
     else:

@@ -72,10 +72,14 @@ def hear_in_pairs(
     n_mixtures, n_sources, n_samples = sources.shape
 
     def draw(low: float | Tensor, high: float | Tensor, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=generator, device="cpu")
+        return low + (high - low) * torch.rand(
+            shape, generator=generator, dtype=torch.float32, device="cpu"
+        )
 
-    smallest = torch.tensor(_SMALLEST_ROOM_M, device="cpu")
-    room = draw(smallest, torch.tensor(_LARGEST_ROOM_M, device="cpu"), n_mixtures, 3)
+    smallest = torch.tensor(_SMALLEST_ROOM_M, dtype=torch.float32, device="cpu")
+    room = draw(
+        smallest, torch.tensor(_LARGEST_ROOM_M, dtype=torch.float32, device="cpu"), n_mixtures, 3
+    )
     t60 = draw(*_T60_S, n_mixtures)
     reflects = draw_some(n_mixtures, share, generator)
     gain = torch.where(reflects, _reflection_gain(room, t60), 0.0)
