@@ -22,11 +22,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.exceptions import AudioWarning, name_some
-from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separators
 from skdc.separation.hearing import Sound
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
-from skdc.signal import Framing, bang_gains, bin_weights, hum_gains, to_unit_peak
+from skdc.signal import Framing, bang_gains, hum_gains
 from skdc.signal.demands import as_floats, check_channels
 from skdc.signal.extents import find_extent
 
@@ -568,15 +567,7 @@ def _masks(
         return masks
     # (frames, bins, dim) of each network -> (frames, bins, sum of dim)
     vectors = torch.cat([own for own, _ in heard], dim=-1) if len(heard) > 1 else heard[0][0]
-    centroids = find_centroids(
-        vectors,
-        first.framing.activity(magnitudes),
-        n_sources,
-        weights=bin_weights(to_unit_peak(magnitudes)),
-        spread_of_one=first.spread_of_one,
-        seed=first.seed,
-        clusterer=first.new_clusterer(),
-    )
+    centroids = first.centroids(vectors, magnitudes, n_sources)
     if masks is not None and len(centroids) == len(masks):
         return masks
     return first.cluster_masks(vectors, centroids)

@@ -364,7 +364,11 @@ class Separator:
         """
         probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
         parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
-        counts = (self._heard_count([part]) or len(self._centroids(part, None)) for part in parts)
+        counts = (
+            self._heard_count([part])
+            or len(self.centroids(part.vectors, part.spectrogram.abs(), None))
+            for part in parts
+        )
         return max(2, *counts)
 
     def _assigned(
@@ -476,7 +480,8 @@ class Separator:
         heard = part.masks
         if heard is not None and n_sources == len(heard):
             return loudest_first(part.spectrogram, part.vectors, heard)
-        centroids = self._centroids(part, n_sources)
+        # Where there are three, a pair of them may have next to nothing.
+        centroids = self.centroids(part.vectors, part.spectrogram.abs(), n_sources)
         if heard is not None and len(centroids) == len(heard):
             return loudest_first(part.spectrogram, part.vectors, heard)
         # Pairs are separated from soft ones, whatever `mask` says.
@@ -531,17 +536,36 @@ class Separator:
             return 1 + are_several(logits, odds)
         return number - are_fewer(logits, number, odds)
 
-    def _centroids(self, part: Projection, n_sources: int | None) -> Tensor:
-        # Where there are three, a pair of them may have next to nothing.
-        magnitude = signal.to_unit_peak(part.spectrogram.abs())
+    def centroids(
+        self, vectors: Tensor, magnitude: Tensor, n_sources: int | None, **options: Any
+    ) -> Tensor:
+        """Cluster what the network makes of a mixture.
+
+        Parameters
+        ----------
+        vectors : Tensor of shape (n_frames, n_bins, embedding_dim)
+            As `step` gives them.
+        magnitude : Tensor of shape (n_frames, n_bins)
+            That of the mixture: quiet bins do not count, and loud ones count more.
+        n_sources : int or None
+            Clusters; None estimates their number.
+        **options
+            As for `skdc.separation.find_centroids`.
+
+        Returns
+        -------
+        float32 Tensor of shape (n_sources, embedding_dim)
+        """
+        magnitude = signal.to_unit_peak(magnitude)
         return find_centroids(
-            part.vectors,
-            self.framing.activity(part.spectrogram),
+            vectors,
+            self.framing.activity(magnitude),
             n_sources,
             weights=signal.bin_weights(magnitude),
             spread_of_one=self.spread_of_one,
             seed=self.seed,
-            clusterer=self.new_clusterer(),
+            clusterer=self._new_clusterer(),
+            **options,
         )
 
     def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
@@ -614,7 +638,7 @@ class Separator:
         hop = self.framing.hop_length
         return mixture[start * hop : (stop - 1) * hop]
 
-    def new_clusterer(self) -> Any:
+    def _new_clusterer(self) -> Any:
         """Give a fresh copy of the clusterer, with a seed; None for k-means."""
         if self.clusterer is None:
             return None

@@ -24,7 +24,6 @@ from torch.nn import functional
 from skdc import signal
 from skdc.metrics import best_permutation
 from skdc.network.recurrent import copy_for_frames, packed_copy
-from skdc.separation.clustering import find_centroids
 from skdc.separation.given import read_separator
 from skdc.separation.live_voices import LiveVoices
 from skdc.separation.voices import MOST_MAPS
@@ -463,16 +462,12 @@ class StreamingSeparator:
 
     def _find_centroids(self, starts: Tensor | None = None) -> Tensor:
         """Cluster what is remembered, from nothing or from given centroids."""
-        magnitude = signal.to_unit_peak(self._undisturbed.rows.abs())
-        return find_centroids(
+        return self._separator.centroids(
             self._vectors.rows,
-            self._framing.activity(magnitude),
+            self._undisturbed.rows.abs(),
             self.n_sources,
-            weights=signal.bin_weights(magnitude),
             max_bins=_MAX_BINS,
             starts=starts,
-            seed=self._separator.seed,
-            clusterer=self._separator.new_clusterer(),
         )
 
     def _head_masks(self, n_new: int, n_shown: int) -> Tensor:
