@@ -365,7 +365,7 @@ class Separator:
         probes = cuts[:: -(-len(cuts) // _COUNT_PROBES)]
         parts = self._projections(self._segment(mixture, *cut[:2]) for cut in probes)
         counts = (
-            self._heard_count([part])
+            self._heard_count([part])[0]
             or len(self.centroids(part.vectors, part.spectrogram.abs(), None))
             for part in parts
         )
@@ -476,7 +476,9 @@ class Separator:
     def _masks(self, part: Projection, n_sources: int | None) -> tuple[Tensor, Tensor]:
         """Masks of the sources of a stretch, and a vector for each source."""
         if n_sources is None:
-            n_sources = self._heard_count([part])
+            n_sources, tried = self._heard_count([part])
+            if n_sources in tried:
+                return tried[n_sources]
         heard = part.masks
         if heard is not None and n_sources == len(heard):
             return loudest_first(part.spectrogram, part.vectors, heard)
@@ -517,24 +519,32 @@ class Separator:
             count head, or with a clusterer of the caller's own.
         """
         # Not all at once: the batch would need several times the memory of one.
-        return self._heard_count([part for sound in sounds for part in self._heard([sound])])
+        return self._heard_count([part for sound in sounds for part in self._heard([sound])])[0]
 
     @torch.no_grad()
-    def _heard_count(self, parts: Sequence[Projection]) -> int | None:
-        """Give the number of sources of what one or more microphones hear; None without a head."""
+    def _heard_count(
+        self, parts: Sequence[Projection]
+    ) -> tuple[int | None, dict[int | None, tuple[Tensor, Tensor]]]:
+        """Give the number of sources of what one or more microphones hear; None without a head.
+
+        Also gives what `_masks` gave of the first one for the numbers that were tried.
+        """
         if (head := self._own_count_head()) is None:
-            return None
+            return None, {}
         logits = torch.stack([count_logits(head, p.spectrogram, p.states) for p in parts]).sum(0)
         number = 1 + int(logits.argmax())
         first = parts[0]
         if number == 2 or self.network.voice_head is None or not bool(first.spectrogram.any()):
-            return number
-        masks, centroids = self._masks(first, max(number, 2))
+            return number, {}
+        n_tried = max(number, 2)
+        masks, centroids = self._masks(first, n_tried)
         shares = masks * first.spectrogram.abs()
         odds = one_voice_odds(self.network.voice_head, shares, centroids)
         if number == 1:
-            return 1 + are_several(logits, odds)
-        return number - are_fewer(logits, number, odds)
+            number += are_several(logits, odds)
+        else:
+            number -= are_fewer(logits, number, odds)
+        return number, {n_tried: (masks, centroids)}
 
     def centroids(
         self, vectors: Tensor, magnitude: Tensor, n_sources: int | None, **options: Any
