@@ -7,6 +7,7 @@ comes a second later; or of the bands beside the hum. *Before* is without turnin
 there is silence before and after each mixture, white noise 40 dB below it, which was not left out
 before. Last, bands are missing, as where somebody telephones, whose features were not lifted
 before, or all is tilted, which was not evened; there the sources to be found are filtered, too.
+What is tilted is scored with the tilt undone, as otherwise a few harmonics would decide.
 
 ``SPEECH`` is a folder as for ``skdc evaluate --protocol speech``.
 
@@ -177,8 +178,10 @@ def improvement_by_channel(name, channel):
         if "noise" in name:
             noise = np.random.default_rng(seed).standard_normal(len(heard))
             heard = heard + noise * heard.std() * 10 ** (-30 / 20)
-        found = separated(heard)
-        gains.append(np.mean(si_sdr_improvement(sources, found, heard)))
+        scored = [sources, separated(heard), heard]
+        if isinstance(channel, float):
+            scored = [tilted(x, -channel) for x in scored]
+        gains.append(np.mean(si_sdr_improvement(*scored)))
     return np.mean(gains)
 
 

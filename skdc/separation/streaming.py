@@ -263,7 +263,7 @@ class StreamingSeparator:
         self._n_ahead = 0
         self._offsets = OffsetRemover(self.sample_rate, self._n_samples_until(self._n_next))
         self._spectrogram = _Tail(self._n_remembered)
-        # The same without bangs and hum, which is what is analysed
+        # The same without bangs and hum
         self._undisturbed = _Tail(self._n_remembered)
         self._gains = signal.LiveGains(self._framing.n_lasting, self._n_followed)
         self._vectors = _Tail(self._n_remembered)
@@ -274,8 +274,10 @@ class StreamingSeparator:
         self._state: Any = None
         self._level: Tensor | None = None
         # What makes a recording one that the network knows, and frames read since that was found
-        self._balance: signal.Balance | None = None
-        self._n_since_balance = 0
+        device = self._separator.network.input_mean.device
+        same = torch.ones(1, self._framing.n_bins, dtype=torch.float32, device=device)
+        self._balance = signal.Balance(same, torch.zeros_like(same))
+        self._n_since_balance = self._n_followed
         self._centroids: Tensor | None = None
         self._places: Tensor | None = None  # which mask of the head is which source
         # Frames that were done when the centroids were moved, and when they were found, last
@@ -376,7 +378,8 @@ class StreamingSeparator:
             self._undisturbed.append(undisturbed, n_replaced=n_before)
             if n_before and self._level is not None and bool((gains < 1).any()):
                 # The level so far is that of what turned out to be a disturbance.
-                _, self._level = self._framing.level_so_far(undisturbed[:n_before])
+                before = self._balance.gains * undisturbed[:n_before]
+                _, self._level = self._framing.level_so_far(before)
         n_shown = n_new + n_ahead
         self._read(n_read, n_shown)
         if not self._waits and self._n_done + n_new < self._n_first:
@@ -402,7 +405,7 @@ class StreamingSeparator:
         masks = shown[:, :n_new]
         if self._voices is None or self._centroids is None:
             return masks
-        spectrogram = self._undisturbed.last(shown.shape[1])
+        spectrogram = self._analysed(shown.shape[1])
         n_ahead = shown.shape[1] - n_new
         placed = torch.zeros_like(masks)
         for start in range(0, n_new, self._voices.n_step):
@@ -425,26 +428,26 @@ class StreamingSeparator:
         n_window = n_read if self._is_causal else n_context + n_shown
         if not n_window:
             return
-        gains, lift = self._balance_now(n_read)
-        window = gains * self._undisturbed.last(n_window)
+        self._n_since_balance += n_read
+        if self._n_since_balance >= self._n_followed:
+            self._balance = self._separator.hearing.balance(self._undisturbed.rows)
+            self._n_since_balance = 0
+        window = self._analysed(n_window)
         if self._is_causal:
             level, self._level = self._framing.level_so_far(window, self._level)
         else:
-            level = signal.root_mean_square(gains * self._undisturbed.rows)
-        features = self._framing.features(window, level=level, lift=lift)
+            level = signal.root_mean_square(self._analysed())
+        features = self._framing.features(window, level=level, lift=self._balance.lift)
         vectors, heard, self._state = self._separator.step(features, self._state)
         self._vectors.append(vectors, n_replaced=n_window - n_read)
         if heard is not None and len(heard) == self.n_sources:
             # (sources, frames, bins) -> (frames, sources, bins)
             self._heard.append(heard.transpose(0, 1), n_replaced=n_window - n_read)
 
-    def _balance_now(self, n_read: int) -> signal.Balance:
-        """Find how what is remembered is balanced, where it is time for that."""
-        self._n_since_balance += n_read
-        if self._balance is None or self._n_since_balance >= self._n_followed:
-            self._balance = self._separator.hearing.balance(self._undisturbed.rows)
-            self._n_since_balance = 0
-        return self._balance
+    def _analysed(self, n_frames: int | None = None) -> Tensor:
+        """Give the last frames, or all that are remembered, without bangs and hum and balanced."""
+        rows = self._undisturbed.rows if n_frames is None else self._undisturbed.last(n_frames)
+        return self._balance.gains * rows
 
     def _cluster_masks(self, n_new: int, n_shown: int) -> Tensor:
         """Masks of the next frames and of those read ahead: ``(n_sources, n_shown, n_bins)``."""
@@ -464,7 +467,7 @@ class StreamingSeparator:
         """Cluster what is remembered, from nothing or from given centroids."""
         return self._separator.centroids(
             self._vectors.rows,
-            self._undisturbed.rows.abs(),
+            self._analysed().abs(),
             self.n_sources,
             max_bins=_MAX_BINS,
             starts=starts,
@@ -479,7 +482,7 @@ class StreamingSeparator:
             # The state of the network goes on from block to block, and so does its order.
             return masks[self._places]
         # A bin counts by what the source has of it: (sources, frames, bins)
-        shares = masks * self._undisturbed.last(n_before + n_shown).abs()
+        shares = masks * self._analysed(n_before + n_shown).abs()
         vectors = functional.normalize(self._vectors.last(n_before + n_shown).float(), dim=-1)
         found = torch.einsum("cfb,fbk->ck", shares, vectors)
         if self._places is None:
@@ -498,7 +501,7 @@ class StreamingSeparator:
         if self._centroids is None:
             return torch.arange(self.n_sources, device=centroids.device)
         given = self._masks.last(n_before)  # (frames, sources, bins)
-        heard = self._undisturbed.last(n_before + n_shown)[:n_before].abs()
+        heard = self._analysed(n_before + n_shown)[:n_before].abs()
         power = signal.to_unit_peak(heard).square()
         power = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
         # Energy that place i had and source j takes: (n_sources, n_sources)
