@@ -1,4 +1,4 @@
-"""Of audio files that were cut or damaged, what is left is read, and it is said what they are."""
+"""Audio files that were cut or damaged: what is left is read, and it is said what they are."""
 
 from __future__ import annotations
 
