@@ -117,6 +117,9 @@ def test_a_tilt_is_evened(db: float, n_silent: int) -> None:
     mixture, _ = load_sample_mixture()
     heard = tilted(np.pad(mixture, (0, n_silent)), db).astype(np.float32)
     gains, _ = hearing.balance(hearing.framing.stft(torch.from_numpy(heard)))
+    spectrogram = hearing.framing.stft(torch.from_numpy(heard))
+    loudness = [float(x.abs().square().mean()) for x in (spectrogram, gains * spectrogram)]
+    assert loudness[0] == pytest.approx(loudness[1], rel=1e-3)
     # As the ordinary tilt of this mixture is evened, too.
     assert tilt_of(gains) == pytest.approx(-db, abs=2.5)
 
@@ -160,6 +163,46 @@ def test_a_thin_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     now = np.mean(si_sdr_improvement(thin, found, mixture))
     monkeypatch.setattr(Hearing, "balance", as_heard)
     assert now > np.mean(si_sdr_improvement(thin, streamed(30), mixture)) + 0.5
+
+
+@pytest.mark.parametrize("db", [-6.0, 6.0])
+def test_a_stream_that_becomes_tilted(db: float) -> None:
+    _, sources = load_sample_mixture()
+    half = sources / sources.std()
+    other = tilted(sources, db)
+    whole = np.concatenate([half, half, other / other.std(), other / other.std()], axis=1)
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu")
+
+    def gain(heard: NDArray[np.floating], start: int) -> float:
+        stream = StreamingSeparator(separator)
+        found = np.concatenate([stream.push(heard.sum(0)), stream.flush()], axis=1)
+        part = slice(start, None)
+        parts = (x[..., part] for x in (heard, found, heard.sum(0)))
+        return float(np.mean(si_sdr_improvement(*parts)))
+
+    n_samples = sources.shape[1]
+    # As well as one that was so from the beginning, but for a while
+    alone = gain(np.tile(other, 2), n_samples)
+    assert gain(whole, 3 * n_samples) > alone - 3.0
+
+
+def test_a_bang_in_a_thin_stream() -> None:
+    # The level so far is found again from what is balanced.
+    _, sources = load_sample_mixture()
+    thin = tilted(np.tile(sources, 2), 6.0)
+    n_samples = thin.shape[1]
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu")
+    bang = np.zeros(n_samples)
+    middle = n_samples // 2
+    bang[middle : middle + 400] = np.random.default_rng(0).uniform(-1, 1, 400)
+    gains = []
+    for loud in (0.0, 3.0 * np.abs(thin.sum(0)).max()):
+        heard = thin.sum(0) + loud * bang
+        stream = StreamingSeparator(separator)
+        found = np.concatenate([stream.push(heard), stream.flush()], axis=1)
+        part = slice(middle + RATE, None)
+        gains.append(np.mean(si_sdr_improvement(thin[:, part], found[:, part], heard[part])))
+    assert gains[1] > gains[0] - 2.0
 
 
 def test_thin_microphones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,10 +401,20 @@ def test_going_on_overwrites_nothing(model: str, capsys: Capture) -> None:
     noise("talk.wav")
     command = ["separate", "talk.wav", "-o", "out", "--model", model, "--skip-existing"]
     for name in ("talk-1.wav", "talk-2.wav", "talk.rttm"):
-        touch(f"out/{name}")
-        said = error_of([*command, "--rttm"], capsys)
+        Path("out").mkdir(exist_ok=True)
+        Path("out", name).write_text("of somebody else")
+        assert main([*command, "--rttm"]) == 2
+        said = capsys.readouterr().err
         assert f"{str(Path('out', name))!r} exists already; use --force" in said
-        assert Path("out", name).read_bytes() == b""
+        assert Path("out", name).read_text() == "of somebody else"
+        Path("out", name).unlink()
+    # The other files of a folder are separated.
+    noise("other.wav")
+    Path("out/talk-2.wav").write_text("of somebody else")
+    assert main(["separate", "other.wav", *command[1:]]) == 1
+    assert tree("out") == ["other-1.wav", "other-2.wav", "talk-2.wav"]
+    assert "talk.wav: " in capsys.readouterr().err
+    for name in tree("out"):
         Path("out", name).unlink()
     # But its own results are made anew where they are not what is asked for.
     assert main([*command, "--n-sources", "3", "--rttm"]) == 0

@@ -12,6 +12,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -121,7 +122,8 @@ def open_streams(path: Path) -> list[Stream]:
     """
     file = Stream(path)
     if file.format == "OGG":
-        ogg, streams = _read_ogg(path.read_bytes()), [file]
+        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
+            ogg, streams = _read_ogg(data), [file]
         if ogg.links:
             file.close()
             streams = [Stream(link) for link in ogg.links]
@@ -239,7 +241,7 @@ def _with_length(data: bytes, frames: list[Frame]) -> BinaryIO:
     return io.BytesIO(first.ljust(size.size if size else len(first), b"\0") + audio)
 
 
-def _read_ogg(data: bytes) -> _OggFile:
+def _read_ogg(data: mmap) -> _OggFile:
     """Split an Ogg file where one stream has ended and another begins; see what it lacks.
 
     Pages are numbered, so that those that are missing or cannot be read leave a gap.
@@ -258,12 +260,12 @@ def _read_ogg(data: bytes) -> _OggFile:
         latest[page.stream] = last = page
     end = last.end if last else 0
     has_ended = last is None or last.ends
-    is_cut = data.startswith(b"OggS", end) or (len(data) > end and not has_ended)
+    is_cut = data[end : end + 4] == b"OggS" or (len(data) > end and not has_ended)
     links = spans if len(spans) > 1 else []
     return _OggFile([io.BytesIO(data[a:b]) for a, b in links], is_cut, is_damaged)
 
 
-def _ogg_pages(data: bytes) -> Iterator[_OggPage]:
+def _ogg_pages(data: mmap) -> Iterator[_OggPage]:
     """Find the pages of an Ogg file that are whole, which are those that libsndfile decodes."""
     place = data.find(b"OggS")
     while 0 <= place <= len(data) - _OGG_HEADER.size:

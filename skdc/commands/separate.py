@@ -206,8 +206,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     # Files may have any number of channels, as they may of talkers.
     n_sources = _expected_count(model, args)
     # Where the number is known after the work only, files of as many as there may be are checked.
-    most = n_sources or _most_sources(args)
-    there = _check_targets(jobs, args, most)
+    there = _check_targets(jobs, args, n_sources or _most_sources(args))
     if not (args.force or args.skip_existing):
         _refuse(there)
     for index, job in enumerate(jobs):
@@ -230,11 +229,6 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     if args.force or args.skip_existing:
         jobs = [job._replace(earlier=_find_earlier(job, args, read)) for job in jobs]
     if args.skip_existing:
-        # What is not whole is made anew, but not over what somebody else has made.
-        outputs = ((path, job) for job in jobs for path in job.outputs(most, args))
-        _refuse(
-            [path for path, job in outputs if path not in job.earlier and os.path.exists(path)]
-        )
         if args.json:
             for job in done:
                 print(json.dumps(_nothing_done(job.named) | {"skipped": "separated already"}))
@@ -449,7 +443,7 @@ def _find_earlier(
             return False
         if path.suffix == ".rttm":
             # One in which nobody speaks is empty.
-            return job.output(1) in own and _RTTM.fullmatch(content) is not None
+            return bool(own) and _RTTM.fullmatch(content) is not None
         return _PAGE_DATA in content
 
     return tuple(filter(is_result, there))
@@ -502,6 +496,11 @@ def _separate(
         try:
             outputs = job.outputs(n_sources or _most_sources(args), args)
             check_outputs(outputs, [job.source], advice=_ADVICE)
+            if args.skip_existing:
+                # What is not whole is made anew, but not over what somebody else has made.
+                own = _find_earlier(job, args, ())
+                others = [path for path in outputs if path not in own]
+                _refuse(list(filter(os.path.exists, others)))
             # A page, and what is not the full band, takes the whole recording in memory.
             is_whole = args.page or args.channels or args.band != "full"
             done |= (_in_memory if is_whole else _from_file_to_files)(model, job, args)

@@ -163,6 +163,7 @@ class EmbeddingNetwork(nn.Module):
 
     input_mean: Tensor
     input_scale: Tensor
+    is_for_voices = False
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdc.signal.features import log_magnitude
+from skdc.signal.features import log_magnitude, root_mean_square
 from skdc.signal.missing_bands import band_lift, heard_frames
 
 __all__ = ["Balance", "find_balance"]
@@ -34,7 +34,8 @@ class Balance(NamedTuple):
     Attributes
     ----------
     gains : Tensor of shape (1, n_bins)
-        To be multiplied with its spectrogram; ones where it is not tilted much.
+        To be multiplied with its spectrogram, which stays as loud; ones where it is not tilted
+        much.
     lift : Tensor of shape (1, n_bins)
         To be added to the features that follow; see `band_lift`.
     """
@@ -92,6 +93,9 @@ def find_balance(
         if not attempt and abs(found - _EXPECTED) <= _ORDINARY:
             break
         tilt = min(max(tilt + found - _EXPECTED, -_MOST), _MOST)
+    if tilt:
+        # So that stretches of one recording, and frames of one stream, stay as loud beside others.
+        gains = gains * root_mean_square(spectrogram) / root_mean_square(gains * spectrogram)
     return Balance(gains, lift)
 
 
