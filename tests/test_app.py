@@ -99,7 +99,8 @@ def test_separates_what_is_dropped(browser: Browser, address: str, tmp_path: Pat
     links = "return Promise.all([...document.querySelectorAll('#files a')].map("
     links += "async (a) => [a.download, (await (await fetch(a.href)).blob()).size]))"
     *sounds, page = browser.run(links)
-    assert sounds == [[f"{ODD_NAME}-{number}.wav", 44 + 2 * 16000] for number in (1, 2, 3)]
+    n_bytes = 44 + 44 + 2 * 16000  # header, who wrote it, samples
+    assert sounds == [[f"{ODD_NAME}-{number}.wav", n_bytes] for number in (1, 2, 3)]
     assert page[0] == f"{ODD_NAME}.html"
 
     # What cannot be read is said in the page, and the app goes on.
