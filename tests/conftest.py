@@ -16,15 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import torch
 from browser import DRIVER, Browser
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+from torch import Tensor
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, StreamingSeparator
 from skdc.cli import main
 from skdc.datasets import load_sample_clips
 from skdc.protocols import PROTOCOLS
 from skdc.protocols.making import FolderProtocol
+from skdc.separation.hearing import Hearing
+from skdc.signal import Balance
 
 Array = NDArray[Any]
 
@@ -90,6 +94,21 @@ def rows_in(path: str | Path) -> list[dict[str, str]]:
 def weights(separator: DeepClusteringSeparator) -> Array:
     """All numbers of the network, one after the other."""
     return np.concatenate([x.ravel() for x in separator.network_.state_dict().values()])
+
+
+def streamed(
+    separator: DeepClusteringSeparator, mixture: NDArray[np.floating], n_pieces: int
+) -> NDArray[np.float32]:
+    """What a stream gives of a recording that comes in so many pieces."""
+    stream = StreamingSeparator(separator)
+    parts = [stream.push(piece) for piece in np.array_split(mixture, n_pieces)]
+    return np.concatenate([*parts, stream.flush()], axis=1)
+
+
+def as_heard(self: Hearing, spectrogram: Tensor) -> Balance:
+    """In the place of `Hearing.balance`: no tilt is evened, and no band is lifted."""
+    same = torch.ones_like(spectrogram[:1].real)
+    return Balance(same, torch.zeros_like(same))
 
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:

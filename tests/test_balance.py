@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import as_heard, make_separator, streamed
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skdc import DeepClusteringSeparator, StreamingSeparator, load_pretrained, separate_array
+from skdc import DeepClusteringSeparator, load_pretrained, separate_array
 from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.metrics import si_sdr_improvement
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.voice import VoiceHead
 from skdc.separation.hearing import Hearing
-from skdc.signal import Balance, band_lift, find_balance, log_magnitude
+from skdc.signal import band_lift, find_balance, log_magnitude
 
 RATE = 8000
 MODELS = ("speech-8k", "speech-2mix-8k", "speech-2mix-8k-small", "speech-2mix-8k-live")
@@ -31,11 +31,6 @@ def tilted(waveforms: NDArray[np.floating], db: float) -> NDArray[np.float64]:
     n_samples = waveforms.shape[-1]
     octaves = np.log2(np.maximum(np.fft.rfftfreq(n_samples, 1 / RATE), 40) / 1000)
     return np.fft.irfft(10 ** (db / 20 * octaves) * np.fft.rfft(waveforms), n_samples)
-
-
-def as_heard(self: Hearing, spectrogram: Tensor) -> Balance:
-    same = torch.ones_like(spectrogram[:1].real)
-    return Balance(same, 0 * same)
 
 
 def tilt_of(gains: Tensor) -> float:
@@ -116,8 +111,8 @@ def test_a_tilt_is_evened(db: float, n_silent: int) -> None:
     hearing = load_pretrained("speech-8k", device="cpu").pipeline().hearing
     mixture, _ = load_sample_mixture()
     heard = tilted(np.pad(mixture, (0, n_silent)), db).astype(np.float32)
-    gains, _ = hearing.balance(hearing.framing.stft(torch.from_numpy(heard)))
     spectrogram = hearing.framing.stft(torch.from_numpy(heard))
+    gains, _ = hearing.balance(spectrogram)
     loudness = [float(x.abs().square().mean()) for x in (spectrogram, gains * spectrogram)]
     assert loudness[0] == pytest.approx(loudness[1], rel=1e-3)
     # As the ordinary tilt of this mixture is evened, too.
@@ -152,17 +147,14 @@ def test_a_thin_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     thin = tilted(np.tile(sources, 2), 6.0)
     mixture = thin.sum(0)
 
-    def streamed(n_blocks: int) -> NDArray[np.float32]:
-        stream = StreamingSeparator(load_pretrained("speech-2mix-8k-live", device="cpu"))
-        parts = [stream.push(block) for block in np.array_split(mixture, n_blocks)]
-        return np.concatenate([*parts, stream.flush()], axis=1)
-
-    found = streamed(30)
+    separator = load_pretrained("speech-2mix-8k-live", device="cpu")
+    found = streamed(separator, mixture, 30)
     np.testing.assert_allclose(found.sum(0), mixture, atol=1e-5)
-    np.testing.assert_array_equal(found, streamed(7))
+    np.testing.assert_array_equal(found, streamed(separator, mixture, 7))
     now = np.mean(si_sdr_improvement(thin, found, mixture))
     monkeypatch.setattr(Hearing, "balance", as_heard)
-    assert now > np.mean(si_sdr_improvement(thin, streamed(30), mixture)) + 0.5
+    before = streamed(separator, mixture, 30)
+    assert now > np.mean(si_sdr_improvement(thin, before, mixture)) + 0.5
 
 
 @pytest.mark.parametrize("db", [-6.0, 6.0])
@@ -174,8 +166,7 @@ def test_a_stream_that_becomes_tilted(db: float) -> None:
     separator = load_pretrained("speech-2mix-8k-live", device="cpu")
 
     def gain(heard: NDArray[np.floating], start: int) -> float:
-        stream = StreamingSeparator(separator)
-        found = np.concatenate([stream.push(heard.sum(0)), stream.flush()], axis=1)
+        found = streamed(separator, heard.sum(0), 1)
         part = slice(start, None)
         parts = (x[..., part] for x in (heard, found, heard.sum(0)))
         return float(np.mean(si_sdr_improvement(*parts)))
@@ -198,8 +189,7 @@ def test_a_bang_in_a_thin_stream() -> None:
     gains = []
     for loud in (0.0, 3.0 * np.abs(thin.sum(0)).max()):
         heard = thin.sum(0) + loud * bang
-        stream = StreamingSeparator(separator)
-        found = np.concatenate([stream.push(heard), stream.flush()], axis=1)
+        found = streamed(separator, heard, 1)
         part = slice(middle + RATE, None)
         gains.append(np.mean(si_sdr_improvement(thin[:, part], found[:, part], heard[part])))
     assert gains[1] > gains[0] - 2.0

@@ -8,18 +8,19 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 import torch
+from conftest import as_heard, streamed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from torch import Tensor
 
-from skdc import DeepClusteringSeparator, StreamingSeparator, load_pretrained, separate_array
+from skdc import DeepClusteringSeparator, load_pretrained, separate_array
 from skdc.datasets import load_sample_clips, load_sample_mixture
 from skdc.metrics import si_sdr_improvement
 from skdc.separation.hearing import Hearing, Sound
 from skdc.separation.pairs import PAIR_SWEEPS
-from skdc.signal import Balance, Framing, band_lift, log_magnitude
+from skdc.signal import Framing, band_lift, log_magnitude
 
 RATE = 8000
 FLOOR = math.log(0.01)
@@ -120,11 +121,6 @@ def test_speech_with_all_its_bands_is_not_lifted(name: str) -> None:
     assert not bool(sound.lift.any())
 
 
-def as_heard(self: Hearing, spectrogram: Tensor) -> Balance:
-    same = torch.ones_like(spectrogram[:1].real)
-    return Balance(same, 0 * same)
-
-
 def by_telephone(waveforms: NDArray[np.floating]) -> NDArray[np.float64]:
     filters = butter(4, [300, 3400], "bandpass", fs=RATE, output="sos")
     return sosfiltfilt(filters, waveforms.astype(np.float64), axis=-1).copy()
@@ -167,16 +163,14 @@ def test_a_telephone_in_a_stream(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     narrow = by_telephone(np.tile(sources, 2))
     mixture = narrow.sum(0)
 
-    def streamed() -> float:
-        stream = StreamingSeparator(load_pretrained(name, device="cpu"))
-        parts = [stream.push(block) for block in np.array_split(mixture, 30)]
-        found = np.concatenate([*parts, stream.flush()], axis=1)
+    def gain() -> float:
+        found = streamed(load_pretrained(name, device="cpu"), mixture, 30)
         np.testing.assert_allclose(found.sum(0), mixture, atol=1e-5)
         return float(np.mean(si_sdr_improvement(narrow, found, mixture)))
 
-    now = streamed()
+    now = gain()
     monkeypatch.setattr(Hearing, "balance", as_heard)
-    assert now > streamed() + 0.5
+    assert now > gain() + 0.5
 
 
 def test_a_telephone_at_two_microphones(monkeypatch: pytest.MonkeyPatch) -> None:

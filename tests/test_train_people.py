@@ -496,6 +496,7 @@ def test_train_on_with_more_layers(trunk: Trunk, gains: str) -> None:
     command = ["train", "--from", "old.safetensors", "--data", "v", "-o", "new.safetensors"]
     assert main([*command, "--set", "max_epochs=1", "n_layers=3"]) == 0
     new, old = weights("new.safetensors"), weights("old.safetensors")
+    assert len(new) > len(old)
     # What the added layer has learnt is not averaged away.
     added = [bool(new[name].any()) for name in new if name not in old and gains in name]
     assert added

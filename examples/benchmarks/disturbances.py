@@ -82,15 +82,16 @@ def tilted(waveforms, db):
 
 
 BANGS = (click, thump, slam, beep)
-# What is left of all bands: order of the filter, Hz, and its kind; or a tilt, dB an octave
+# What is left of all bands: order of the filter, Hz, its kind, and noise, dB below what is said.
+# Or how all is tilted, dB an octave.
 CHANNELS = {
-    "telephone, 300 to 3400 Hz": (4, [300, 3400], "bandpass"),
-    "the same, noise at -30 dB": (4, [300, 3400], "bandpass"),
-    "400 to 3000 Hz": (6, [400, 3000], "bandpass"),
-    "above 300 Hz": (4, 300, "highpass"),
-    "above 150 Hz": (4, 150, "highpass"),
-    "below 2 kHz": (4, 2000, "lowpass"),
-    "below 1 kHz": (4, 1000, "lowpass"),
+    "telephone, 300 to 3400 Hz": (4, [300, 3400], "bandpass", None),
+    "the same, noise at -30 dB": (4, [300, 3400], "bandpass", 30.0),
+    "400 to 3000 Hz": (6, [400, 3000], "bandpass", None),
+    "above 300 Hz": (4, 300, "highpass", None),
+    "above 150 Hz": (4, 150, "highpass", None),
+    "below 2 kHz": (4, 2000, "lowpass", None),
+    "below 1 kHz": (4, 1000, "lowpass", None),
     "dull, -9 dB an octave": -9.0,
     "dull, -6 dB an octave": -6.0,
     "dull, -3 dB an octave": -3.0,
@@ -165,19 +166,20 @@ def improvement_in_silence(seconds):
     return np.mean(gains)
 
 
-def improvement_by_channel(name, channel):
+def improvement_by_channel(channel):
     """Mean over the mixtures, of what a filter leaves of them."""
     gains = []
     for seed, (_, sources) in enumerate(items):
-        sources = sources.astype(np.float64)
+        sources, noise_db = sources.astype(np.float64), None
         if isinstance(channel, float):
             sources = tilted(sources, channel)
         else:
-            sources = filtered(sources, *channel)
+            *band, noise_db = channel
+            sources = filtered(sources, *band)
         heard = sources.sum(0)
-        if "noise" in name:
+        if noise_db is not None:
             noise = np.random.default_rng(seed).standard_normal(len(heard))
-            heard = heard + noise * heard.std() * 10 ** (-30 / 20)
+            heard = heard + noise * heard.std() * 10 ** (-noise_db / 20)
         scored = [sources, separated(heard), heard]
         if isinstance(channel, float):
             scored = [tilted(x, -channel) for x in scored]
@@ -237,6 +239,6 @@ if not args.stream:
 print("| channel | before | now |\n|---|---:|---:|")
 for name, channel in CHANNELS.items():
     with patch.object(Hearing, "balance", as_heard):
-        before = improvement_by_channel(name, channel)
-    now = improvement_by_channel(name, channel)
+        before = improvement_by_channel(channel)
+    now = improvement_by_channel(channel)
     print(f"| {name} | {before:.2f} dB | {now:.2f} dB |", flush=True)

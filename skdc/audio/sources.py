@@ -163,7 +163,7 @@ def write_source_blocks(
                     stacklevel=4,
                 )
                 write(1 / peak)
-            elif 0 < peak < _FEW_STEPS * 2.0 ** (1 - PCM_BITS.get(subtype, 1_000)):
+            elif subtype in PCM_BITS and 0 < peak < _FEW_STEPS * 2.0 ** (1 - PCM_BITS[subtype]):
                 warnings.warn(
                     f"sources have a peak of {peak:.3g}, of which {subtype} keeps next to "
                     "nothing; --subtype float keeps them as they are",

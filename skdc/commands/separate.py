@@ -221,12 +221,13 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
             copy.write_bytes(content)
             jobs[index] = job._replace(source=copy)
     n_found = len(jobs)
-    read = {file_identity(path) for path in (args.model, *(job.source for job in jobs))}
+    sources = [job.source for job in jobs]
     if args.skip_existing:
         is_done = [_is_done(job, args, n_sources) for job in jobs]
         done = list(compress(jobs, is_done))
         jobs = [job for job, is_whole in zip(jobs, is_done, strict=True) if not is_whole]
     if args.force or args.skip_existing:
+        read = {file_identity(path) for path in (args.model, *sources)}
         jobs = [job._replace(earlier=_find_earlier(job, args, read)) for job in jobs]
     if args.skip_existing:
         if args.json:
