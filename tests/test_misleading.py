@@ -23,12 +23,20 @@ from numpy.testing import assert_array_equal
 from skdc import (
     DeepClusteringSeparator,
     StreamingSeparator,
+    load_pretrained,
     make_mixtures,
     separate,
     separate_array,
     separate_file,
 )
-from skdc.audio import AudioFiles, AudioRecording, read_audio, read_header, write_audio
+from skdc.audio import (
+    AudioFiles,
+    AudioRecording,
+    read_audio,
+    read_header,
+    write_audio,
+    write_sources,
+)
 from skdc.cli import main
 from skdc.commands.train import read_config
 from skdc.datasets import (
@@ -40,10 +48,12 @@ from skdc.datasets import (
 )
 from skdc.display import ListeningPage
 from skdc.exceptions import AudioWarning
+from skdc.inputs.format import AudioFormat
 from skdc.preprocessing import HighPass
+from skdc.pretrained.one_call import Separation
 from skdc.protocols import PROTOCOLS, open_mixture_list
 from skdc.protocols.making import FolderProtocol, Output
-from skdc.signal import active_speech_level, channel_similarity, find_turns, resample
+from skdc.signal import active_level, active_speech_level, channel_similarity, find_turns, resample
 
 Capture = pytest.CaptureFixture[str]
 
@@ -481,3 +491,42 @@ def test_what_is_no_array_of_samples(separator: DeepClusteringSeparator, item: A
     if not isinstance(item, str | Path):
         with pytest.raises(TypeError, match=f"^recording is of type {kind}; give .*; {reads}"):
             separate(item)
+
+
+# -- levels, rates and results --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("subtype", "peak"), [("PCM_16", 1e-4), ("PCM_24", 1e-6)])
+def test_sources_of_which_a_file_keeps_nothing(tmp_path: Path, subtype: str, peak: float) -> None:
+    mixture = peak * np.sin(np.arange(800) / 5)
+    paths = [tmp_path / "1.wav", tmp_path / "2.wav"]
+    with pytest.warns(AudioWarning, match=f"of which {subtype} keeps next to nothing"):
+        write_sources(paths, np.stack([mixture, 0 * mixture]), mixture, 8000, subtype=subtype)
+    # Neither louder ones, nor silence, nor floats
+    write_sources(paths, np.stack([mixture, 0 * mixture]), mixture, 8000, subtype="FLOAT")
+    for scale in (0.0, 100.0):
+        own = scale * mixture
+        write_sources(paths, np.stack([own, 0 * own]), own, 8000, subtype=subtype)
+
+
+def test_channels_that_cancel_in_less_than_a_second() -> None:
+    mixture, _ = load_sample_mixture()
+    model = load_pretrained("speech-2mix-8k-small", device="cpu")
+    with pytest.warns(AudioWarning, match="the channels cancel each other"):
+        separate(np.stack([mixture[:7000], -mixture[:7000]]), rate=8000, model=model)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint16, np.uint32, np.uint64])
+def test_rates_may_be_integers_of_numpy(kind: Any) -> None:
+    # 8000 times as many samples do not fit into 32 bits.
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(300_000)
+    assert AudioFormat(sample_rate=8000, input_rate=kind(44100)).network_length(300_000) == 54422
+    assert active_level(waveform, kind(16000)) == active_level(waveform, 16000)
+
+
+def test_results_are_told_apart_by_identity() -> None:
+    recording, sources = np.zeros(8, np.float32), np.zeros((2, 8), np.float32)
+    one, other = (Separation(recording, sources, 8000, "talk") for _ in range(2))
+    assert one != other
+    assert [one, other].index(other) == 1
+    assert len({one, other}) == 2
