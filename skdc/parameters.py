@@ -200,7 +200,7 @@ class ParametersMixin(BaseEstimator):
             network,
             # Features are those of training, whatever the parameter says by now.
             replace(self._framing, **heard),
-            precision=resolve_precision(self.precision, network.input_mean.device),
+            precision=resolve_precision(self.precision, network.device),
             mask=self.mask,
             clusterer=None if isinstance(self.clusterer, str) else self.clusterer,
             sample_rate=self.sample_rate,

@@ -82,10 +82,9 @@ def _masks(
     if all(mixture.ndim == 1 for mixture in mixtures):
         yield from separator.masks(mixtures, counts)
         return
-    device = separator.network.input_mean.device
     for mixture, count in zip(mixtures, counts, strict=True):
         heard, _, _ = telling_channels(torch.atleast_2d(mixture))
-        spectrograms = separator.framing.stft(heard.to(device))
+        spectrograms = separator.framing.stft(heard.to(separator.network.device))
         yield joined_masks([separator], spectrograms, count)
 
 
@@ -154,11 +153,10 @@ def validate(
     mask = "soft" if "embeddings" in config.objective.needs else "head"
     how: dict[str, Any] = {"seed": config.seed, "pair_sweeps": 0, "sample_rate": sample_rate}
     separator = Separator(network, framing, config.precision, mask, **how)
-    device = network.input_mean.device
     losses = []
     sounding = []
     for waveform, reference in zip(pairs.mixtures.waveforms, pairs.references, strict=True):
-        bank = MixtureBank([waveform], [reference], framing=framing, device=device)
+        bank = MixtureBank([waveform], [reference], framing=framing, device=network.device)
         batch = bank.batch(
             1,
             framing.frame_count(waveform.shape[-1]),

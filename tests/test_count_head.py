@@ -216,7 +216,7 @@ class Bands:
 
     sample_rate = 800
     network = SimpleNamespace(
-        trunk=SimpleNamespace(bands=((0, 4),), width=4), input_mean=torch.zeros(1)
+        trunk=SimpleNamespace(bands=((0, 4),), width=4), device=torch.device("cpu")
     )
 
     def states(self, mixtures: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -181,6 +181,11 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("input_mean", torch.zeros(config.n_bins))
         self.register_buffer("input_scale", torch.ones(config.n_bins))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.input_mean.device
+
     @torch.no_grad()
     def take_weights(self, earlier: EmbeddingNetwork) -> None:
         """Begin with the weights of another network.
@@ -222,7 +227,6 @@ class EmbeddingNetwork(nn.Module):
             As for `take_weights`. Where this one has more layers, the heads that hear the states
             do not fit: those for counts and noise are left out, with a warning.
         """
-        device = self.input_mean.device
         heads: dict[str, Any] = {
             name: head
             for name in ("voice", "count", "noise")
@@ -238,7 +242,7 @@ class EmbeddingNetwork(nn.Module):
                 stacklevel=5,
             )
         kept = {name: head for name, head in heads.items() if name not in lost}
-        self.set_heads(**{name: deepcopy(head).to(device) for name, head in kept.items()})
+        self.set_heads(**{name: deepcopy(head).to(self.device) for name, head in kept.items()})
 
     def set_heads(
         self,

@@ -87,7 +87,7 @@ class Hearing:
         Sound
             On the network's device.
         """
-        device = self.network.input_mean.device
+        device = self.network.device
         for waveform in waveforms:
             yield self.sound(self.framing.undisturbed(self.framing.stft(waveform[:].to(device))))
 
@@ -174,7 +174,7 @@ class Hearing:
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes in its precision."""
-        device = self.network.input_mean.device
+        device = self.network.device
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @staticmethod

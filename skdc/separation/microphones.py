@@ -417,7 +417,7 @@ def separate_channels(
     first = pipelines[0]
     framing = first.framing
     heard, reference, level = telling_channels(channels, reference)
-    heard = heard.to(first.network.input_mean.device)
+    heard = heard.to(first.network.device)
     gains = _gains_without_bangs(framing, heard)
     heard = heard * gains
     spectrograms = framing.stft(heard)

@@ -415,7 +415,7 @@ class Separator:
                 warnings.warn(note, AudioWarning, stacklevel=2)
             else:
                 item.notes.append(note)
-        device = self.network.input_mean.device
+        device = self.network.device
         pieces = AssignedPieces(places, made, identity.voices, identity.n_voices, device)
         return pieces, identity.n_voices + self.noise
 

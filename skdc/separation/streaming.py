@@ -274,7 +274,7 @@ class StreamingSeparator:
         self._state: Any = None
         self._level: Tensor | None = None
         # What makes a recording one that the network knows, and frames read since that was found
-        device = self._separator.network.input_mean.device
+        device = self._separator.network.device
         same = torch.ones(1, self._framing.n_bins, dtype=torch.float32, device=device)
         self._balance = signal.Balance(same, torch.zeros_like(same))
         self._n_since_balance = self._n_followed
@@ -354,7 +354,7 @@ class StreamingSeparator:
             raise
 
     def _hear(self, samples: NDArray[np.float64]) -> None:
-        device = self._separator.network.input_mean.device
+        device = self._separator.network.device
         self._reader.push(torch.from_numpy(samples.astype(np.float32)).to(device))
 
     @property
@@ -384,7 +384,7 @@ class StreamingSeparator:
         self._read(n_read, n_shown)
         if not self._waits and self._n_done + n_new < self._n_first:
             shape = (self.n_sources, n_new, self._framing.n_bins)
-            device = self._separator.network.input_mean.device
+            device = self._separator.network.device
             shown = torch.full(shape, 1 / self.n_sources, dtype=torch.float32, device=device)
         elif self._heard.has_rows:
             shown = self._head_masks(n_new, n_shown)

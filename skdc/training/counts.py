@@ -69,7 +69,7 @@ def train_count_head(
     generator = torch.Generator("cpu").manual_seed(seed)
     of_cpu: dict[str, Any] = {"generator": generator, "device": "cpu"}
     network = separator.network
-    device = network.input_mean.device
+    device = network.device
     n_samples = round(SECONDS * separator.sample_rate)
     voices = Voices(recordings, speakers, n_samples, seed)
     without_pauses = WithoutPauses(recordings, separator.sample_rate)

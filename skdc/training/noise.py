@@ -49,7 +49,7 @@ def train_noise_head(
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     network, framing, rate = separator.network, separator.framing, separator.sample_rate
-    device = network.input_mean.device
+    device = network.device
     voices = Voices(recordings, speakers, round(SECONDS * rate), seed)
     most = min(_MOST, len(voices.names))
     with seeding(seed):

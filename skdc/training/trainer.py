@@ -157,7 +157,7 @@ class Trainer:
         self.config = config
         self.with_spectrograms = "spectrograms" in config.objective.needs
         self._check_needs()
-        self.device = next(network.parameters()).device
+        self.device = network.device
         if self.device.type == "cuda":
             self.data = BatchesAhead(data)
         distributed.check_agreement(config.batch_size, config.seed, self.device)

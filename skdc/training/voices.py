@@ -116,7 +116,7 @@ def train_voice_head(
     chosen = [i for i, speaker in enumerate(speakers) if speaker not in held_out]
     voices = Voices(*_those(recordings, speakers, chosen), n_samples, seed, _SPEEDS)
     framing = separator.framing
-    device = separator.network.input_mean.device
+    device = separator.network.device
     with seeding(seed):
         head = VoiceHead(framing.n_bins, _DIM).to(device)
         classes = nn.Linear(_DIM, len(voices.names), bias=False).to(device)
