@@ -205,7 +205,7 @@ def test_processes_give_the_same(model: str, capsys: Capture) -> None:
 
 
 def found(*inputs: str, output: str = "out") -> list[str]:
-    return [job.output(1).as_posix() for job in find_inputs(list(inputs), Path(output)).jobs]
+    return [job.sources(1)[0].as_posix() for job in find_inputs(list(inputs), Path(output)).jobs]
 
 
 def test_folders() -> None:

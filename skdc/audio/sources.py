@@ -24,7 +24,7 @@ from skdc.audio.io import (
 from skdc.exceptions import AudioWarning
 from skdc.paths import atomic_path
 
-__all__ = ["is_of_sources", "write_source_blocks", "write_sources"]
+__all__ = ["is_of_sources", "source_paths", "write_source_blocks", "write_sources"]
 
 FloatArray = NDArray[np.floating]
 Blocks = Iterable[tuple[FloatArray, FloatArray]]
@@ -36,6 +36,36 @@ _WRITER = "skdc"
 _FEW_STEPS = 32
 # What WAV counts its bytes with, less what is no audio. RF64 is the same with a longer count.
 _LARGEST_WAV = 2**32 - 2**16
+
+
+def source_paths(
+    folder: str | os.PathLike[str], name: str, n_sources: int, *, noise: bool = False
+) -> list[Path]:
+    """Give the files of the sources of a recording, and that of the noise, if any, after them.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where they lie.
+    name : str
+        What the recording is called, without its suffix.
+    n_sources : int
+        How many files of sources.
+    noise : bool, default=False
+        Whether noise was kept out of the sources.
+
+    Returns
+    -------
+    list of Path
+
+    Examples
+    --------
+    >>> from skdc.audio.sources import source_paths
+    >>> [path.name for path in source_paths("parts", "talk", 2, noise=True)]
+    ['talk-1.wav', 'talk-2.wav', 'talk-noise.wav']
+    """
+    ends = [*range(1, n_sources + 1), *["noise"] * noise]
+    return [Path(folder) / f"{name}-{end}.wav" for end in ends]
 
 
 def write_sources(

@@ -93,6 +93,7 @@ def build_app(model: DeepClusteringSeparator) -> Any:
     gradio = import_gradio()
 
     def separate(path: str | None, talkers: str, noise: bool, name: str) -> tuple[str, list[str]]:
+        from skdc.audio.sources import source_paths
         from skdc.pretrained import separate
 
         if path is None:
@@ -103,7 +104,8 @@ def build_app(model: DeepClusteringSeparator) -> Any:
         stem = Path(name).stem
         try:
             # The name of the noise is the longest of all that may come of it.
-            check_outputs([folder / f"{stem}-noise.wav"], advice="give the recording another name")
+            longest = source_paths(folder, stem, 0, noise=True)
+            check_outputs(longest, advice="give the recording another name")
             found = separate(path, model=model, n_sources=n_sources, noise=noise)
             result = replace(found, name=stem)
             page = result.listen()

@@ -59,14 +59,15 @@ class Job(NamedTuple):
         """What messages call the file."""
         return self.label or self.source
 
-    def output(self, number: int | str) -> Path:
-        """Give the file of one source, or that of the noise."""
-        return self.target.with_name(f"{self.target.name}-{number}.wav")
+    def sources(self, n_sources: int, *, noise: bool = False) -> list[Path]:
+        """Give the files of so many sources, and that of the noise."""
+        from skdc.audio.sources import source_paths
+
+        return source_paths(self.target.parent, self.target.name, n_sources, noise=noise)
 
     def outputs(self, n_sources: int, args: argparse.Namespace) -> list[Path]:
         """Give all files that may come of it."""
-        ends = [*range(1, n_sources + 1), *["noise"] * args.noise]
-        return [*map(self.output, ends), *self.beside(args)]
+        return [*self.sources(n_sources, noise=args.noise), *self.beside(args)]
 
     def beside(self, args: argparse.Namespace) -> list[Path]:
         """Give the files that go with those of the sources: the page, who speaks when."""
@@ -390,7 +391,7 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         if first is not job.source:
             raise ValueError(
                 f"{str(first)!r} and {str(job.source)!r} would both be written to "
-                f"{str(job.output(1))!r}; separate them into different folders"
+                f"{str(job.sources(1)[0])!r}; separate them into different folders"
             )
         # Not `Path.exists`, which raises an error where the name is too long. That is said of the
         # file when its turn comes, and the others are separated.
@@ -467,7 +468,7 @@ def _is_done(job: Job, args: argparse.Namespace, n_sources: int | None) -> bool:
 
     try:
         _, *expected = read_header(job.source)
-        first, *others = map(job.output, range(1, _most_sources(args) + 1))
+        first, *others = job.sources(_most_sources(args))
         is_marked = is_of_sources(first)
         # What somebody else has made, or an earlier version, is not marked.
         found = [

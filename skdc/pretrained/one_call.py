@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from skdc import DEFAULT_MODEL
 from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_sources
 from skdc.audio.io import read_audio_with_notes
+from skdc.audio.sources import source_paths
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
 from skdc.parameters import is_full_band
@@ -157,7 +158,7 @@ class Separation:
             If a file cannot be written, or would replace the recording itself.
         """
         _check_subtype(subtype)
-        paths = _paths(folder, self.name, len(self.sources), noise=self.noise is not None)
+        paths = source_paths(folder, self.name, len(self.sources), noise=self.noise is not None)
         _check_outputs(paths, self.recording)
         parts = self._parts
         total = self.mixture if self.band == "full" else parts.sum(axis=0)
@@ -453,7 +454,7 @@ def separate_file(
     name = Path(path).stem if name is None else name
     asked = asked_count(model.n_sources if n_sources is None else n_sources)
     # Where the number is known after the work only, files of as many as there may be are checked.
-    _check_outputs(_paths(folder, name, asked or MOST_SOURCES, noise=noise), path)
+    _check_outputs(source_paths(folder, name, asked or MOST_SOURCES, noise=noise), path)
     with AudioRecording(path) as recording:
         rate = recording.rate
         notes = list(_notes_of_channels(model, recording, rate))
@@ -477,7 +478,7 @@ def separate_file(
                 yield recording[..., start:stop], sources
                 start = stop
 
-        paths = _paths(folder, name, count, noise=noise)
+        paths = source_paths(folder, name, count, noise=noise)
         write_source_blocks(paths, pairs, recording.shape, rate, subtype=SUBTYPES[subtype])
         n_samples = recording.shape[-1]
         turns = finder.turns()
@@ -508,13 +509,6 @@ def _given_model(
 def _check_subtype(subtype: str) -> None:
     if subtype not in SUBTYPES:
         raise ValueError(f"subtype={subtype!r}; give one of {', '.join(map(repr, SUBTYPES))}")
-
-
-def _paths(
-    folder: str | os.PathLike[str], name: str, n_sources: int, *, noise: bool
-) -> list[Path]:
-    ends = [*range(1, n_sources + 1), *(["noise"] if noise else [])]
-    return [Path(folder) / f"{name}-{end}.wav" for end in ends]
 
 
 def _check_outputs(
