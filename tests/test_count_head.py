@@ -20,7 +20,7 @@ from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork, NetworkConfig
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
-from skdc.separation.evidence import are_fewer, are_several, one_voice_odds
+from skdc.separation.counts import are_fewer, are_several, one_voice_odds
 from skdc.training.acoustics import add_noise
 from skdc.training.counts import WithoutPauses, train_count_head
 

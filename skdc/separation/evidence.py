@@ -13,20 +13,11 @@ from torch.nn import functional
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
 from skdc.separation.activity import cut_moments
+from skdc.separation.counts import count_logits
 from skdc.separation.stretches import Stretch
 from skdc.separation.voices import Evidence
 
-__all__ = [
-    "Clue",
-    "are_fewer",
-    "are_several",
-    "count_logits",
-    "faint_level",
-    "frame_energy",
-    "one_voice_odds",
-    "take_clue",
-    "weigh",
-]
+__all__ = ["Clue", "faint_level", "take_clue", "weigh"]
 
 FloatArray = NDArray[np.float64]
 
@@ -47,19 +38,11 @@ _MOST_COMPARED = 500
 _SHARED = 8.0
 # Speech that is weaker than the loudest second of the recording by more than this counts less.
 _FAINT_DB = 30.0
-# Where the count head is less sure than this of one talker, and the voice head is surer of two by
-# as much, there are two.
-_SURE = 1.0
 _N_BANDS = 32
 _ENVELOPE_FLOOR = 1e-4
 # The scale of the envelopes of moments beside unit vectors. With 0.1 or 0.3 all is the same.
 _OF_ENVELOPE = 0.2
 _TINY = 1e-30
-
-
-def frame_energy(spectrogram: Tensor) -> Tensor:
-    """Give the energy of each frame of a mixture, (1, n_frames), as the count head takes it."""
-    return spectrogram.abs().square().sum(-1)[None]
 
 
 class Clue(NamedTuple):
@@ -149,95 +132,6 @@ def take_clue(
     return Clue(
         vectors.numpy(), energy.numpy(), nearness.numpy(), shared.numpy(), moments, several
     )
-
-
-def count_logits(head: CountHead, spectrogram: Tensor, states: Tensor) -> Tensor:
-    """Give the logits of the numbers of talkers of a stretch, in silence all alike.
-
-    Parameters
-    ----------
-    head : CountHead
-    spectrogram : Tensor of shape (n_frames, n_bins)
-    states : Tensor of shape (1, n_frames, n_bands, width)
-
-    Returns
-    -------
-    Tensor of shape (most,)
-        From one talker on.
-    """
-    energy = frame_energy(spectrogram)
-    with torch.no_grad():
-        logits: Tensor = head(states, energy).squeeze(0)  # (most,)
-    return logits if bool(energy.any()) else torch.zeros_like(logits)
-
-
-def one_voice_odds(head: VoiceHead, shares: Tensor, centroids: Tensor) -> Tensor:
-    """Say of each two sources of a stretch how probable it is that they are one voice.
-
-    Parameters
-    ----------
-    head : VoiceHead
-    shares : Tensor of shape (n_sources, n_frames, n_bins)
-        What each source has of the magnitudes.
-    centroids : Tensor of shape (n_sources, embedding_dim)
-
-    Returns
-    -------
-    Tensor of shape (n_pairs,)
-        Logarithms of the odds.
-    """
-    with torch.no_grad():
-        vectors = head(shares)
-        units = functional.normalize(centroids, dim=-1)
-        constant, by_voice, by_centroid = head.odds
-        # Each source with each: (n_sources, n_sources)
-        odds = constant + by_voice * vectors @ vectors.T + by_centroid * units @ units.T
-    first, second = torch.triu_indices(len(odds), len(odds), offset=1, device=odds.device)
-    return odds[first, second]
-
-
-def are_several(logits: Tensor, odds: Tensor) -> bool:
-    """Whether there are several talkers where a count head hears one.
-
-    The voice head is a second witness: who speak one after the other are never heard at once, but
-    their voices differ. It is heard where the count head is not sure, and must be somewhat surer
-    itself, since one person sounds different, too, farther away or louder, and so does noise.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (most,)
-        Those of the count head, from one talker on.
-    odds : Tensor of shape (n_pairs,)
-        What `one_voice_odds` gives.
-
-    Returns
-    -------
-    bool
-    """
-    certainty = float(logits[0] - logits[1:].max())
-    return certainty < _SURE and float(-odds.min()) > certainty + _SURE
-
-
-def are_fewer(logits: Tensor, number: int, odds: Tensor) -> bool:
-    """Whether two of three or more sources that a count head hears are one voice, cut in two.
-
-    The more alike the voice head hears two of them, the surer the count head must be that there is
-    one more.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (most,)
-        Those of the count head, from one talker on.
-    number : int
-        The likeliest number by these.
-    odds : Tensor of shape (n_pairs,)
-        What `one_voice_odds` gives for so many sources.
-
-    Returns
-    -------
-    bool
-    """
-    return float(odds.max()) > float(logits[number - 1] - logits[number - 2])
 
 
 @torch.no_grad()

@@ -20,15 +20,14 @@ from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
 from skdc.separation.activity import MOMENT_S, quieten
 from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, loudest_first, soft_assign
-from skdc.separation.evidence import (
-    Clue,
+from skdc.separation.counts import (
     are_fewer,
     are_several,
     count_logits,
     frame_energy,
     one_voice_odds,
-    take_clue,
 )
+from skdc.separation.evidence import Clue, take_clue
 from skdc.separation.full_band import Recording, SourceBlocks, full_band_masks
 from skdc.separation.hearing import Hearing, Sound
 from skdc.separation.identity import identify

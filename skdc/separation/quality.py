@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skdc.network.count import CountHead
 from skdc.network.voice import VoiceHead
-from skdc.separation.evidence import are_several, count_logits, one_voice_odds
+from skdc.separation.counts import are_several, count_logits, one_voice_odds
 from skdc.separation.stretches import Stretch
 from skdc.signal import Framing
 
