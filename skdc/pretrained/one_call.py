@@ -324,38 +324,10 @@ def separate(
     [PosixPath('parts/talk-1.wav'), PosixPath('parts/talk-2.wav')]
     """
     asked_count(n_sources)  # before a long file is read
-    file, notes = None, list[str]()
-    if isinstance(recording, str | os.PathLike):
-        if rate is not None:
-            raise ValueError(
-                f"rate={rate} was given for the file {os.fspath(recording)!r}, which has its own; "
-                "leave it out"
-            )
-        file = Path(recording)
-        samples, rate, notes = read_audio_with_notes(file)
-        name = file.stem
-        signal: NDArray[Any] = samples[0] if len(samples) == 1 else samples
-    else:
-        name = "recording"
-        signal = as_channels(recording, "recording")
-        if rate is None:
-            raise ValueError("rate is missing; give the sample rate of the array in Hz")
-        check_rate(rate, "rate")
-        rate = int(rate)
+    signal, rate, name, file, notes = _read(recording, rate)
     is_full_band(band)
     if channels:
-        asked: list[tuple[str, Any, Any]]
-        asked = [("n_sources", n_sources, None), ("noise", noise, False)]
-        asked += [("phase_iterations", phase_iterations, 0), ("band", band, "full")]
-        if unfit := [f"{key}={value!r}" for key, value, default in asked if value != default]:
-            raise ValueError(
-                f"channels=True (--channels) takes them as they are; leave {', '.join(unfit)} out"
-            )
-        if signal.ndim == 1:
-            raise ValueError(
-                f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
-            )
-        parts = read_samples(signal, "recording")
+        parts = _apart_already(signal, name, n_sources, noise, phase_iterations, band)
         _warn(notes)
         heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
         return Separation(parts.sum(axis=0), parts, rate, name, **heard)
@@ -484,6 +456,48 @@ def separate_file(
         turns = finder.turns()
     heard = (gain_db, error_db, tuple(notes), Path(path), probability)
     return SeparatedFile(paths, rate, n_samples, turns, name, count, *heard)
+
+
+def _read(
+    recording: str | os.PathLike[str] | ArrayLike, rate: int | None
+) -> tuple[NDArray[Any], int, str, Path | None, list[str]]:
+    """Give samples, their rate, a name, the file they are from, and what to be careful about."""
+    if isinstance(recording, str | os.PathLike):
+        if rate is not None:
+            raise ValueError(
+                f"rate={rate} was given for the file {os.fspath(recording)!r}, which has its own; "
+                "leave it out"
+            )
+        file = Path(recording)
+        samples, rate, notes = read_audio_with_notes(file)
+        signal: NDArray[Any] = samples[0] if len(samples) == 1 else samples
+        return signal, rate, file.stem, file, notes
+    signal = as_channels(recording, "recording")
+    if rate is None:
+        raise ValueError("rate is missing; give the sample rate of the array in Hz")
+    check_rate(rate, "rate")
+    return signal, int(rate), "recording", None, []
+
+
+def _apart_already(
+    signal: NDArray[Any], name: str, n_sources: Any, noise: bool, phase_iterations: int, band: str
+) -> FloatArray:
+    """Give the channels of a recording as its sources; refuse wishes that are for separating."""
+    asked = [
+        ("n_sources", n_sources, None),
+        ("noise", noise, False),
+        ("phase_iterations", phase_iterations, 0),
+        ("band", band, "full"),
+    ]
+    if unfit := [f"{key}={value!r}" for key, value, default in asked if value != default]:
+        raise ValueError(
+            f"channels=True (--channels) takes them as they are; leave {', '.join(unfit)} out"
+        )
+    if signal.ndim == 1:
+        raise ValueError(
+            f"{name!r} has one channel; leave --channels (channels=True) out to separate it"
+        )
+    return read_samples(signal, "recording")
 
 
 def _warn(notes: Iterable[str]) -> None:

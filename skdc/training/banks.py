@@ -517,7 +517,33 @@ class MixtureBank:
 
         Mixtures that are shorter than a segment are padded with zeros.
         """
-        generator = _generator(seed, step)
+        segments, targets = self._segments(n_mixtures, n_frames, _generator(seed, step))
+        # A recording may have any level: a power of two brings it to an ordinary one and back.
+        peak = segments.abs().amax((1, 2), keepdim=True)  # (mixtures, 1, 1)
+        level = torch.where(peak > 0, peak.log2().floor().clamp_min(-120).exp2(), 1.0)
+        segments = segments / level
+        segments = segments if self.framing.hears_phases else segments[:, 0]
+        if self._is_labels:
+            _, magnitude, features = _hear(segments, self.framing)
+            weights = (self.framing.activity(magnitude) & (targets >= 0)).float()
+            return Batch(features, targets, weights, self.n_sources)
+        batch = make_targets(
+            segments, targets / level, self.framing, with_spectrograms=with_spectrograms
+        )
+        if batch.mixture is None or batch.sources is None:
+            return batch
+        return batch._replace(
+            mixture=batch.mixture * level, sources=batch.sources * level.unsqueeze(-1)
+        )
+
+    def _segments(
+        self, n_mixtures: int, n_frames: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw segments, and what belongs to each: sources, or a label map of -1 where it ended.
+
+        Segments are ``(n_mixtures, n_heard, n_samples)``, sources ``(n_mixtures, n_sources,
+        n_samples)``, and label maps ``(n_mixtures, n_frames, n_bins)``.
+        """
         hop = self.framing.hop_length
         n_samples = self.framing.segment_samples(n_frames)
         device = self._mixtures[0].device
@@ -553,24 +579,7 @@ class MixtureBank:
             else:
                 cut = reference[:, frame * hop :][:, :n_samples]
                 targets[i, : cut.shape[0], : cut.shape[1]] = cut
-        segments, targets = segments.to(self._device), targets.to(self._device)
-        # A recording may have any level: a power of two brings it to an ordinary one and back.
-        peak = segments.abs().amax((1, 2), keepdim=True)  # (mixtures, 1, 1)
-        level = torch.where(peak > 0, peak.log2().floor().clamp_min(-120).exp2(), 1.0)
-        segments = segments / level
-        segments = segments if n_heard > 1 else segments[:, 0]
-        if self._is_labels:
-            _, magnitude, features = _hear(segments, self.framing)
-            weights = (self.framing.activity(magnitude) & (targets >= 0)).float()
-            return Batch(features, targets, weights, self.n_sources)
-        batch = make_targets(
-            segments, targets / level, self.framing, with_spectrograms=with_spectrograms
-        )
-        if batch.mixture is None or batch.sources is None:
-            return batch
-        return batch._replace(
-            mixture=batch.mixture * level, sources=batch.sources * level.unsqueeze(-1)
-        )
+        return segments.to(self._device), targets.to(self._device)
 
 
 def make_bank(
