@@ -47,14 +47,8 @@ class Hearing:
 
     Parameters
     ----------
-    network : EmbeddingNetwork
-        In evaluation mode.
-    framing : Framing
-        What the network was trained with.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Precision of the network's arithmetic.
-    sample_rate : int, default=8000
-        That of the waveforms, Hz.
+    network, framing, precision, sample_rate
+        As for `skdc.separation.Separator`.
 
     Examples
     --------
