@@ -583,24 +583,25 @@ class Separator:
 
     @torch.no_grad()
     def _heard(self, sounds: Iterable[Sound]) -> Iterator[Projection]:
-        """Give what the network gives for sounds.
-
-        Masks are None where those of the mask head are not asked for.
-        """
+        """Give what the network gives for sounds."""
         for sound, states in self.hearing.states(sounds):
-            with self.hearing.autocast():
-                vectors = self.network.embed(states).squeeze(0)
-                masks = self._head_masks(states) if self.mask == "head" else None
-            yield Projection(sound, states, vectors, masks)
+            yield Projection(sound, states, *self._read_out(states))
 
-    def _head_masks(self, states: Tensor) -> Tensor:
-        if self.network.mask_head is None:
-            raise ValueError(
-                "mask='head' needs a network with a mask head, but this one has none; fit with an "
-                "objective such as 'mask_inference + whitened_kmeans', or use mask='soft'"
-            )
-        # (1, frames, bins, masks) -> (masks, frames, bins)
-        return self.network.mask_head(states).squeeze(0).float().softmax(-1).movedim(-1, 0)
+    def _read_out(self, states: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give the vectors of bins, and the masks of the mask head, where they are asked for."""
+        with self.hearing.autocast():
+            vectors = self.network.embed(states).squeeze(0)
+            if self.mask != "head":
+                return vectors, None
+            if self.network.mask_head is None:
+                raise ValueError(
+                    "mask='head' needs a network with a mask head, but this one has none; fit "
+                    "with an objective such as 'mask_inference + whitened_kmeans', or use "
+                    "mask='soft'"
+                )
+            # (1, frames, bins, masks) -> (masks, frames, bins)
+            masks = self.network.mask_head(states).squeeze(0).float().softmax(-1).movedim(-1, 0)
+        return vectors, masks
 
     @torch.no_grad()
     def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Tensor | None, Any]:
@@ -624,9 +625,7 @@ class Separator:
         """
         with self.hearing.autocast():
             states, state = self.network.step(features.unsqueeze(0), state)
-            vectors = self.network.embed(states).squeeze(0)
-            masks = self._head_masks(states) if self.mask == "head" else None
-        return vectors, masks, state
+        return *self._read_out(states), state
 
     def cluster_masks(self, vectors: Tensor, centroids: Tensor) -> Tensor:
         """Share bins among clusters, or give each to its nearest, as `mask` says.

@@ -186,7 +186,7 @@ class StreamingSeparator:
         self.sample_rate = int(separator.sample_rate)
         self._framing = self._separator.framing
         hop = self._framing.hop_length
-        frames = {k: round(v * self.sample_rate / hop) for k, v in durations.items()}
+        frames = {k: self._separator.hearing.n_frames(v) for k, v in durations.items()}
         self._n_block = max(1, frames["block"])
         self._n_context = frames["context"]
         self._n_lookahead = frames["lookahead"]
