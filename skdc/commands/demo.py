@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from skdc.audio.sources import source_paths
     from skdc.datasets import load_sample_mixture, resample, write_audio
     from skdc.display import ListeningPage, SeparationDisplay, match_estimates
     from skdc.display.inputs import separate_once
@@ -61,13 +62,11 @@ def run(args: argparse.Namespace) -> int:
 
     # An earlier demo may have had more speakers; other files of such names are not its own.
     if (args.output / "index.html").is_file() and (args.output / "mixture.wav").is_file():
-        for number in range(args.n_sources + 1, _MOST_SOURCES + 1):
-            (args.output / f"source-{number}.wav").unlink(missing_ok=True)
-    paths = [args.output / "mixture.wav"]
-    write_audio(paths[0], mixture, rate)
-    for number, estimate in enumerate(display.estimates, start=1):
-        paths.append(args.output / f"source-{number}.wav")
-        write_audio(paths[-1], estimate, rate)
+        for path in source_paths(args.output, "source", _MOST_SOURCES)[args.n_sources :]:
+            path.unlink(missing_ok=True)
+    paths = [args.output / "mixture.wav", *source_paths(args.output, "source", args.n_sources)]
+    for path, waveform in zip(paths, [mixture, *display.estimates], strict=True):
+        write_audio(path, waveform, rate)
     picture = args.output / "demo.png"
     try:
         save_picture(lambda: display.plot().figure_, picture)
@@ -89,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_folder(args: argparse.Namespace) -> None:
-    sources = [f"source-{number}.wav" for number in range(1, args.n_sources + 1)]
-    names = ["mixture.wav", *sources, "demo.png", "index.html"]
-    outputs = (args.output / name for name in names)
+    from skdc.audio.sources import source_paths
+
+    first, *last = (args.output / name for name in ("mixture.wav", "demo.png", "index.html"))
+    outputs = [first, *source_paths(args.output, "source", args.n_sources), *last]
     check_outputs(outputs, [args.model], advice="give -o another folder")
 
 
