@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from skdc import load_pretrained
-from skdc.datasets import load_sample_mixture, read_audio, resample, write_audio
+from skdc.audio import read_audio, write_audio
+from skdc.datasets import load_sample_mixture, resample
 from skdc.display import SeparationDisplay
 
 # %%

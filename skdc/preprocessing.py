@@ -258,7 +258,7 @@ class ToMono(WaveformTransformer):
     Parameters
     ----------
     channel_axis : {0, -1}, default=0
-        Which axis of a recording holds its channels: the first, as `skdc.datasets.read_audio`
+        Which axis of a recording holds its channels: the first, as `skdc.audio.read_audio`
         gives it, or the last, as soundfile does.
 
     Examples

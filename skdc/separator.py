@@ -90,8 +90,8 @@ class DeepClusteringSeparator(
         Sources to find in each mixture; ``"auto"``, or None, estimates the number for each. May be
         changed after fitting: a network that was trained on two talkers also separates three.
     embedding_dim : int, default=40
-        Length of the embedding vectors. With fewer than about ten, one source is heard more in
-        the other; more cost memory and time in the last layer and in clustering.
+        Length of the embedding vectors. Large ones cost memory and time in the last layer and in
+        clustering. With 8 and with 14, networks separate equally well (docs/learning.md).
     hidden_size : int, default=600
         LSTM units in each layer and direction. More separate better where there is audio enough
         to train them; time and memory grow with the square. For ``trunk="band_blstm"`` 32 to
@@ -104,8 +104,8 @@ class DeepClusteringSeparator(
         even the level of the features is that so far. It serves streams of little latency.
     trunk : str or Trunk, default="blstm"
         The network between the features and the embeddings: ``"blstm"``, the paper's;
-        ``"band_blstm"``, of far fewer weights, for small files and little audio, which takes about
-        as long; ``"phase_blstm"``, which also reads the phases between two microphones, for
+        ``"band_blstm"``, of far fewer weights, which separates best with attention, trained on a
+        GPU; ``"phase_blstm"``, which also reads the phases between two microphones, for
         `skdc.separate_array`; or an object, such as ``BLSTM(dropout=0.2)``: ``trunk__dropout``.
     objective : str or Objective, default="balanced_affinity"
         The loss that training makes small: a name of `skdc.objectives.OBJECTIVES`, a sum, or an
@@ -532,8 +532,8 @@ class DeepClusteringSeparator(
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
             Mixtures. The same one gives the same sources alone and among others. With the full
             band and ``output="sources"``, recordings in a list may have channels,
-            ``(n_channels, n_samples_i)``: the network hears their mean, and each is divided by
-            the same masks.
+            ``(n_channels, n_samples_i)``: the network hears their mean, and its masks are
+            applied to each.
         n_sources : int or "auto", optional
             Sources to find in each; ``"auto"`` estimates how many. By default the parameter's.
         input_rate : int, optional

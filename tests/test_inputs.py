@@ -313,7 +313,7 @@ def test_a_gain_or_an_offset_beside_the_sum_is_told_of(
         if offset:
             with pytest.warns(AudioWarning, match=message):
                 check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
-        else:  # neither scores nor sources that are mixed anew hang on the level of the mixture
+        else:  # neither scores nor sources that are mixed anew depend on the level of the mixture
             check_pairs(as_type(X), y, AudioFormat(), is_remixed=is_remixed)
 
 

@@ -479,7 +479,7 @@ def test_what_is_no_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("item", ["talk.wav", Path("talk.wav"), b"talk.wav", None, {"a": 1}])
 def test_what_is_no_array_of_samples(separator: DeepClusteringSeparator, item: Any) -> None:
-    reads = "skdc.datasets.read_audio reads files"
+    reads = "skdc.audio.read_audio reads files"
     kind = type(item).__name__
     with pytest.raises(TypeError, match=f"^recording is of type {kind}; give .*; {reads}"):
         separator.listen(item)

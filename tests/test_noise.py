@@ -148,7 +148,7 @@ def test_noise_comes_after_the_voices_of_a_long_recording(
     found = separator.predict(mixture, noise=True, band=band)
     assert_allclose(found.sum(axis=0), mixture, atol=1e-5)
     whole = separator.predict(mixture, band=band)
-    # The noise of a stretch does not hang on its voices: it is that of the stretch alone.
+    # The noise of a stretch does not depend on its voices: it is that of the stretch alone.
     part = separator.predict(mixture[: 6 * 8000], noise=True, band=band)
     middle = slice(2 * 8000, 4 * 8000)
     assert_allclose(found[-1, middle], part[-1, middle], atol=2e-3)

@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from skdc.audio import write_audio
     from skdc.audio.sources import source_paths
-    from skdc.datasets import load_sample_mixture, resample, write_audio
+    from skdc.datasets import load_sample_mixture, resample
     from skdc.display import ListeningPage, SeparationDisplay, match_estimates
     from skdc.display.inputs import separate_once
     from skdc.metrics import evaluate_separation

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subset",
         type=given_name,
         metavar="NAME",
-        help="which mixtures of the protocol (default: its test subset; speech has a list of each "
-        "name)",
+        help="which mixtures of the protocol (default: its test subset; speech has none, and "
+        "needs the name of one of its lists)",
     )
     parser.add_argument(
         "--n-sources",

@@ -68,7 +68,8 @@ def load_corpus(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import load_corpus, write_audio
+    >>> from skdc.audio import write_audio
+    >>> from skdc.datasets import load_corpus
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)
     >>> write_audio(root / "train" / "ann.flac", np.zeros(16000), 16000)
@@ -117,7 +118,8 @@ def find_recordings(
         - a table (csv) with the columns ``speaker`` and ``path``, paths relative to its folder;
         - a pattern as for `glob.glob`, with ``{speaker}`` in place of the speaker's name:
           ``"voices/{speaker}-*.wav"``, ``"voices/{speaker}/**/*.flac"``;
-        - a folder with ``utterances.csv``, as for `open_corpus`.
+        - a folder with ``utterances.csv``, whose columns are at least
+          ``split, speaker, path``.
     split : str, optional
         Which rows of a table that has the column ``split``; ``"train"`` by default for
         ``utterances.csv``, all for other tables.
@@ -143,7 +145,8 @@ def find_recordings(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import find_recordings, write_audio
+    >>> from skdc.audio import write_audio
+    >>> from skdc.datasets import find_recordings
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)
     >>> for name in ("ann/1.wav", "ann/2.wav", "bob/1.wav"):

@@ -151,7 +151,8 @@ def load_mixture_list(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import load_mixture_list, write_audio
+    >>> from skdc.audio import write_audio
+    >>> from skdc.datasets import load_mixture_list
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)
     >>> for name in ("ann", "bob"):

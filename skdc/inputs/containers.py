@@ -103,7 +103,7 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
     if array.ndim == 0:
         raise TypeError(
             f"{name} is of type {type(X).__name__}; give an array (n_mixtures, n_samples), a list "
-            "of arrays (n_samples_i,), or one such array; skdc.datasets.read_audio reads files"
+            "of arrays (n_samples_i,), or one such array; skdc.audio.read_audio reads files"
         )
     if array.dtype == object and array.ndim == 1 and len(array) and not np.isscalar(array[0]):
         return list(array), "list"

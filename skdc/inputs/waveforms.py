@@ -40,7 +40,7 @@ _BLOCK_SAMPLES = 65_536
 _FEW_CHANNELS = 8
 _SAME_RECORDING = 0.98
 _MANY_SAMPLES = 1000
-_GIVE_SAMPLES = "give floating or integer samples; skdc.datasets.read_audio reads files"
+_GIVE_SAMPLES = "give floating or integer samples; skdc.audio.read_audio reads files"
 
 
 def as_samples(

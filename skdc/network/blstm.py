@@ -19,7 +19,7 @@ __all__ = ["BLSTM"]
 class BLSTM(Trunk):
     """Layers of LSTM that read all bins of a frame at once, as in [1]_.
 
-    Reading in one direction only makes the trunk causal: a frame's states hang on that frame and
+    Reading in one direction only makes the trunk causal: a frame's states depend on that frame and
     earlier ones alone, which costs about 1 dB.
 
     Parameters

@@ -113,7 +113,7 @@ class Trunk(BaseEstimator, ABC):
         n_layers : int
             Number of layers.
         bidirectional : bool
-            Whether states may hang on later frames too. A trunk that can only read one way or
+            Whether states may depend on later frames too. A trunk that can only read one way or
             both refuses the other with a ValueError, best in `check`.
 
         Returns

@@ -148,7 +148,7 @@ def draw_mixture_list(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import draw_mixture_list, make_speaker_mixtures, open_protocol
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)

@@ -91,7 +91,7 @@ def open_protocol(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import open_protocol
     >>> folder = tempfile.TemporaryDirectory()
     >>> for kind in ("mix", "s1", "s2"):
@@ -192,7 +192,7 @@ def plan_protocol(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import plan_protocol
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)
@@ -283,7 +283,7 @@ def open_protocol_recordings(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import open_protocol_recordings
     >>> folder = tempfile.TemporaryDirectory()
     >>> for kind in ("mix", "s1", "s2"):
@@ -329,7 +329,7 @@ def open_protocol_validation(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import open_protocol_validation
     >>> folder = tempfile.TemporaryDirectory()
     >>> for kind in ("mix", "s1", "s2"):

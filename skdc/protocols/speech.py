@@ -83,7 +83,7 @@ def open_mixture_list(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skdc.datasets import write_audio
+    >>> from skdc.audio import write_audio
     >>> from skdc.protocols import open_mixture_list
     >>> folder = tempfile.TemporaryDirectory()
     >>> root = Path(folder.name)

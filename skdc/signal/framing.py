@@ -28,7 +28,7 @@ class Framing:
     activity_threshold_db : float, default=40.0
         Bins further than this below the loudest one carry no weight, dB.
     is_causal : bool, default=False
-        Whether the features of a frame hang on that frame and earlier ones alone: they are
+        Whether the features of a frame depend on that frame and earlier ones alone: they are
         relative to the level so far, instead of that of the whole recording.
     hears_phases : bool, default=False
         Whether the features of a frame also have the phases of a second microphone.

@@ -13,7 +13,7 @@ __all__ = ["AdaptiveClipping"]
 class AdaptiveClipping:
     """AutoClip [1]_: the largest norm allowed is a percentile of all norms seen so far.
 
-    What is a large gradient hangs on the objective, the network and how far training is. A fixed
+    What is a large gradient depends on the objective, the network and how far training is. A fixed
     limit would have to be found for each; this one finds itself, and at the 10th percentile it
     makes nearly every step one of normalised length, which trains better than the raw gradient. At
     the 100th nothing is ever clipped.

@@ -1,7 +1,7 @@
 """Training of wide LSTMs on CPUs: the gradient as few, large products in half precision.
 
 oneDNN, which computes `torch.nn.LSTM` on CPUs, takes longer for the backward pass of wide layers
-in bfloat16 than in float32. Here only what hangs on the frame before is done frame by frame; the
+in bfloat16 than in float32. Here only what depends on the frame before is done frame by frame; the
 rest, most of the work, is a few products for all frames.
 """
 
