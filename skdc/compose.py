@@ -37,6 +37,8 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
     ----------
     separator_ : estimator
         The clone that `fit` trained.
+    transformer_ : transformer or None
+        The clone that `fit` fitted; later changes of `transformer` leave it as it is.
 
     See Also
     --------
@@ -100,16 +102,27 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an item is unusable, naming it; if a step of `transformer` cannot bring sources
-            along, or the separator gives no sources.
+            If an item is unusable, naming it; if one of `X_val` and `y_val` is missing, a step of
+            `transformer` cannot bring sources along, or the separator gives no sources.
         """
         separator = clone(self._checked(self.separator))
-        if X_val is not None or y_val is not None:
-            stages = self._stages(X_val)
-            fit_params |= {"X_val": stages[-1], "y_val": self._transform_sources(y_val, stages)}
-        stages = self._stages(X)
-        sources = self._transform_sources(y, stages)
-        self.separator_ = separator.fit(stages[-1], sources, **fit_params)
+        if (X_val is None) != (y_val is None):
+            given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} was passed, but {missing} is None; give both, or neither")
+        # Like the separator, steps that are the caller's own stay as they are.
+        transformer = clone(self.transformer, safe=False)
+        mixtures, sources = X, y
+        for step in _steps(transformer):
+            if hasattr(step, "fit"):
+                step.fit(mixtures, sources)
+            sources = step.transform_sources(sources, mixtures)
+            mixtures = step.transform(mixtures)
+        if X_val is not None:
+            stages = _stages(transformer, X_val)
+            held_out = _transform_sources(transformer, y_val, stages)
+            fit_params |= {"X_val": stages[-1], "y_val": held_out}
+        self.separator_ = separator.fit(mixtures, sources, **fit_params)
+        self.transformer_ = transformer
         return self
 
     def predict(self, X: Waveforms) -> Any:
@@ -125,9 +138,9 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         array of shape (n_mixtures, n_sources, n_samples), or list, or one
             Sources, at the level and of the length of their mixture.
         """
-        separator = self._fitted()
-        stages = self._stages(X)
-        return self._undo(separator.predict(stages[-1]), stages)
+        separator, transformer = self._fitted()
+        stages = _stages(transformer, X)
+        return _undo(transformer, separator.predict(stages[-1]), stages)
 
     def score(self, X: Waveforms, y: Any) -> float:
         """Mean SI-SDR improvement of what `predict` gives over the mixture.
@@ -148,45 +161,16 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         float
             Decibels, over all sources and mixtures, each under its best permutation.
         """
-        separator = self._fitted()
-        stages = self._stages(X)
-        sources = self._transform_sources(y, stages), separator.predict(stages[-1])
-        mixtures, container = as_items(self._undo(stages[-1], stages), "X")
+        separator, transformer = self._fitted()
+        stages = _stages(transformer, X)
+        sources = _transform_sources(transformer, y, stages), separator.predict(stages[-1])
+        mixtures, container = as_items(_undo(transformer, stages[-1], stages), "X")
         references, estimates = (
-            as_reference_items(self._undo(items, stages), container, "y") for items in sources
+            as_reference_items(_undo(transformer, items, stages), container, "y")
+            for items in sources
         )
         restored = SimpleNamespace(predict=lambda _: estimates)
         return si_sdr_improvement_scorer(restored, mixtures, references)
-
-    def _steps(self) -> list[Any]:
-        is_pipeline = isinstance(self.transformer, Pipeline)
-        steps = [step for _, step in self.transformer.steps] if is_pipeline else [self.transformer]
-        steps = [step for step in steps if step is not None and step != "passthrough"]
-        for step in steps:
-            if not hasattr(step, "transform_sources"):
-                raise TypeError(
-                    f"{type(step).__name__} has no transform_sources, so sources cannot go "
-                    "through it; derive a step of your own from WaveformTransformer"
-                )
-        return steps
-
-    def _stages(self, X: Any) -> list[Any]:
-        # The input of each step; the last item is the input of the separator.
-        stages = [X]
-        for step in self._steps():
-            stages.append(step.transform(stages[-1]))
-        return stages
-
-    def _transform_sources(self, y: Any, stages: list[Any]) -> Any:
-        for step, before in zip(self._steps(), stages[:-1], strict=True):
-            y = step.transform_sources(y, before)
-        return y
-
-    def _undo(self, waveforms: Any, stages: list[Any]) -> Any:
-        for step, before in zip(reversed(self._steps()), stages[-2::-1], strict=True):
-            if hasattr(step, "inverse_transform"):
-                waveforms = step.inverse_transform(waveforms, before)
-        return waveforms
 
     def _checked(self, separator: Any) -> Any:
         self._validate_params()
@@ -195,9 +179,12 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"the separator has output={output!r}; set it to 'sources'")
         return separator
 
-    def _fitted(self) -> Any:
+    def _fitted(self) -> tuple[Any, Any]:
+        """Give the separator and the transformer that belong together."""
         check_is_fitted(self)
-        return self._checked(getattr(self, "separator_", self.separator))
+        separator = self._checked(getattr(self, "separator_", self.separator))
+        # Pickles of earlier versions have no transformer of their own.
+        return separator, getattr(self, "transformer_", self.transformer)
 
     def __sklearn_is_fitted__(self) -> bool:
         try:
@@ -212,3 +199,37 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
         return tags
+
+
+def _steps(transformer: Any) -> list[Any]:
+    is_pipeline = isinstance(transformer, Pipeline)
+    steps = [step for _, step in transformer.steps] if is_pipeline else [transformer]
+    steps = [step for step in steps if step is not None and step != "passthrough"]
+    for step in steps:
+        if not hasattr(step, "transform_sources"):
+            raise TypeError(
+                f"{type(step).__name__} has no transform_sources, so sources cannot go "
+                "through it; derive a step of your own from WaveformTransformer"
+            )
+    return steps
+
+
+def _stages(transformer: Any, X: Any) -> list[Any]:
+    # The input of each step; the last item is the input of the separator.
+    stages = [X]
+    for step in _steps(transformer):
+        stages.append(step.transform(stages[-1]))
+    return stages
+
+
+def _transform_sources(transformer: Any, y: Any, stages: list[Any]) -> Any:
+    for step, before in zip(_steps(transformer), stages[:-1], strict=True):
+        y = step.transform_sources(y, before)
+    return y
+
+
+def _undo(transformer: Any, waveforms: Any, stages: list[Any]) -> Any:
+    for step, before in zip(reversed(_steps(transformer)), stages[-2::-1], strict=True):
+        if hasattr(step, "inverse_transform"):
+            waveforms = step.inverse_transform(waveforms, before)
+    return waveforms

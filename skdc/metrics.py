@@ -274,7 +274,7 @@ def si_sdr_improvement_scorer(estimator: Any, X: _Items, y: _Items) -> float:
     estimator : object
         Fitted; ``predict(X)`` gives estimates ``(n_estimates, n_samples)`` for each mixture.
     X : array of shape (n_mixtures, n_samples) or sequence of arrays of shape (n_samples_i,)
-        Mixtures.
+        Mixtures, or one array ``(n_samples,)``; all that the estimator takes.
     y : array of shape (n_mixtures, n_sources, n_samples) or sequence of (n_sources_i, n_samples_i)
         Reference sources of each mixture.
 
@@ -335,16 +335,39 @@ def _mean_improvement(
     y: _Items,
 ) -> float:
     predicted = estimator.predict(X)
-    if not 0 < len(X) == len(y) == len(predicted):
+    mixtures, references, estimates = _rows(X), _rows(y), _rows(predicted)
+    if _is_single(mixtures):
+        mixtures, estimates = [mixtures], [estimates]
+        if len(references) and np.ndim(references[0]) == 1:
+            references = [references]
+    if not 0 < len(mixtures) == len(references) == len(estimates):
         raise ValueError(
-            f"got {len(X)} mixtures in X, {len(y)} sets of reference sources in y and "
-            f"{len(predicted)} predictions; expected one set and one prediction for each mixture"
+            f"got {len(mixtures)} mixtures in X, {len(references)} sets of reference sources in y "
+            f"and {len(estimates)} predictions; expected one set and one prediction for each "
+            "mixture"
         )
     improvements = []
-    for i, (mixture, reference, estimate) in enumerate(zip(X, y, predicted, strict=True)):
+    triples = zip(mixtures, references, estimates, strict=True)
+    for i, (mixture, reference, estimate) in enumerate(triples):
         names = (f"y[{i}]", f"predict(X)[{i}]", f"X[{i}]")
         improvements.append(matched(*_check_separation(reference, estimate, mixture, names))[1])
     return float(np.concatenate(improvements).mean())
+
+
+# What `fit` and `predict` take, by the rules of `skdc.inputs`, which stands above this module.
+
+
+def _rows(items: Any) -> Any:
+    """Give items that are gone through row by row; data frames would be by columns."""
+    is_array = isinstance(items, np.ndarray) or hasattr(items, "detach")
+    return np.asarray(items) if hasattr(items, "__array__") and not is_array else items
+
+
+def _is_single(items: Any) -> bool:
+    """Whether mixtures are one, without a list around it."""
+    if isinstance(items, list | tuple):
+        return bool(items) and np.isscalar(items[0])
+    return getattr(items, "ndim", 0) == 1 and items.dtype != object
 
 
 def _matched_si_sdr(reference: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -151,6 +151,8 @@ def _check_groups(groups: Any, n_mixtures: int) -> list[frozenset[int]]:
             "requires groups to be passed, but groups is None: give the speakers of each "
             'mixture, such as groups=[("ann", "bob"), ...]'
         )
+    if hasattr(groups, "__array__"):  # also a data frame, which is gone through by columns
+        groups = np.asarray(groups)
     if len(groups) != n_mixtures:
         raise ValueError(f"groups has {len(groups)} items, but there are {n_mixtures} mixtures")
     numbers: dict[Hashable, int] = {}
@@ -162,5 +164,11 @@ def _check_groups(groups: Any, n_mixtures: int) -> list[frozenset[int]]:
                 f"groups[{index}] is {speakers!r}; give the speakers of the mixture, such as "
                 '("ann", "bob")'
             )
-        mixtures.append(frozenset(numbers.setdefault(name, len(numbers)) for name in speakers))
+        try:
+            mixtures.append(frozenset(numbers.setdefault(name, len(numbers)) for name in speakers))
+        except TypeError as error:  # a list within the list, say
+            raise ValueError(
+                f"groups[{index}] is {speakers!r}, not all of which can name speakers; give "
+                'a string or a number for each, such as ("ann", "bob")'
+            ) from error
     return mixtures

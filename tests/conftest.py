@@ -65,6 +65,36 @@ def make_sources(n_samples: int, *, n_sources: int = 2, seed: int = 0) -> Array:
     return sources
 
 
+class Table:
+    """A data frame: an array of rows that is gone through by the names of its columns."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = np.asarray(rows)
+        self.shape = self.rows.shape
+        self.columns = [f"column {i}" for i in range(self.shape[1])]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __getitem__(self, column: str) -> Array:
+        if column not in self.columns:
+            raise KeyError(column)
+        return self.rows[:, self.columns.index(column)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.rows.astype(dtype or self.rows.dtype)
+
+    def take(self, indices: Any, axis: int = 0) -> Table:
+        return Table(self.rows.take(indices, axis))
+
+    @property
+    def iloc(self) -> Table:  # by which scikit-learn tells a data frame
+        return self
+
+
 def touch(*names: str) -> None:
     """Make empty files, and their folders."""
     for name in names:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from conftest import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -106,6 +107,11 @@ def test_groups_may_be_an_array_or_lists(groups: Any) -> None:
     assert splits(SpeakerDisjointSplit(2), groups) == expected
 
 
+def test_groups_may_be_a_data_frame() -> None:
+    expected = splits(SpeakerDisjointSplit(2), EVERYBODY)
+    assert splits(SpeakerDisjointSplit(2), Table(EVERYBODY)) == expected
+
+
 def test_a_large_corpus_takes_no_time() -> None:
     groups = np.random.default_rng(0).integers(0, 1000, (20_000, 2))
     start = time.process_time()
@@ -127,6 +133,8 @@ def test_numbers_of_speakers_may_differ() -> None:
         ([*COUPLES[:4], ()], r"groups\[4\] is \(\); give the speakers"),
         ([*COUPLES[:4], 7], r"groups\[4\] is 7; give the speakers"),
         ([*COUPLES[:4], {"x"}], r"groups\[4\] is \{'x'\}; give the speakers"),
+        ([*COUPLES[:4], [["a"], ["b"]]], r"groups\[4\] is \[\['a'\], .*can name speakers"),
+        ([*COUPLES[:4], (("a", []), "b")], r"groups\[4\] is .*can name speakers"),
         (5 * [("a", "b")], "2 speakers of 5 mixtures fall into 1 groups .* use fewer splits"),
     ],
 )

@@ -480,6 +480,68 @@ def test_fitted_separator_is_used_as_it_is() -> None:
     np.testing.assert_array_equal(copied.predict(X)[0], model.predict(X)[0])
 
 
+class Learning(NormalizeLevel):
+    """Learns a level from the mixtures it is fitted on."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        assert [len(sources) for sources in y] == [2] * len(X)
+        self.gain_ = 1 / max(np.abs(x).max() for x in X)
+        return self
+
+    def _gain(self, mixture: Array) -> float:
+        return float(self.gain_)
+
+
+@pytest.mark.parametrize(
+    "transformer", [Learning(), make_pipeline(Learning(), TrimSilence())], ids=repr
+)
+def test_transformer_is_fitted_on_a_clone_that_nobody_changes(transformer: Any) -> None:
+    X, y = ragged()
+    model = TransformedSourcesSeparator(Knowing(), transformer).fit(X, y, X_val=X[:1], y_val=y[:1])
+    steps = [step for _, step in getattr(transformer, "steps", [("", transformer)])]
+    assert not any(hasattr(step, "gain_") for step in steps)
+    expected = model.predict(X)
+    for sources, references in zip(expected, y, strict=True):
+        np.testing.assert_allclose(sources, references, atol=1e-12)
+    score = model.score(X, y)
+    model.set_params(transformer=None)
+    np.testing.assert_equal(model.predict(X), expected)
+    assert model.score(X, y) == score
+    assert isinstance(model.transformer_, type(transformer))
+    assert model.fit(X, y).transformer_ is None
+    # A fit that fails leaves what was, together.
+    model.set_params(transformer=FunctionTransformer())
+    with pytest.raises(TypeError, match="no transform_sources"):
+        model.fit(X, y)
+    assert model.transformer_ is None
+
+
+def test_parameters_of_the_transformer_count_from_the_next_fit() -> None:
+    X, y = ragged()
+    level = NormalizeLevel(0.0, measure="peak")
+    model = TransformedSourcesSeparator(Knowing(), level).fit(X, y)
+    expected = model.predict(X)
+    model.set_params(transformer__level_db=-20.0)
+    np.testing.assert_equal(model.predict(X), expected)
+    assert model.transformer_.level_db == 0.0
+    assert model.fit(X, y).transformer_.level_db == -20.0
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        ({"X_val": 1}, "X_val was passed, but y_val is None; give both"),
+        ({"y_val": 1}, "y_val was passed, but X_val is None; give both"),
+    ],
+)
+def test_held_out_mixtures_come_with_sources(held_out: dict[str, int], message: str) -> None:
+    X, y = ragged()
+    items = {"X_val": X, "y_val": y}
+    chosen = {name: items[name] for name in held_out}
+    with pytest.raises(ValueError, match=message):
+        TransformedSourcesSeparator(Halving(), HighPass()).fit(X, y, **chosen)
+
+
 def test_refuses_what_would_be_wrong() -> None:
     X, y = ragged()
     with pytest.raises(TypeError, match="FunctionTransformer has no transform_sources"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Table, make_separator, make_sources
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import cross_val_score
@@ -70,6 +71,28 @@ class TestScorers:
             Unprocessed(), y.sum(axis=1), y, scoring=si_sdr_improvement_scorer, cv=3
         )
         np.testing.assert_allclose(scores, 0, atol=1e-8)
+
+    @pytest.mark.parametrize("scorer", [si_sdr_improvement_scorer, sdr_improvement_scorer])
+    def test_takes_what_fit_and_predict_take(self, scorer: Any) -> None:
+        y = np.stack([make_sources(800, seed=seed) for seed in range(6)])
+        X = y.sum(axis=1)
+        separator = make_separator(random_state=0)
+        expected = cross_val_score(separator, X, y, scoring=scorer, cv=3)
+        frame = Table(X)
+        np.testing.assert_array_equal(
+            cross_val_score(separator, frame, y, scoring=scorer, cv=3), expected
+        )
+        fitted = separator.fit(frame, y)
+        assert scorer(fitted, frame, list(y)) == scorer(fitted, X, y)
+        rows: Any = [[float(sample) for sample in mixture] for mixture in X]
+        assert scorer(fitted, rows, y) == pytest.approx(scorer(fitted, X, y))
+        one = scorer(fitted, X[:1], y[:1])
+        for single in (X[0], list(X[0])):
+            for reference in (y[0], list(y[0]), y[:1]):
+                assert scorer(fitted, single, reference) == pytest.approx(one)
+        columns = np.empty(6, dtype=object)
+        columns[:] = list(X)
+        assert scorer(fitted, columns, y) == pytest.approx(scorer(fitted, X, y))
 
     def test_errors_name_the_mixture(self) -> None:
         y = list(noise(0, 3, 2, 100))
