@@ -105,6 +105,34 @@ def test_silence_can_be_drawn() -> None:
     assert display.axes_[0].images[0].get_array().max() <= -60
 
 
+@pytest.mark.parametrize("level", [0.0, 0.25])
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_silent_reference_is_drawn_without_a_figure(silent: int, level: float) -> None:
+    references = REFERENCES.copy()
+    references[silent] = level
+    np.testing.assert_array_equal(match_estimates(references, ESTIMATES), [1, 0])
+    display = SeparationDisplay.from_predictions(MIXTURE, ESTIMATES, MASKS, references)
+    shown = [ax.get_title() for ax in display.axes_ if ax.get_title().startswith("estimate")]
+    assert shown[silent] == f"estimate {silent + 1}"
+    assert shown[1 - silent].startswith(f"estimate {2 - silent}: SI-SDR ")
+    assert display.axes_[3 + 3 * silent].images[0].get_array().max() <= -60
+    display.figure_.canvas.draw()
+
+
+def test_references_that_are_all_silent() -> None:
+    display = SeparationDisplay.from_predictions(MIXTURE, ESTIMATES, references=0 * REFERENCES)
+    np.testing.assert_array_equal(display.estimates, ESTIMATES)
+
+
+def test_a_silent_reference_of_an_estimator(separator: DeepClusteringSeparator) -> None:
+    for rate in (None, 16000):
+        changed = copy.copy(separator).set_params(input_rate=rate)
+        references = np.stack([REFERENCES[0], np.full(8000, 0.1)])
+        display = SeparationDisplay.from_estimator(changed, MIXTURE, references)
+        shown = [ax.get_title() for ax in display.axes_ if ax.get_title().startswith("estimate")]
+        assert shown[1] == "estimate 2"
+
+
 def test_draws_on_given_axes() -> None:
     figure, axes = plt.subplots(1, 3)
     display = SeparationDisplay.from_predictions(MIXTURE, ESTIMATES, ax=axes)
@@ -128,6 +156,7 @@ def test_wrong_number_of_axes() -> None:
         ({"estimates": ESTIMATES[:, 1:]}, "estimates have 7999 samples, but the mixture has 8000"),
         ({"references": REFERENCES[:, 1:]}, "references have 7999 samples"),
         ({"masks": MASKS[:1]}, r"masks has shape \(1, 126, 129\); expected \(2, n_frames, n_bins"),
+        ({"masks": np.where(MASKS == 1, np.nan, 0)}, "masks contains NaN"),
         ({"estimates": ESTIMATES[:1], "masks": MASKS[:1]}, "1 estimates for 2 references"),
     ],
 )

@@ -139,6 +139,23 @@ def test_embeddings_that_cannot_be_drawn(changed: dict[str, Any], message: str) 
         EmbeddingDisplay.from_predictions(**{**given, **changed})
 
 
+@pytest.mark.parametrize("display", [AffinityDisplay, EmbeddingDisplay])
+def test_bins_that_cannot_be_drawn(display: Any) -> None:
+    for value in (np.nan, np.inf):
+        damaged, place = EMBEDDINGS.copy(), tuple(np.argwhere(LABELS >= 0)[30])
+        damaged[place][2] = value
+        message = rf"embeddings\[{place[0]}, {place[1]}\] contains NaN or infinity; give finite"
+        with pytest.raises(ValueError, match=message):
+            display.from_predictions(damaged, LABELS, max_bins=5)
+        kept = LABELS.copy()
+        kept[place] = -1  # left out, as are bins without a sound
+        display.from_predictions(damaged, kept)
+    for max_bins in ("a", None, 20.5):
+        with pytest.raises(TypeError, match=f"max_bins is {max_bins!r}; give an integer"):
+            display.from_predictions(EMBEDDINGS, LABELS, max_bins=max_bins)
+    display.from_predictions(EMBEDDINGS, LABELS, max_bins=np.int64(5))
+
+
 def test_embedding_from_estimator(separator: DeepClusteringSeparator) -> None:
     display = EmbeddingDisplay.from_estimator(separator, MIXTURE, REFERENCES, max_bins=10**6)
     labels = ideal_labels()

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from conftest import Table
 from numpy.testing import assert_allclose
 from sklearn.exceptions import NotFittedError
 
@@ -124,6 +125,32 @@ def test_panels_share_one_place() -> None:
 def test_histories_that_cannot_be_drawn(history: Any, against: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingDisplay.from_history(history, against=against)
+
+
+def test_a_history_may_be_a_data_frame() -> None:
+    names = list(HISTORY[0])
+    frame: Any = Table([[row[name] for name in names] for row in HISTORY])
+    frame.columns = names
+    display = TrainingDisplay.from_history(frame)
+    expected = TrainingDisplay.from_history(HISTORY)
+    assert len(display.axes_) == len(expected.axes_) == 2
+    for panel, other in zip(display.axes_, expected.axes_, strict=True):
+        for line, same in zip(panel.lines, other.lines, strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), same.get_xydata())
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ({"loss": [0.5, 0.4]}, "history is a dict; give dicts, one an epoch, .*data frame"),
+        ([0.5, 0.4], "history is a list of float; give dicts"),
+        ("run.csv", "history is a str; give dicts"),
+        (None, "history is a NoneType; give dicts"),
+    ],
+)
+def test_histories_that_are_none(history: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        TrainingDisplay.from_history(history)
 
 
 def test_from_estimator() -> None:

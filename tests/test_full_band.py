@@ -282,6 +282,9 @@ def test_references_to_listen_to(separator: DeepClusteringSeparator) -> None:
     tracks = "as recorded alone"
     assert separator.listen(recording, references=sources).html.count(tracks) == 2
     assert separator.listen(recording[0], references=sources[:1, 0]).html.count(tracks) == 1
+    silent = np.stack([sources[0], np.zeros((2, 4000))])
+    page = separator.listen(recording, references=silent).html
+    assert (page.count(tracks), page.count("over the recording")) == (2, 1)
     message = r"^references have shape \(2, 4000\) and the recording \(2, 4000\); expected"
     with pytest.raises(ValueError, match=message):
         separator.listen(recording, references=sources[:, 0])

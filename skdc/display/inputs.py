@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,8 +194,9 @@ def choose_bins(
 
     Takes embeddings ``(..., embedding_dim)`` and labels ``(...)``, negative for bins to leave out;
     gives ``(n_chosen, embedding_dim)`` and ``(n_chosen,)``. Raises a ValueError if shapes do not
-    fit together, labels are no integers, less than two bins belong to a source, or less than two
-    are to be drawn.
+    fit together, labels are no integers, less than two bins belong to a source, one of these has
+    an embedding with NaN or infinity, or less than two are to be drawn; a TypeError if `max_bins`
+    is no integer.
     """
     vectors, sources = np.asarray(embeddings, dtype=np.float64), np.asarray(labels)
     if vectors.ndim < 2 or vectors.shape[:-1] != sources.shape:
@@ -204,13 +206,22 @@ def choose_bins(
         )
     if sources.dtype.kind not in "iu":
         raise ValueError(f"labels have dtype {sources.dtype}; give integers, negative for none")
+    if not isinstance(max_bins, Integral):
+        raise TypeError(f"max_bins is {max_bins!r}; give an integer of at least 2")
     if max_bins < 2:
         raise ValueError(f"max_bins is {max_bins}; give at least 2")
     (candidates,) = np.nonzero(sources.ravel() >= 0)
     if len(candidates) < 2:
         raise ValueError(f"{len(candidates)} bins belong to a source; at least 2 can be drawn")
+    rows = vectors.reshape(-1, vectors.shape[-1])  # (..., embedding_dim) -> (n_all, embedding_dim)
+    unusable = ~np.isfinite(rows[candidates]).all(axis=1)
+    if unusable.any():
+        place = np.unravel_index(candidates[unusable][0], sources.shape)
+        raise ValueError(
+            f"embeddings[{', '.join(map(str, place))}] contains NaN or infinity; give finite "
+            "numbers, or the bin a negative label, which leaves it out"
+        )
     if len(candidates) > max_bins:
         drawn = check_random_state(random_state).permutation(len(candidates))[:max_bins]
         candidates = candidates[np.sort(drawn)]
-    # (n_frames, n_bins, embedding_dim) -> (n_frames * n_bins, embedding_dim) -> chosen bins
-    return vectors.reshape(-1, vectors.shape[-1])[candidates], sources.ravel()[candidates]
+    return rows[candidates], sources.ravel()[candidates]

@@ -127,7 +127,8 @@ class ListeningMixin:
         recording : array of shape (n_samples,) or (n_channels, n_samples)
         references : array of shape (n_references, n_samples), optional
             The true sources, to listen to beside the estimates, with figures; with an axis of
-            channels, if the recording has one. At most as many as there are sources.
+            channels, if the recording has one. At most as many as there are sources. A silent one
+            has no figure.
         n_sources, input_rate : optional
             As for `predict`.
 
@@ -139,7 +140,7 @@ class ListeningMixin:
         Raises
         ------
         ValueError, TypeError
-            If the recording is unusable, or the references do not fit to it or are silent.
+            If the recording is unusable, or the references do not fit to it.
         """
         from skdc.display.page import ListeningPage
         from skdc.display.separation import match_estimates

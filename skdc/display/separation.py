@@ -19,7 +19,7 @@ from skdc.display.inputs import (
 )
 from skdc.metrics import best_permutation, si_sdr
 from skdc.signal import stft
-from skdc.signal.demands import as_array
+from skdc.signal.demands import as_array, check_finite
 
 if TYPE_CHECKING:
     from skdc.separator import DeepClusteringSeparator
@@ -45,12 +45,12 @@ def match_estimates(references: ArrayLike, estimates: ArrayLike) -> NDArray[np.i
     -------
     int array of shape (n_estimates,)
         Indices of estimates: the best match by SI-SDR of each reference in turn, then those that
-        are left over.
+        are left over. A silent reference, which matches none, takes one that the others leave.
 
     Raises
     ------
     ValueError
-        If there are fewer estimates than references, or a reference is silent.
+        If there are fewer estimates than references.
 
     Examples
     --------
@@ -60,13 +60,13 @@ def match_estimates(references: ArrayLike, estimates: ArrayLike) -> NDArray[np.i
     >>> match_estimates(references, references[::-1])
     array([1, 0])
     """
-    separated = as_array(estimates, "estimates")
-    scores = [
-        [float(si_sdr(reference, estimate)) for estimate in separated]
-        for reference in as_array(references, "references")
-    ]
+    separated, sources = as_array(estimates, "estimates"), as_array(references, "references")
+    scores = np.full((len(sources), len(separated)), np.nan)  # which ranks below any score
+    for row, reference in zip(scores, sources, strict=True):
+        if np.ptp(reference) > 0:
+            row[:] = [float(si_sdr(reference, estimate)) for estimate in separated]
     matched = best_permutation(scores)
-    left_over = np.setdiff1d(np.arange(len(scores[0])), matched)
+    left_over = np.setdiff1d(np.arange(len(separated)), matched)
     return np.concatenate([matched, left_over])
 
 
@@ -206,7 +206,8 @@ class SeparationDisplay:
         masks : array of shape (n_estimates, n_frames, n_bins), optional
             Mask of each estimate, 0...1.
         references : array of shape (n_sources, n_samples), optional
-            The true sources. Estimates are put in their order, by `match_estimates`.
+            The true sources. Estimates are put in their order, by `match_estimates`; a silent one
+            has no figure.
         sample_rate : int, default=8000
             Sample rate of all waveforms, Hz.
         ax : sequence of matplotlib Axes, optional
@@ -232,6 +233,8 @@ class SeparationDisplay:
                 f"masks has shape {shares.shape}; expected ({len(separated)}, n_frames, n_bins), "
                 "one mask an estimate"
             )
+        if shares is not None:
+            check_finite(shares, "masks")
         sources = None
         if references is not None:
             sources = as_waveforms(references, "references", 2)
@@ -362,11 +365,11 @@ class SeparationDisplay:
         titles = [f"estimate {number}" for number in range(1, len(self.estimates) + 1)]
         if self.references is None:
             return titles
-        n_sources = len(self.references)
-        scores = si_sdr(self.references, self.estimates[:n_sources])
-        before = si_sdr(self.references, np.broadcast_to(self.mixture, self.references.shape))
-        for index, (score, gain) in enumerate(zip(scores, scores - before, strict=True)):
-            titles[index] += f": SI-SDR {score:.1f} dB ({gain:+.1f})"
+        for index, reference in enumerate(self.references):
+            if np.ptp(reference) > 0:  # there is no figure for one that is silent
+                score = float(si_sdr(reference, self.estimates[index]))
+                gain = score - float(si_sdr(reference, self.mixture))
+                titles[index] += f": SI-SDR {score:.1f} dB ({gain:+.1f})"
         return titles
 
 

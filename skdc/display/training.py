@@ -28,7 +28,7 @@ class TrainingDisplay:
 
     Parameters
     ----------
-    history : sequence of dict
+    history : sequence of dict, or data frame
         Rows such as those of ``history_``: one an epoch, with its ``loss``, and where there were
         mixtures to validate with ``validation_loss`` and ``validation_si_sdr_improvement``.
     against : {"epoch", "hours", "seconds"}, default="epoch"
@@ -113,7 +113,7 @@ class TrainingDisplay:
 
         Parameters
         ----------
-        history : sequence of dict
+        history : sequence of dict, or data frame
             As for the class.
         against : {"epoch", "hours", "seconds"}, default="epoch"
             What the curves run over.
@@ -128,6 +128,8 @@ class TrainingDisplay:
         ------
         ValueError
             If the history is empty or does not have `against`.
+        TypeError
+            If it is neither dicts, one an epoch, nor a data frame.
         ImportError
             If matplotlib is not installed.
         """
@@ -135,11 +137,14 @@ class TrainingDisplay:
             raise ValueError(
                 f"against is {against!r}; give one of {', '.join(map(repr, _LABELS))}"
             )
-        if not len(history):
+        rows = _rows(history)
+        if not len(rows):
             raise ValueError("history is empty: no epoch was trained")
-        if against not in history[0]:
-            raise ValueError(f"history has no {against!r}; it has {', '.join(history[0])}")
-        return cls(history, against=against).plot(ax)
+        if against not in rows[0]:
+            raise ValueError(
+                f"history has no {against!r}; it has {', '.join(map(str, rows[0])) or 'nothing'}"
+            )
+        return cls(rows, against=against).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw.
@@ -209,3 +214,20 @@ class TrainingDisplay:
             color=colour,
             label=label or None,
         )
+
+
+def _rows(history: Any) -> Sequence[Mapping[str, float]]:
+    """Give the rows of a history or a data frame; a TypeError says what it should be."""
+    if hasattr(history, "columns") and hasattr(history, "__array__"):
+        names, cells = list(history.columns), np.asarray(history)
+        return [dict(zip(names, row, strict=True)) for row in cells]
+    is_sequence = isinstance(history, Sequence) and not isinstance(history, str | bytes)
+    if not is_sequence or not all(isinstance(row, Mapping) for row in history):
+        what = type(history).__name__
+        if is_sequence:
+            what += f" of {next(type(r).__name__ for r in history if not isinstance(r, Mapping))}"
+        raise TypeError(
+            f"history is a {what}; give dicts, one an epoch, such as the history_ of a fitted "
+            "separator, or a data frame of them"
+        )
+    return history
