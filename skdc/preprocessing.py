@@ -341,7 +341,8 @@ class NormalizeLevel(InvertibleTransformer):
     Parameters
     ----------
     level_db : float, default=-26.0
-        Level to reach, in dB relative to full scale: 0 dB is a root mean square, or a peak, of 1.
+        Level to reach, in dB relative to full scale, within ±300: 0 dB is a root mean square, or a
+        peak, of 1.
     measure : {"active", "peak"}, default="active"
         Root mean square where somebody speaks (`skdc.signal.active_level`), or largest absolute
         sample.
@@ -361,7 +362,8 @@ class NormalizeLevel(InvertibleTransformer):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "level_db": [Interval(Real, None, None, closed="neither")],
+        # Far beyond what float32 holds, all would be silent or infinite.
+        "level_db": [Interval(Real, -300, 300, closed="both")],
         "measure": [StrOptions({"active", "peak"})],
         "sample_rate": _RATE,
     }
@@ -439,10 +441,11 @@ class HighPass(WaveformTransformer):
     Parameters
     ----------
     cutoff_hz : float, default=50.0
-        Below the deepest voices, above rumble; less than half of `sample_rate`.
+        Below the deepest voices, above rumble; at least a millionth of `sample_rate`, and less
+        than half of it.
     order : int, default=2
-        Order of the filter in one of the two runs. Each unit adds 12 dB an octave, both runs
-        together.
+        Order of the filter in one of the two runs, at most 20. Each unit adds 12 dB an octave,
+        both runs together.
     sample_rate : int, default=8000
         Rate of X, Hz.
 
@@ -459,7 +462,7 @@ class HighPass(WaveformTransformer):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "cutoff_hz": [Interval(Real, 0, None, closed="neither")],
-        "order": [Interval(Integral, 1, None, closed="left")],
+        "order": [Interval(Integral, 1, 20, closed="both")],  # higher ones overflow
         "sample_rate": _RATE,
     }
 
@@ -476,6 +479,12 @@ class HighPass(WaveformTransformer):
             raise ValueError(
                 f"cutoff_hz={self.cutoff_hz:g} is not below half of sample_rate="
                 f"{self.sample_rate}; lower it, or set the sample_rate of X"
+            )
+        # Its poles are so close to the unit circle there that they cannot be told from it.
+        if self.cutoff_hz < 1e-6 * self.sample_rate:
+            raise ValueError(
+                f"cutoff_hz={self.cutoff_hz:g} is less than a millionth of sample_rate="
+                f"{self.sample_rate}, too low to be computed; raise it, or use RemoveDC"
             )
         return checked
 
@@ -543,5 +552,5 @@ class TrimSilence(InvertibleTransformer):
         # (n_samples + padding,) -> (n_frames, n)
         power = np.square(padded.reshape(-1, n)).mean(axis=1)
         loud = np.flatnonzero(power >= power.max() * 10 ** (-self.threshold_db / 10))
-        margin = round(self.margin_s * self.sample_rate)
+        margin = round(min(self.margin_s * self.sample_rate, len(mixture)))
         return max(0, loud[0] * n - margin), min(len(mixture), (loud[-1] + 1) * n + margin)

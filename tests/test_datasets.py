@@ -493,6 +493,10 @@ PAIR = "mixture_id,n_samples,source_1,gain_1,source_2,gain_2"
         ("mixture_id,n_samples,source_1,gain_1", "a,0,b,1", "line 2: n_samples is '0'"),
         ("mixture_id,n_samples,source_1,gain_1", "a,9,b,x", "line 2: gain_1 is 'x'"),
         ("mixture_id,n_samples,source_1,gain_1", "a,9,b,nan", "line 2: gain_1 is 'nan'"),
+        (PAIR, f"a,{'9' * 400},b,1,c,1", "line 2: n_samples is '9{400}'; expected an integer of"),
+        (PAIR, f"a,{'9' * 5000},b,1,c,1", "line 2: n_samples is '9{5000}'; expected an integer"),
+        (PAIR, "a,9,b,1,c,1e38", r"line 2: gain_2 is '1e38'; expected .* within ±1e\+09"),
+        (PAIR, "a,9,b,-1e10,c,1", r"line 2: gain_1 is '-1e10'; expected a finite number within"),
         (
             "mixture_id,n_samples,source_1,gain_1,source_2,gain_2",
             "a,9,b,1",

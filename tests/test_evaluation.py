@@ -400,6 +400,49 @@ def test_tables_of_others_are_left_alone(
         evaluate_model(model, benchmark_, csv_path=path)
 
 
+def test_tables_that_were_changed(
+    model: DeepClusteringSeparator, benchmark_: Benchmark, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = evaluate_model(model, benchmark_, csv_path=path, limit=2)
+    first, second = rows
+    remeasured = "; remove the line, to have the mixture measured again, or give another --csv"
+    for changes, message in (
+        ({"sdr_1": "nan"}, rf"line 3: sdr_1 is 'nan'; expected a finite number{remeasured}"),
+        ({"mixture_si_sdr_2": "loud"}, "line 3: mixture_si_sdr_2 is 'loud'; expected a finite"),
+        ({"ideal_binary_sdr_1": ""}, "line 3: ideal_binary_sdr_1 is ''; expected a finite"),
+        ({"phase_sensitive_si_sdr_2": "1,5"}, "line 3: phase_sensitive_si_sdr_2 is '1,5'"),
+        ({"sample_rate": "8k"}, "line 3: sample_rate is '8k'; expected an integer"),
+        ({"mixture_id": "m9"}, "line 3: 'm9' is no mixture of wsj0-2mix tt; remove the line"),
+        ({"mixture_id": "m0"}, "line 3: mixture 'm0' is on line 2 already; remove the line"),
+    ):
+        before = write_rows(path, [first, second | changes]).read_bytes()
+        with pytest.raises(ValueError, match=rf"scores\.csv', {message}"):
+            evaluate_model(model, benchmark_, csv_path=path)
+        assert path.read_bytes() == before
+
+
+def test_tables_with_other_columns(
+    model: DeepClusteringSeparator, benchmark_: Benchmark, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = evaluate_model(model, benchmark_)
+    for limit in (2, 4):  # also where no row is to be added
+        names = list(rows[0])
+        swapped = [*names[:-2], names[-1], names[-2]]
+        write_rows(path, [{name: row[name] for name in swapped} for row in rows[:limit]])
+        message = (
+            r"scores\.csv' has its columns in another order: 'phase_\w+_2' where 'phase_\w+_1'"
+        )
+        with pytest.raises(ValueError, match=message):
+            evaluate_model(model, benchmark_, csv_path=path)
+        write_rows(path, [{n: row[n] for n in names if n != "si_sdr_1"} for row in rows[:limit]])
+        with pytest.raises(
+            ValueError, match="another version, with other columns: si_sdr_1; give"
+        ):
+            evaluate_model(model, benchmark_, csv_path=path)
+
+
 def test_fingerprints(
     model: DeepClusteringSeparator, benchmark_: Benchmark, tmp_path: Path
 ) -> None:
@@ -546,6 +589,21 @@ def test_tables_that_cannot_be_read(rows: list[dict[str, str]], tmp_path: Path) 
     write_rows(path, [rows[0], rows[1] | {"list_id": "other"}])
     with pytest.raises(ValueError, match="line 3: another model or list than"):
         read_rows(path)
+    write_rows(path, [rows[0], rows[1] | {"n_estimates": "3"}])
+    with pytest.raises(ValueError, match=r"line 3: another .*, with n_estimates '3' and not '2'"):
+        read_rows(path)
+    write_rows(path, [rows[0], rows[1], rows[0]])
+    message = "line 4: mixture 'm0' is on line 2 already, and would count twice; remove one"
+    with pytest.raises(ValueError, match=message):
+        read_rows(path)
+    for name in ("n_listed", "n_estimates", "sample_rate"):
+        write_rows(path, [rows[0] | {name: "many"}])
+        with pytest.raises(ValueError, match=f"line 2: {name} is 'many'; expected an integer"):
+            read_rows(path)
+    for name in ("conditions", "sexes", "si_sdr_2", "ideal_binary_sdr_2"):
+        write_rows(path, [{k: v for k, v in item.items() if k != name} for item in rows])
+        with pytest.raises(ValueError, match=f"has no column '{name}'"):
+            read_rows(path)
     write_rows(path, [rows[0] | {"phase_sensitive_sdr_2": "high"}])
     with pytest.raises(ValueError, match="line 2: phase_sensitive_sdr_2 is 'high'"):
         read_rows(path)

@@ -249,6 +249,7 @@ def test_errors_of_the_system_pass_through(
         (f"{path_of(ANN)} 1 {path_of(BOB)} -1 {path_of(CYN)} 0", "another number of sources"),
         (f"{path_of(ANN)} 1 {path_of(BOB)} -", "line 2: expected PATH and decibels"),
         (f"{path_of(ANN)} nan {path_of(BOB)} 1", "line 2: expected PATH and decibels"),
+        (f"{path_of(ANN)} 1 {path_of(BOB)} 1e9", "line 2: levels are 1, 1e9; .* within ±180"),
         (f"{path_of(ANN)} 1 {path_of(BOB)} 1", "line 2: mixture '441.*' is on line 1 already"),
     ],
 )
@@ -335,6 +336,7 @@ def test_librimix(tmp_path: Path, libri: Path, mode: str, rate: int) -> None:
     ("old", "new", "message"),
     [
         (",0.25,", ",x,", "line 2: source_2_gain is 'x'"),
+        (",0.25,", ",1e38,", r"line 2: source_2_gain is '1e38'; .* within ±1e\+09"),
         (",0.25,", ",,", "line 2: no source_2_gain"),
         (",0.25,", ",25,", "line 2: mixture '61-.*' exceeds full scale, with a peak of"),
         ("source_2_path", "other", "no column 'source_2_path'"),
@@ -464,6 +466,8 @@ def test_lists_of_some_speakers(tmp_path: Path, speakers: Path) -> None:
         draw_mixture_list(speakers, table, n_mixtures=0)
     with pytest.raises(ValueError, match="level_range_db is -1"):
         draw_mixture_list(speakers, table, n_mixtures=1, level_range_db=-1)
+    with pytest.raises(ValueError, match="level_range_db is 200; give a number of dB, 0 to 180"):
+        draw_mixture_list(speakers, table, n_mixtures=1, level_range_db=200)
 
 
 def test_a_folder_stands_for_the_same_files_everywhere(tmp_path: Path) -> None:
@@ -490,6 +494,7 @@ def test_a_folder_stands_for_the_same_files_everywhere(tmp_path: Path) -> None:
         ("a,20000,id01/a/00001.wav,0.5,0,id03/00004.wav,0,0", r"start_1 is '0\.5'"),
         ("a,0,id01/a/00001.wav,0,0,id03/00004.wav,0,0", "n_samples is '0'"),
         ("a,20000,id01/a/00001.wav,0,0,id03/00004.wav,0", "line 2: level_db_2 is ''"),
+        ("a,20000,id01/a/00001.wav,0,1e9,id03/00004.wav,0,0", "level_db_1 is '1e9'; .* ±180"),
         ("a,20000,id01/a/00001.wav,0,0", "line 2: no source_2"),
     ],
 )

@@ -183,6 +183,10 @@ def test_errors_name_the_item(transformer: WaveformTransformer) -> None:
         (PreEmphasis(1.0), "'coefficient' parameter of PreEmphasis must be"),
         (HighPass(0), "'cutoff_hz' parameter of HighPass must be"),
         (HighPass(order=0), "'order' parameter of HighPass must be"),
+        (NormalizeLevel(1e4), r"'level_db' .* in the range \[-300\.0, 300\.0\]"),
+        (NormalizeLevel(-1e4), r"'level_db' .* in the range \[-300\.0, 300\.0\]"),
+        (HighPass(order=21), r"'order' .* in the range \[1, 20\]"),
+        (HighPass(1e-6), "cutoff_hz=1e-06 is less than a millionth of sample_rate=8000.*RemoveDC"),
         (HighPass(4000), "cutoff_hz=4000 is not below half of sample_rate=8000"),
         (TrimSilence(-40), "'threshold_db' parameter of TrimSilence must be"),
     ],
@@ -296,6 +300,28 @@ def test_inverse_restores(n_samples: int, coefficient: float, level_db: float, s
             restored = transformer.inverse_transform(item, X)
             assert isinstance(restored, np.ndarray)
             np.testing.assert_allclose(restored, original, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        HighPass(0.008),
+        HighPass(0.008, order=20),
+        HighPass(3999.9, order=20),
+        NormalizeLevel(300),
+        NormalizeLevel(-300, measure="peak"),
+        TrimSilence(threshold_db=1e9),
+        TrimSilence(margin_s=1e308),
+        PreEmphasis(1 - 1e-9),
+    ],
+    ids=repr,
+)
+def test_extremes_of_parameters(transformer: WaveformTransformer) -> None:
+    X, _ = ragged()
+    for x, changed in zip(X, transformer.transform(X), strict=True):
+        assert np.isfinite(changed).all()
+        assert np.ptp(changed) > 0
+        assert len(changed) == len(x)
 
 
 def test_inverse_of_trimming_pads_with_zeros() -> None:

@@ -14,6 +14,7 @@ import torch
 from conftest import make_separator
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
+from sklearn.exceptions import NotFittedError
 
 import skdc
 from skdc import DeepClusteringSeparator, load_pretrained
@@ -280,6 +281,32 @@ def test_calibration_and_files(separator: DeepClusteringSeparator, tmp_path: Pat
     write_tensors(tmp_path / "bad.safetensors", tensors, header | {"quality": {"errors_db": {}}})
     with pytest.raises(ValueError, match=r"bad\.safetensors' is damaged or of another version"):
         DeepClusteringSeparator.load(tmp_path / "bad.safetensors")
+
+
+def test_what_cannot_be_calibrated_with(separator: DeepClusteringSeparator) -> None:
+    y = noise(3, 2, 4000)
+    X = y.sum(axis=1)
+    advice = r"\(mixture, references\) for each mixture, such as zip\(X, y\)"
+    unusable: list[tuple[Any, str]] = [
+        ((X, y), rf"pairs\[0\] is an array of shape \(3, 4000\); give {advice}"),
+        (X, rf"pairs\[0\] is an array of shape \(4000,\); give {advice}"),
+        (["talk.wav"], rf"pairs\[0\] is 'talk\.wav'; give {advice}"),
+        ([(X, y)], rf"pairs\[0\] has shapes \(3, 4000\) and \(3, 2, 4000\); expected .*{advice}"),
+        ([(X[0], y[0]), (X[1],)], rf"pairs\[1\] is \(array.*; give {advice}"),
+        ([(X[0], y[0]), (X[1], y[1, 0])], r"pairs\[1\] has shapes \(4000,\) and \(4000,\)"),
+        ([(X[0], y[0]), (X[1], y[1, :, 1:])], r"pairs\[1\]: reference has 3999 samples but"),
+        ([(X[0], y[0]), (X[1] * np.nan, y[1])], r"pairs\[1\]: .* contains NaN"),
+        (zip(X, 0 * y, strict=True), r"pairs\[0\]: reference\[0\] is silent"),
+    ]
+    for pairs, message in unusable:
+        with pytest.raises(ValueError, match=f"(?s)^{message}"):
+            calibrate(separator, pairs)
+    nothing: Any = None
+    with pytest.raises(TypeError, match=f"pairs is of type NoneType; give {advice}"):
+        calibrate(separator, nothing)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        calibrate(DeepClusteringSeparator(), zip(X, y, strict=True))
+    assert separator.quality_ is None
 
 
 def test_separate_gives_what_predict_gives(separator: DeepClusteringSeparator) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdc.audio import check_files, read_at_rate, read_rate
-from skdc.datasets.tables import count_groups, read_number, read_table
+from skdc.datasets.tables import LARGEST_GAIN, count_groups, read_number, read_table
 from skdc.signal import resample
 
 __all__ = ["ListedMixture", "StoredMixture", "load_mixture_list", "load_mixtures"]
@@ -187,7 +187,9 @@ def load_mixture_list(
                 mixture_id=row["mixture_id"],
                 n_samples=int(read_number(path, line, row, "n_samples", whole=True)),
                 paths=tuple(folder / source for source in sources),
-                gains=tuple(read_number(path, line, row, gain) for gain in gains),
+                gains=tuple(
+                    read_number(path, line, row, gain, largest=LARGEST_GAIN) for gain in gains
+                ),
                 sample_rate=sample_rate,
             )
         )

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from skdc.paths import check_file, reading_text
 
-__all__ = ["check_columns", "count_groups", "read_number", "read_table"]
+__all__ = [
+    "LARGEST_GAIN",
+    "LARGEST_LEVEL_DB",
+    "check_columns",
+    "count_groups",
+    "read_number",
+    "read_table",
+]
+
+# Far beyond any recording, and far from where sums of squares leave the range of float32.
+LARGEST_GAIN = 1e9
+LARGEST_LEVEL_DB = 180.0
 
 
 def read_table(
@@ -87,15 +98,26 @@ def count_groups(path: Path, columns: Iterable[str], stems: Sequence[str]) -> in
 
 
 def read_number(
-    path: Path, line: int, row: dict[str, str], name: str, *, whole: bool = False
+    path: Path,
+    line: int,
+    row: dict[str, str],
+    name: str,
+    *,
+    whole: bool = False,
+    largest: float = math.inf,
 ) -> float:
-    """Read a finite number from a row, or raise a ValueError that names file, line and column."""
+    """Read a finite number from a row, or raise a ValueError that names file, line and column.
+
+    With `whole` it is an integer of at least 1. Neither it nor its negative exceeds `largest`.
+    """
     try:
         value = float(int(row[name])) if whole else float(row[name])
-    except ValueError:
+    except (ValueError, OverflowError):  # a word, or an integer beyond the range of floats
         value = math.nan
-    if not math.isfinite(value) or (whole and value < 1):
+    if not math.isfinite(value) or (whole and value < 1) or abs(value) > largest:
         expected = "an integer of at least 1" if whole else "a finite number"
+        if largest < math.inf:
+            expected += f" within ±{largest:g}"
         raise ValueError(
             f"{str(path)!r}, line {line}: {name} is {row[name]!r}; expected {expected}"
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from skdc.metrics import si_sdr_improvement
 from skdc.separation import QualityModel, Separability
 from skdc.separator import DeepClusteringSeparator
+from skdc.signal.demands import as_array
 
 __all__ = ["calibrate", "measure_quality"]
 
@@ -34,13 +36,40 @@ def measure_quality(
         One a mixture.
     gains : float64 array of shape (n_mixtures,)
         SI-SDR improvement, mean over the sources, dB.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a pair is none of a mixture and its references, or cannot be separated or scored, with
+        its place.
     """
+    check_is_fitted(separator)
     found, gains = [], []
-    for mixture, references in pairs:
-        sources, item = separator.separate(mixture, n_sources=len(references), band="network")
+    for index, (mixture, references) in enumerate(_checked(pairs)):
+        try:
+            sources, item = separator.separate(mixture, n_sources=len(references), band="network")
+            gains.append(float(np.mean(si_sdr_improvement(references, sources, mixture))))
+        except ValueError as error:
+            raise ValueError(f"pairs[{index}]: {error}") from error
         found.append(item)
-        gains.append(float(np.mean(si_sdr_improvement(references, sources, mixture))))
     return found, np.array(gains)
+
+
+def _checked(pairs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    advice = "give (mixture, references) for each mixture, such as zip(X, y)"
+    if not isinstance(pairs, Iterable):
+        raise TypeError(f"pairs is of type {type(pairs).__name__}; {advice}")
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            what = f"an array of shape {pair.shape}" if hasattr(pair, "shape") else repr(pair)[:60]
+            raise ValueError(f"pairs[{index}] is {what}; {advice}")
+        mixture, references = (as_array(item, f"pairs[{index}]") for item in pair)
+        if mixture.ndim != 1 or references.ndim != 2:
+            raise ValueError(
+                f"pairs[{index}] has shapes {mixture.shape} and {references.shape}; expected "
+                f"(n_samples,) and (n_sources, n_samples): {advice}"
+            )
+        yield mixture, references
 
 
 def calibrate(
@@ -64,8 +93,8 @@ def calibrate(
 
     Raises
     ------
-    ValueError
-        If there are too few mixtures.
+    ValueError, TypeError
+        If there are too few mixtures, or as for `measure_quality`.
 
     Examples
     --------

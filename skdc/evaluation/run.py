@@ -13,9 +13,10 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skdc import signal
+from skdc.datasets.tables import read_number
 from skdc.exceptions import AudioWarning, name_some
 from skdc.inputs import read_samples
 from skdc.metrics import evaluate_separation
@@ -43,6 +45,7 @@ __all__ = [
     "Benchmark",
     "Row",
     "evaluate_model",
+    "is_score",
     "list_fingerprint",
     "model_fingerprint",
     "oracle_estimates",
@@ -65,6 +68,13 @@ IDENTITY_COLUMNS = (
     "n_estimates",
 )
 _MIXTURE_COLUMNS = ("mixture_id", "sample_rate", "n_samples", "conditions", "sexes")
+# What `score_mixture` gives, in its order; columns have the number of a source behind it.
+_SCORES = (
+    *MEASURES,
+    "mixture_sdr",
+    "mixture_si_sdr",
+    *(f"{oracle}_{measure}" for oracle in ORACLES for measure in MEASURES),
+)
 
 
 @dataclass(frozen=True)
@@ -310,8 +320,8 @@ def evaluate_model(
     Raises
     ------
     ValueError
-        If a mixture cannot be scored, with its name, or the file is of another evaluation, or all
-        mixtures have a silent source.
+        If a mixture cannot be scored, with its name, or the file is of another evaluation or was
+        changed, with the line, or all mixtures have a silent source.
     BlockingIOError
         If another evaluation is writing to the file, at once; the file stays as it is.
     OSError
@@ -334,7 +344,8 @@ def evaluate_model(
     chosen = list(benchmark.items[:limit])
     silent = []
     with nullcontext() if csv_path is None else _locked(Path(csv_path)) as table:
-        done = {} if table is None else _read_done(table, identity)
+        names = {item.mixture_id for item in benchmark.items}
+        done = {} if table is None else _read_done(table, identity, names)
         todo = [item for item in chosen if item.mixture_id not in done]
         results = Parallel(n_jobs=n_jobs, return_as="generator")(
             delayed(_score_item)(model, item) for item in todo
@@ -351,7 +362,7 @@ def evaluate_model(
                 silent.append(item.mixture_id)
                 continue
             row = identity | scores
-            _check_columns(csv_path, row, done)
+            _check_columns(csv_path, list(row), list(next(iter(done.values()), row)))
             if table is not None:
                 _append(table, row)
             done[row["mixture_id"]] = row
@@ -405,7 +416,7 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
         yield table
 
 
-def _read_done(table: IO[bytes], identity: Row) -> dict[str, Row]:
+def _read_done(table: IO[bytes], identity: Row, names: Container[str]) -> dict[str, Row]:
     # Rows that are in the table already. An unfinished last row, as a kill or a full disk leaves
     # it, is cut off.
     path, header = Path(table.name), ",".join(IDENTITY_COLUMNS).encode()
@@ -416,11 +427,16 @@ def _read_done(table: IO[bytes], identity: Row) -> dict[str, Row]:
     if not (start.startswith(header) or header.startswith(start)):
         raise ValueError(f"{str(path)!r} is not a table of an evaluation; give another --csv file")
     whole, newline, _ = content.rpartition(b"\n")
-    rows = {}
+    rows: dict[str, Row] = {}
+    lines: dict[str, int] = {}
     with reading_text(path, "table of an evaluation"):
         reader = csv.DictReader(io.StringIO(whole.decode("utf-8-sig"), newline=""))
         for row in reader:
-            _check_same(path, reader.line_num, row, identity)
+            line = reader.line_num
+            _check_same(path, line, row, identity)
+            if not rows:
+                _check_order(path, list(row))
+            _check_done(path, line, row, names, lines)
             rows[row["mixture_id"]] = row
     # Without rows, the header is removed too: it may be for another number of sources.
     size = len(whole) + len(newline) if rows else 0
@@ -449,12 +465,60 @@ def _check_same(path: Path, line: int, row: dict[Any, Any], identity: Row) -> No
         )
 
 
-def _check_columns(path: str | os.PathLike[str] | None, row: Row, done: dict[str, Row]) -> None:
-    known = list(next(iter(done.values()), row))
-    if list(row) != known:
+def _check_order(path: Path, columns: list[str]) -> None:
+    """Check the columns of a table, to which rows are added that have them in this order."""
+    n_sources = next(number for number in count() if f"sdr_{number + 1}" not in columns)
+    scores = [f"{name}_{number}" for name in _SCORES for number in range(1, n_sources + 1)]
+    expected = [*IDENTITY_COLUMNS, *_MIXTURE_COLUMNS, *scores]
+    if set(columns) == set(expected) and columns != expected:
+        place = next(i for i, name in enumerate(expected) if columns[i] != name)
         raise ValueError(
-            f"{str(path)!r} was written by another version, with other columns: "
-            f"{', '.join(sorted(set(row) ^ set(known)))}; give another --csv file, or remove it"
+            f"{str(path)!r} has its columns in another order: {columns[place]!r} where "
+            f"{expected[place]!r} was; put them back, or give another --csv file"
+        )
+    _check_columns(path, expected, columns)
+
+
+def _check_done(
+    path: Path, line: int, row: Row, names: Container[str], lines: dict[str, int]
+) -> None:
+    """Check what a row says of its mixture; `lines` gets the line that each stands on."""
+    mixture_id = row["mixture_id"]
+    first = lines.setdefault(mixture_id, line)
+    fault = ""
+    if mixture_id not in names:
+        fault = f"{mixture_id!r} is no mixture of {row['protocol']} {row['subset']}"
+    elif first != line:
+        fault = f"mixture {mixture_id!r} is on line {first} already"
+    if fault:
+        raise ValueError(
+            f"{str(path)!r}, line {line}: {fault}; remove the line, or give another --csv file"
+        )
+    try:
+        for name in row:
+            if name in ("sample_rate", "n_samples") or is_score(name):
+                read_number(path, line, row, name, whole=not is_score(name))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; remove the line, to have the mixture measured again, or give another --csv "
+            "file"
+        ) from error
+
+
+def is_score(column: str) -> bool:
+    """Whether a column holds scores, such as ``"ideal_binary_sdr_1"``."""
+    name, _, number = column.rpartition("_")
+    return number.isdigit() and name in _SCORES
+
+
+def _check_columns(
+    path: str | os.PathLike[str] | None, columns: Sequence[str], known: Sequence[str]
+) -> None:
+    if list(columns) != list(known):
+        raise ValueError(
+            f"{os.fspath(path or 'the table')!r} was written by another version, with other "
+            f"columns: {', '.join(sorted(set(columns) ^ set(known)))}; give another --csv file, "
+            "or remove it"
         )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.datasets.tables import read_number, read_table
+from skdc.datasets.tables import check_columns, read_number, read_table
 from skdc.display import import_pyplot
-from skdc.evaluation.run import IDENTITY_COLUMNS, MEASURES, ORACLES, Row
+from skdc.evaluation.run import IDENTITY_COLUMNS, MEASURES, ORACLES, Row, is_score
 
 __all__ = [
     "count_sources",
@@ -46,8 +46,8 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a table, has no rows, or rows of several evaluations, or if it ends
-        within a row.
+        If it is not such a table, has no rows, rows of several evaluations or two of one mixture,
+        or if it ends within a row.
     """
     path = Path(path)
     scores = [f"{prefix}{name}_1" for prefix in ("", *_oracle_prefixes()) for name in MEASURES]
@@ -59,13 +59,29 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     if not numbered:
         raise ValueError(f"{str(path)!r} has no rows; run the evaluation first")
     first = numbered[0][1]
-    names = [name for name in columns if _is_score(name)]
+    numbers = range(1, count_sources(first) + 1)
+    stems = [score.removesuffix("_1") for score in scores]
+    of_sources = [f"{stem}_{number}" for stem in stems for number in numbers]
+    check_columns(path, columns, ["conditions", "sexes", *of_sources])
+    names = [name for name in columns if is_score(name)]
+    lines: dict[str, int] = {}
     for line, row in numbered:
-        if any(row[name] != first[name] for name in ("model_id", "list_id")):
+        # The name of a model may differ: it is called by its file or by its bundled name.
+        for name in IDENTITY_COLUMNS:
+            if name != "model" and row[name] != first[name]:
+                raise ValueError(
+                    f"{str(path)!r}, line {line}: another model or list than in the lines above, "
+                    f"with {name} {row[name]!r} and not {first[name]!r}; keep one evaluation in a "
+                    "file"
+                )
+        known = lines.setdefault(row["mixture_id"], line)
+        if known != line:
             raise ValueError(
-                f"{str(path)!r}, line {line}: another model or list than in the lines above; keep "
-                "one evaluation in a file"
+                f"{str(path)!r}, line {line}: mixture {row['mixture_id']!r} is on line {known} "
+                "already, and would count twice; remove one of them"
             )
+        for name in ("n_listed", "n_estimates", "sample_rate"):
+            read_number(path, line, row, name, whole=True)
         for name in names:
             read_number(path, line, row, name)
     return [row for _, row in numbered]
@@ -73,11 +89,6 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
 
 def _oracle_prefixes() -> tuple[str, ...]:
     return tuple(f"{oracle}_" for oracle in ORACLES)
-
-
-def _is_score(column: str) -> bool:
-    name, _, number = column.rpartition("_")
-    return number.isdigit() and name.endswith(MEASURES)
 
 
 def count_sources(row: Row) -> int:

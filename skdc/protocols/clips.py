@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.mixtures import check_count
-from skdc.datasets.tables import count_groups, read_number, read_table
+from skdc.datasets.tables import LARGEST_LEVEL_DB, count_groups, read_number, read_table
 from skdc.paths import atomic_path, check_outputs
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
@@ -81,7 +80,7 @@ class ClipMix(FolderProtocol):
                 tuple(
                     RecipeSource(
                         Path(root) / row[path],
-                        10 ** (read_number(table, line, row, level) / 20),
+                        _gain(table, line, row, level),
                         _start(table, line, row, start),
                     )
                     for path, start, level in names
@@ -168,8 +167,10 @@ def draw_mixture_list(
     check_count(n_sources, "n_sources", least=2)
     n_samples = round(duration_s * sample_rate)
     check_count(n_samples, "duration_s * sample_rate")
-    if not 0 <= level_range_db < math.inf:
-        raise ValueError(f"level_range_db is {level_range_db!r}; give a number of dB, 0 or more")
+    if not 0 <= level_range_db <= LARGEST_LEVEL_DB:
+        raise ValueError(
+            f"level_range_db is {level_range_db!r}; give a number of dB, 0 to {LARGEST_LEVEL_DB:g}"
+        )
     root = Path(root)
     recordings = _find_speakers(root, speakers)
     if len(recordings) < n_sources:
@@ -321,6 +322,11 @@ def _name_mixture(places: Sequence[Path], starts: Sequence[int], levels: Sequenc
             "tell them; rename folders that have a number with a point between underscores"
         )
     return name
+
+
+def _gain(table: Path, line: int, row: dict[str, str], name: str) -> float:
+    level_db = read_number(table, line, row, name, largest=LARGEST_LEVEL_DB)
+    return float(10 ** (level_db / 20))
 
 
 def _start(table: Path, line: int, row: dict[str, str], name: str) -> int:

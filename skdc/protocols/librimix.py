@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from skdc.datasets.mixtures import check_count
-from skdc.datasets.tables import read_number, read_table
+from skdc.datasets.tables import LARGEST_GAIN, read_number, read_table
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
     CORPUS_RATE,
@@ -83,7 +83,10 @@ class LibriMix(FolderProtocol):
                 row["mixture_ID"],
                 line,
                 tuple(
-                    RecipeSource(Path(root) / row[path], read_number(table, line, row, gain))
+                    RecipeSource(
+                        Path(root) / row[path],
+                        read_number(table, line, row, gain, largest=LARGEST_GAIN),
+                    )
                     for path, gain in columns
                 ),
             )

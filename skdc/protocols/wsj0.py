@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from skdc.datasets.mixtures import check_count
+from skdc.datasets.tables import LARGEST_LEVEL_DB
 from skdc.paths import check_file, reading_text
 from skdc.protocols.folders import Waveform
 from skdc.protocols.making import (
@@ -165,6 +166,11 @@ def _read_list(path: Path, root: Path, n_sources: int) -> list[Recipe]:
                 f"{str(path)!r}, line {number}: expected PATH and decibels {n_sources} times, got "
                 f"{line.strip()!r}; the list is damaged, cut short, or for another number of "
                 "sources"
+            )
+        if np.abs(levels_db).max() > LARGEST_LEVEL_DB:
+            raise ValueError(
+                f"{str(path)!r}, line {number}: levels are {', '.join(fields[1::2])}; expected "
+                f"decibels within ±{LARGEST_LEVEL_DB:g}"
             )
         for name in fields[::2]:
             if name not in found:
