@@ -265,6 +265,29 @@ def test_lists_of_more_speakers_than_the_protocol_has(capsys: pytest.CaptureFixt
     assert "tt.csv' lists mixtures of 3 sources; those of 'lrs3-2mix' have 2" in said
 
 
+def audio_in(folder: str) -> list[str]:
+    return [name for name in files_of(folder) if name.endswith(".wav")]
+
+
+def test_a_folder_of_another_list(capsys: pytest.CaptureFixture[str]) -> None:
+    plant("wsj0-2mix")
+    assert main([*MAKE, "-o", "tree"]) == 0
+    before = files_of("tree")
+    listed = Path("corpus/mix_2_spk_tt.txt")
+    first, second = listed.read_text().splitlines()
+    listed.write_text(f"{first}\n")
+    for subset in ([], ["--subset", "tt"]):
+        said = error_of([*MAKE, "-o", "tree", *subset], capsys)
+        said = said.replace("\\", "/")
+        assert "tt' holds mixtures that 'corpus/mix_2_spk_tt.txt' does not have, and" in said
+        assert "count as its own: 101a0201_0.25_202a0201_-1.25; delete their files in s1," in said
+    listed.write_text(f"{first}\n{second.replace('-1.25', '-7')}\n")
+    assert "count as its own: 101a0201_0.25_202a0201_-1.25; delete" in error_of(
+        [*MAKE, "-o", "tree"], capsys
+    )
+    assert files_of("tree") == before
+
+
 KILLED = """
 import os, signal, sys
 import soundfile
@@ -291,7 +314,9 @@ def test_a_kill_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     killed = subprocess.run([sys.executable, "-c", KILLED, *command], check=False, env=environment)
     assert killed.returncode == -signal.SIGKILL
-    assert len(files_of("tree")) == 8  # seven whole ones, and a hidden part of one
+    # A mixture is noted when it is whole.
+    assert Path("tree/wav8k/min/tr/recipes.jsonl").read_text().count("\n") == 2
+    assert len(audio_in("tree")) == 8  # seven whole ones, and a hidden part of one
     whole = files_of("whole")
     for name, content in files_of("tree").items():
         assert Path(name).name.startswith(".") or whole[name] == content
@@ -316,7 +341,7 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert files_of("tree") == {}
     assert main([*MAKE, "-o", "tree"]) == 0
-    assert len(files_of("tree")) == 18
+    assert len(audio_in("tree")) == 18
 
 
 def test_says_how_to_go_on(

@@ -22,6 +22,7 @@ from skdc.datasets import find_recordings, load_sample_clips, read_audio, write_
 from skdc.protocols import (
     draw_mixture_list,
     folders,
+    librimix,
     make_librimix,
     make_speaker_mixtures,
     make_wsj0_mix,
@@ -29,6 +30,7 @@ from skdc.protocols import (
     open_protocol,
 )
 from skdc.protocols.clips import ClipMix
+from skdc.protocols.records import RecipeRecord
 from skdc.signal import active_speech_level
 
 Array = NDArray[Any]
@@ -330,6 +332,135 @@ def test_librimix(tmp_path: Path, libri: Path, mode: str, rate: int) -> None:
     expected = [np.pad(s, (0, n_samples))[:n_samples] for s in scaled]
     np.testing.assert_allclose(sources, expected, atol=2**-15)
     np.testing.assert_allclose(mixture, np.sum(expected, axis=0), atol=2**-15)
+
+
+# What is there already
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it an error to read a recording."""
+
+    def read(path: Path, sample_rate: int) -> Array:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(librimix, "read_recording", read)
+
+
+def test_what_is_there_is_neither_made_nor_read_again(
+    tmp_path: Path, libri: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    assert make_librimix(libri, table, out, n_sources=2) == 1
+    record = out / "wav8k" / "min" / "test" / "recipes.jsonl"
+    noted = record.read_text()
+    with monkeypatch.context() as patch:
+        refusing(patch)
+        assert make_librimix(libri, table, out, n_sources=2) == 0
+    assert record.read_text() == noted
+    # Without its line, or with half of one, a mixture is made once more and compared.
+    files = files_of(out)
+    for left in (None, "", noted[:20], '["x"]\n', "[[], 1]\n", "no\n" + noted):
+        record.unlink()
+        if left is not None:
+            record.write_text(left)
+        if left is None or noted not in left:
+            with monkeypatch.context() as patch:
+                refusing(patch)
+                with pytest.raises(AssertionError, match="was read"):
+                    make_librimix(libri, table, out, n_sources=2)
+        assert make_librimix(libri, table, out, n_sources=2) == 0
+        assert files_of(out) == files
+
+
+def test_a_list_with_another_level(tmp_path: Path, libri: Path) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    assert make_librimix(libri, table, out, n_sources=2) == 1
+    old, before = table.read_text(), files_of(out)
+    new = old.replace(",0.25,", ",0.2505,")
+    message = (
+        r"line 2: mixture '61-.*' in '.*test' is there already, made of another list or of other "
+        "recordings; delete the folder"
+    )
+    audio = {name for name in before if name.endswith(".wav")}
+    for _ in range(2):  # the second time nothing is noted
+        table.write_text(new)
+        with pytest.raises(ValueError, match=message):
+            make_librimix(libri, table, out, n_sources=2)
+        assert {name: files_of(out)[name] for name in audio} == {n: before[n] for n in audio}
+    table.write_text(old)
+    assert make_librimix(libri, table, out, n_sources=2) == 0
+    assert files_of(out) == before
+    # What is not whole is made by the list as it is now, and so is not of the old one.
+    table.write_text(new)
+    next(out.rglob("s2/*.wav")).unlink()
+    assert make_librimix(libri, table, out, n_sources=2) == 1
+    assert make_librimix(libri, table, out, n_sources=2) == 0
+    table.write_text(old)
+    with pytest.raises(ValueError, match=message):
+        make_librimix(libri, table, out, n_sources=2)
+
+
+def test_a_kill_before_a_mixture_is_noted(tmp_path: Path, libri: Path) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    make_librimix(libri, table, out, n_sources=2)
+    old = table.read_text()
+    for path in list(out.rglob("*.wav")):
+        path.unlink()
+    table.write_text(old.replace(",0.25,", ",0.125,"))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def killed(record: Any, name: str) -> None:
+            raise KeyboardInterrupt("killed")
+
+        patch.setattr(RecipeRecord, "add", killed)
+        with pytest.raises(KeyboardInterrupt, match="killed"):
+            make_librimix(libri, table, out, n_sources=2)
+    assert len(list(out.rglob("*.wav"))) == 3
+    table.write_text(old)  # whose line must not be there any more
+    with pytest.raises(ValueError, match="already, made of another list"):
+        make_librimix(libri, table, out, n_sources=2)
+
+
+def test_recordings_that_moved_or_changed(tmp_path: Path, libri: Path) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    make_librimix(libri, table, out, n_sources=2)
+    moved = libri.rename(tmp_path / "elsewhere")
+    assert make_librimix(moved, table, out, n_sources=2) == 0
+    (path,) = moved.rglob("61-*.flac")
+    write_audio(path, speech(3, 9000), 16000)
+    with pytest.raises(ValueError, match=r"already, made of .* other recordings"):
+        make_librimix(moved, table, out, n_sources=2)
+
+
+def test_one_of_two_rates_is_there(tmp_path: Path, wsj0: Path, pairs: Path) -> None:
+    options: dict[str, Any] = {"n_sources": 2, "subset": "tr"}
+    both: dict[str, Any] = options | {"sample_rates": (8000, 16000)}
+    make_wsj0_mix(wsj0, pairs, tmp_path / "whole", **both)
+    assert make_wsj0_mix(wsj0, pairs, tmp_path / "out", **options) == 2
+    next(tmp_path.rglob("out/wav8k/min/tr/recipes.jsonl")).unlink()
+    assert make_wsj0_mix(wsj0, pairs, tmp_path / "out", **both) == 2
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    lost = tmp_path / "out" / "wav16k" / "min" / "tr" / "s1" / f"{PAIR}.wav"
+    lost.write_bytes(b"")
+    assert make_wsj0_mix(wsj0, pairs, tmp_path / "out", **both) == 1
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["mix_clean", "s1", "s2"])
+def test_mixtures_that_the_list_does_not_have(tmp_path: Path, libri: Path, kind: str) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    folder = out / "wav8k" / "min" / "test"
+    for number in range(7):
+        write_audio(folder / kind / f"other-{number}.wav", np.zeros(9), 8000)
+    (folder / kind / ".other.part0.wav").write_bytes(b"RIFF")  # as a kill leaves it
+    before = files_of(out)
+    message = (
+        r"test' holds mixtures that '.*clean\.csv' does not have, and they would count as its "
+        "own: other-0, .* and 2 more; delete their files in s1, s2, mix_clean, or give another"
+    )
+    with pytest.raises(ValueError, match=message):
+        make_librimix(libri, table, out, n_sources=2)
+    assert files_of(out) == before
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the lists (mix_2_spk_tr.txt, libri2mix_dev-clean.csv, tr.csv, ...; "
         "default: that of the corpus)",
     )
-    text = "folder to make wav8k/min/tr, ... in; what is whole there already is kept"
+    text = "folder to make wav8k/min/tr, ... in; what is there of the same list is kept"
     add_output_argument(parser, "DIR", text)
     parser.add_argument(
         "--subset",

@@ -256,6 +256,7 @@ def make_speaker_mixtures(
     ValueError
         If a row of the list is not whole, if a clip is silent, at another rate, or not all within
         its recording.
+        Also if the folder holds mixtures that the list does not have, or makes another way now.
     OSError
         If a file cannot be written, as on a full disk. No file is left half-written; run again.
 

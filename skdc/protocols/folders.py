@@ -17,6 +17,8 @@ __all__ = ["FolderMixture", "MixtureFolder", "Waveform"]
 FloatArray = NDArray[np.float32]
 Waveform = NDArray[np.floating]
 
+_STEP = 2**-15
+
 
 @dataclass(frozen=True)
 class FolderMixture:
@@ -104,13 +106,7 @@ class MixtureFolder:
                 f"no folder at {str(self.folder)!r}; make the mixtures first, or give the root "
                 f"that holds {self.folder.parent.parent.name!r}"
             )
-        # Hidden files are unfinished ones of a maker that was killed.
-        names = {
-            path.stem
-            for kind in self.kinds
-            for path in (self.folder / kind).glob("*.wav")
-            if path.name[0] != "."
-        }
+        names = self.found()
         if not names:
             kinds = self.kinds[-1:] + self.kinds[:-1]
             raise ValueError(
@@ -120,6 +116,16 @@ class MixtureFolder:
         files = [path for name in sorted(names) for path in self.paths(name)]
         check_files(files, "files", "run the maker again, which makes what is missing")
         return sorted(names)
+
+    def found(self) -> set[str]:
+        """Give the names of all mixtures that have a file there, also of those that lack some."""
+        # Hidden files are unfinished ones of a maker that was killed.
+        return {
+            path.stem
+            for kind in self.kinds
+            for path in (self.folder / kind).glob("*.wav")
+            if path.name[0] != "."
+        }
 
     def mixture(self, name: str) -> FolderMixture:
         """Give the mixture of a name; its files are not read yet."""
@@ -137,6 +143,14 @@ class MixtureFolder:
             return False
         rates, lengths = ({getattr(i, a) for i in infos} for a in ("samplerate", "frames"))
         return rates == {self.sample_rate} and len(lengths) == 1
+
+    def holds(self, name: str, sources: Sequence[Waveform]) -> bool:
+        """Tell whether the files, which are whole, are those that `write` would write."""
+        _, found = self.mixture(name).load()
+        # Rounded to 16 bits; another machine may round a step further.
+        return found.shape == np.shape(sources) and bool(
+            np.abs(found - np.asarray(sources)).max() <= 2 * _STEP
+        )
 
     def write(self, name: str, sources: Sequence[Waveform]) -> None:
         """Write sources and their sum."""

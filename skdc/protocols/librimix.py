@@ -145,6 +145,7 @@ def make_librimix(
     ValueError
         If a row of the metadata is not whole, if a recording is at another rate, if a mixture
         exceeds full scale, or if a parameter is out of its range.
+        Also if the folder holds mixtures that the list does not have, or makes another way now.
     OSError
         If a file cannot be written, as on a full disk. No file is left half-written; run again.
     """

@@ -5,6 +5,8 @@ Each family of protocols turns its lists into recipes and says what becomes of t
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,9 +19,11 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from skdc.audio import AudioFiles, check_files, read_at_rate
+from skdc.exceptions import name_some
 from skdc.paths import check_outputs
 from skdc.protocols.folders import FolderMixture, MixtureFolder, Waveform
 from skdc.protocols.interface import ProtocolMixture, PublishedProtocol, check_choice
+from skdc.protocols.records import RecipeRecord
 from skdc.signal import active_speech_level
 
 __all__ = [
@@ -71,6 +75,15 @@ class Recipe:
     sources: tuple[RecipeSource, ...]
     n_samples: int = 0
 
+    def fingerprint(self) -> str:
+        """Give a hash of all that its files come from; other recordings have another one."""
+        parts: list[object] = [self.n_samples]
+        for source in self.sources:
+            found = source.path.stat()
+            place = os.path.abspath(source.path)
+            parts += [place, found.st_size, found.st_mtime_ns, source.gain, source.start]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
 
 # Turns a recipe into the sources that are written, once for each of the rates.
 Render = Callable[[Recipe, Sequence[int]], list[list[Waveform]]]
@@ -96,7 +109,7 @@ class MixtureJob:
         If recordings are missing.
     ValueError
         If there are no recipes, or if a name is there twice, is no name for a file or too long a
-        one.
+        one, or if a folder holds mixtures that are not among them.
     FileExistsError
         If a file to make would replace a recording, or the list.
     """
@@ -116,9 +129,24 @@ class MixtureJob:
             for path in folder.paths(recipe.name)
         )
         check_outputs(files, [*recordings, self.list_path], advice="give another folder")
+        for folder in self.folders:
+            self._check_others(folder)
+
+    def _check_others(self, folder: MixtureFolder) -> None:
+        """Refuse mixtures of another list, which would be trained on and measured with, too."""
+        others = sorted(folder.found() - {recipe.name for recipe in self.recipes})
+        if others:
+            raise ValueError(
+                f"{str(folder.folder)!r} holds mixtures that {os.fspath(self.list_path)!r} does "
+                f"not have, and they would count as its own: {name_some(others)}; delete their "
+                f"files in {', '.join(folder.kinds)}, or give another folder"
+            )
 
     def make(self, *, n_jobs: int | None = None, progress: bool | None = False) -> int:
         """Make the files that are not there yet.
+
+        Those that are there, and not known to be of the same recipe and recordings, are made once
+        more and compared.
 
         Parameters
         ----------
@@ -135,15 +163,33 @@ class MixtureJob:
         Raises
         ------
         ValueError
-            If a mixture cannot be made.
+            If a mixture cannot be made, or is there and not what its recipe makes.
         OSError
             If a file cannot be written.
         """
+        fingerprints = {recipe.name: recipe.fingerprint() for recipe in self.recipes}
+        records = [RecipeRecord(folder.folder, fingerprints) for folder in self.folders]
+        for record in records:
+            record.open()
+        found = set[str]().union(*(folder.found() for folder in self.folders))
+
+        def trusted(recipe: Recipe) -> list[bool]:
+            return [recipe.name in record.trusted for record in records]
+
+        # Those that may be wrong come first, and stop the others.
+        recipes = sorted(self.recipes, key=lambda r: r.name not in found or all(trusted(r)))
         made = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_make)(recipe, self.folders, self.render) for recipe in self.recipes
+            delayed(_make)(recipe, self.folders, trusted(recipe), self.render)
+            for recipe in recipes
         )
         is_quiet = None if progress is None else not progress
-        return sum(tqdm(made, total=len(self.recipes), unit="mixture", disable=is_quiet))
+        bar = tqdm(made, total=len(recipes), unit="mixture", disable=is_quiet)
+        n_made = 0
+        for recipe, is_new in zip(recipes, bar, strict=True):
+            n_made += is_new
+            for record in records:
+                record.add(recipe.name)
+        return n_made
 
 
 def _check_recipes(recipes: Sequence[Recipe], list_path: str) -> None:
@@ -172,19 +218,34 @@ def _check_recipes(recipes: Sequence[Recipe], list_path: str) -> None:
     )
 
 
-def _make(recipe: Recipe, folders: Sequence[MixtureFolder], render: Render) -> bool:
-    wanted = [folder for folder in folders if not folder.is_complete(recipe.name)]
-    if not wanted:
+def _make(
+    recipe: Recipe, folders: Sequence[MixtureFolder], trusted: Sequence[bool], render: Render
+) -> bool:
+    """Make what is not there, and compare what is there and not trusted."""
+    is_there = [folder.is_complete(recipe.name) for folder in folders]
+    chosen = [
+        (folder, there)
+        for folder, there, known in zip(folders, is_there, trusted, strict=True)
+        if not (there and known)
+    ]
+    if not chosen:
         return False
-    rendered = render(recipe, [folder.sample_rate for folder in wanted])
-    for folder, sources in zip(wanted, rendered, strict=True):
+    rendered = render(recipe, [folder.sample_rate for folder, _ in chosen])
+    for (folder, there), sources in zip(chosen, rendered, strict=True):
         if _largest_sample(sources) > 1:
             raise ValueError(
                 f"line {recipe.line}: mixture {recipe.name!r} exceeds full scale, with a peak of "
                 f"{_largest_sample(sources):.3g}; list and recordings do not belong together"
             )
-        folder.write(recipe.name, sources)
-    return True
+        if not there:
+            folder.write(recipe.name, sources)
+        elif not folder.holds(recipe.name, sources):
+            raise ValueError(
+                f"line {recipe.line}: mixture {recipe.name!r} in {str(folder.folder)!r} is there "
+                "already, made of another list or of other recordings; delete the folder to have "
+                "its mixtures made anew, or give another one"
+            )
+    return not all(is_there)
 
 
 class Output(NamedTuple):

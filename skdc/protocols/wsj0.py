@@ -132,6 +132,7 @@ def make_wsj0_mix(
     ValueError
         If a line of the list is not whole, if a recording is silent, at another rate or
         shorten-compressed, or if a parameter is out of its range.
+        Also if the folder holds mixtures that the list does not have, or makes another way now.
     OSError
         If a file cannot be written, as on a full disk. No file is left half-written; run again.
 
