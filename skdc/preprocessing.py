@@ -226,6 +226,8 @@ class InvertibleTransformer(WaveformTransformer):
             If an item is not usable, or is not as long as `transform` makes it.
         """
         mixtures, container = self._check(original)
+        if hasattr(X, "columns"):  # a data frame, which is gone through by columns
+            X = as_array(X, "X")
         items = [X] if container == "single" else list(X)
         if len(items) != len(mixtures):
             raise ValueError(f"X has {len(items)} items, but original has {len(mixtures)}")

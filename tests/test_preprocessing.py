@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import torch
+from conftest import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -331,6 +332,16 @@ def test_inverse_of_trimming_pads_with_zeros() -> None:
         y, trimmer.inverse_transform(trimmer.transform_sources(y, X), X), strict=True
     ):
         np.testing.assert_allclose(restored, original)
+
+
+def test_data_frames_are_transformed_there_and_back() -> None:
+    X = np.stack([bursts(1, 3000, seed)[0] for seed in range(3)])
+    frame: Any = Table(X)
+    for transformer in (NormalizeLevel(), PreEmphasis()):
+        changed = transformer.transform(frame)
+        np.testing.assert_array_equal(changed, transformer.transform(X))
+        restored = transformer.inverse_transform(Table(changed), frame)
+        np.testing.assert_allclose(restored, X, atol=1e-12)
 
 
 def test_inverse_refuses_what_does_not_fit() -> None:
