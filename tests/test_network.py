@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig, recurrent
+from skdc.network import BLSTM, BandBLSTM, EmbeddingNetwork, NetworkConfig, recurrent
 from skdc.network.kernels.lstm import train_lstm
 
 
@@ -189,3 +189,49 @@ def test_one_mixture_gives_the_same_alone_and_in_a_batch():
     network = small_network()
     features = random_features(5, 15, 9)
     torch.testing.assert_close(network(features)[3], network(features[3:4])[0])
+
+
+# -- the weights of two networks ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trunk": BandBLSTM(n_bands=2)}, r"trunk is BLSTM\(\) here but BandBLSTM\(n_bands=2\)"),
+        ({"trunk": BLSTM(residual=True)}, r"trunk is BLSTM\(\) here but BLSTM\(residual=True\)"),
+        ({"hidden_size": 5}, "hidden_size is 6 here but 5 there"),
+        ({"embedding_dim": 3}, "embedding_dim is 4 here but 3 there"),
+        ({"bidirectional": False}, "bidirectional is True here but False there"),
+        ({"n_layers": 1}, "n_layers is 2 here but 1 there"),
+        ({"n_layers": 3}, "n_layers is 2 here but 3 there"),
+        ({"n_bins": 5, "n_masks": 3}, "n_bins is 9 here but 5 there, n_masks is 2 here but 3"),
+    ],
+    ids=str,
+)
+def test_weights_that_do_not_belong_together_are_not_averaged(changes, message):
+    network = small_network(n_masks=2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    other = small_network(seed=1, **({"n_masks": 2} | changes))
+    expected = f"do not belong together: .*{message}.*; give a network of the same configuration"
+    with pytest.raises(ValueError, match=expected):
+        network.average_with(other, 0.5)
+    with pytest.raises(ValueError, match=expected):
+        network.take_weights(other)
+    assert all(torch.equal(value, before[k]) for k, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [float("nan"), -0.1, 1.1, True, "0.5", None, 1j], ids=repr)
+def test_what_is_no_share_of_weights(share):
+    network, other = small_network(), small_network(seed=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"share=.* must be a number from 0 to 1"):
+        network.average_with(other, share)
+    assert all(torch.equal(value, before[k]) for k, value in network.state_dict().items())
+
+
+def test_the_mean_of_two_networks():
+    network, other = small_network(trunk=BLSTM(dropout=0.2)), small_network(seed=1, n_masks=2)
+    own, their = ({k: v.clone() for k, v in n.state_dict().items()} for n in (network, other))
+    network.average_with(other, np.float32(0.25))
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * own[name] + 0.25 * their[name])

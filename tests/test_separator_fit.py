@@ -166,6 +166,21 @@ def test_partial_fit_goes_on_from_the_present_weights() -> None:
     assert_array_equal(first, weights(make_separator(learning_rate=1e-9).fit(MIXTURES, SOURCES)))
 
 
+@pytest.mark.parametrize("method", ["partial_fit", "warm_start"])
+def test_one_step_at_a_time_learns_as_many_at_once_do(method: str) -> None:
+    settings: dict[str, Any] = {"hidden_size": 16, "segment_frames": 100, "batch_size": 4}
+    whole = make_separator(max_epochs=30, **settings).fit(MIXTURES, SOURCES)
+    settings |= {"max_epochs": 1, "warm_start": method == "warm_start"}
+    bit_by_bit = make_separator(**settings)
+    for _ in range(30):
+        train = bit_by_bit.partial_fit if method == "partial_fit" else bit_by_bit.fit
+        train(MIXTURES, SOURCES)
+    begun, reached = whole.history_[0]["loss"], whole.history_[-1]["loss"]
+    assert whole.history_[-1]["steps"] == bit_by_bit.history_[-1]["steps"] == 30
+    assert {row["learning_rate"] for row in bit_by_bit.history_} == {whole.learning_rate}
+    assert bit_by_bit.history_[-1]["loss"] < begun - 0.8 * (begun - reached)
+
+
 def test_warm_start_goes_on_and_a_cold_one_starts_anew() -> None:
     separator = make_separator(max_epochs=2).fit(MIXTURES, SOURCES)
     cold = weights(separator)

@@ -228,6 +228,9 @@ def test_learning_rate_warms_up_stays_and_falls():
     # A short run warms up over its first twentieth.
     assert config.rate(0.025, 2) == pytest.approx(0.25)
     assert config.rate(0.05, 4) == pytest.approx(0.5)
+    assert config.rate(0.0, 0, 20) == pytest.approx(0.5 / 200)
+    # Where that is less than one step, there is nothing to warm up over.
+    assert config.rate(0.0, 0, 19) == config.rate(0.0, 0, 1) == pytest.approx(0.5)
     # And there may be no fall at all.
     assert replace(config, decay_fraction=0.0).rate(1.0, 1000) == 0.5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -32,6 +33,16 @@ _SIZES = {
     "voice_dim": (0, 10_000),
     "most_counted": (0, 100),
 }
+
+
+# The sizes of the heads, 0 where there is none.
+_HEAD_SIZES = ("n_masks", "voice_dim", "most_counted")
+
+
+def _are_alike(trunk: Trunk, other: Trunk) -> bool:
+    """Whether two trunks have the same weights, which dropout has nothing to do with."""
+    settings = [{**one.get_params(), "dropout": None} for one in (trunk, other)]
+    return type(trunk) is type(other) and settings[0] == settings[1]
 
 
 @dataclass(frozen=True)
@@ -196,6 +207,11 @@ class EmbeddingNetwork(nn.Module):
             A network of the same configuration, or of a smaller trunk from which this one's
             grows; the layers that it does not have add nothing at first, and the columns stay
             as they are.
+
+        Raises
+        ------
+        ValueError
+            If it is neither; nothing is changed then.
         """
         self.average_with(earlier, 1.0)
         self.trunk.bypass(earlier.config.n_layers)
@@ -210,13 +226,39 @@ class EmbeddingNetwork(nn.Module):
             As for `take_weights`. What it does not have stays as it is.
         share : float
             Share of its weights, 0...1; the rest are the present ones.
+
+        Raises
+        ------
+        ValueError
+            If the networks are none whose weights belong together, or the share is no such
+            number; nothing is changed then.
         """
+        if not isinstance(share, Real) or isinstance(share, bool) or not 0 <= share <= 1:
+            raise ValueError(f"share={share!r} must be a number from 0 to 1")
+        if different := self._differences(earlier.config):
+            raise ValueError(
+                f"the weights of these networks do not belong together: {', '.join(different)}; "
+                "give a network of the same configuration, or of a smaller trunk from which this "
+                "one's grows"
+            )
         own = self.state_dict()
         # Heads are trained on the states of a network that stays as it is.
         for name, weights in earlier.state_dict().items():
             if name in own:
                 begun = own[name][..., : weights.shape[-1]]
                 begun.lerp_(weights.to(begun), share)
+
+    def _differences(self, earlier: NetworkConfig) -> list[str]:
+        """Say why this network cannot go on from the weights of one of another configuration."""
+        own = self.config
+        # One of both may have no such head, whose weights then stay as they are.
+        heads = [k for k in _HEAD_SIZES if getattr(own, k) and getattr(earlier, k)]
+        names = ["n_bins", "embedding_dim", "hidden_size", "bidirectional", *heads]
+        is_as_deep = own.n_layers >= earlier.n_layers
+        if not is_as_deep or not own.trunk.grows_from(earlier.trunk, earlier.n_layers):
+            names += ["n_layers", *["trunk"] * (not _are_alike(own.trunk, earlier.trunk))]
+        pairs = [(name, getattr(own, name), getattr(earlier, name)) for name in names]
+        return [f"{name} is {a!r} here but {b!r} there" for name, a, b in pairs if a != b]
 
     def take_heads(self, earlier: EmbeddingNetwork) -> None:
         """Take copies of the voice, count and noise head of the network that this began with.

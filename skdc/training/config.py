@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from skdc.objectives import Objective, resolve_objective
@@ -9,6 +10,8 @@ from skdc.objectives import Objective, resolve_objective
 __all__ = ["TrainingConfig"]
 
 _WARMUP_STEPS = 200
+# Of a run that is too short for these, one part in so many.
+_WARMUP_PARTS = 20
 _SMALLEST_RATE = 0.05
 
 
@@ -26,8 +29,8 @@ class TrainingConfig:
     batch_size : int, default=16
         Segments in a batch.
     learning_rate : float, default=1e-3
-        Step size of Adam after a warm-up of 200 steps; it falls linearly to a twentieth over the
-        last part of the run.
+        Step size of Adam after a warm-up, of 200 steps, or of a twentieth of the run where that is
+        shorter; it falls linearly to a twentieth over the last part of the run.
     decay_fraction : float, default=0.3
         That part of `max_epochs`, 0...1.
     max_epochs : int, default=100
@@ -74,10 +77,15 @@ class TrainingConfig:
         stage = epoch * len(self.segment_frames) // self.max_epochs
         return self.segment_frames[min(stage, len(self.segment_frames) - 1)]
 
-    def rate(self, progress: float, step: int) -> float:
-        """Learning rate at a step (counted from 0), `progress` of the way through the run."""
-        # A run too short for the whole warm-up warms up over its first twentieth.
-        warmup = min(1.0, max((step + 1) / _WARMUP_STEPS, 20 * progress))
+    def rate(self, progress: float, step: int, n_steps: float = math.inf) -> float:
+        """Learning rate at a step (counted from 0), `progress` of the way through the run.
+
+        `n_steps` is how many steps the run would have if all its epochs were like the present one.
+        """
+        # A run too short for the whole warm-up warms up over its first twentieth. Where that is
+        # less than a step, as in `partial_fit` on a batch, it would be all that is trained.
+        is_shortest = n_steps < _WARMUP_PARTS
+        warmup = min(1.0, max((step + 1) / _WARMUP_STEPS, _WARMUP_PARTS * progress, is_shortest))
         left = max(0.0, 1.0 - progress)
         decay = min(1.0, left / self.decay_fraction) if self.decay_fraction > 0 else 1.0
         return self.learning_rate * warmup * max(_SMALLEST_RATE, decay)

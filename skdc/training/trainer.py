@@ -212,8 +212,9 @@ class Trainer:
 
     def learning_rate(self, back: int = 0) -> float:
         """Learning rate of the next step, or of one `back` steps ago in the same epoch."""
-        done = self.epoch + (self.epoch_step - back) / self.epoch_steps()
-        return self.config.rate(done / self.config.max_epochs, self.step - back)
+        n_steps, n_epochs = self.epoch_steps(), self.config.max_epochs
+        done = self.epoch + (self.epoch_step - back) / n_steps
+        return self.config.rate(done / n_epochs, self.step - back, n_steps * n_epochs)
 
     def train_step(self) -> float:
         """Make a batch and step once.
