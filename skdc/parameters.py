@@ -30,12 +30,13 @@ from skdc.network import (
 )
 from skdc.network.registry import check_storable
 from skdc.objectives import objective_spec, resolve_objective
-from skdc.paths import check_outputs
+from skdc.paths import check_free, check_outputs
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.separation.pairs import PAIR_SWEEPS
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
+from skdc.training.checkpoint import CHECKPOINT
 
 __all__ = [
     "LOCAL_PARAMETERS",
@@ -229,7 +230,8 @@ def check_run(
     """Check the keywords of `fit` that belong to one run of training, and give both by name.
 
     Raises a ValueError that names the caller if `checkpoint` is no path or `time_limit` no
-    positive number, and the errors of `check_outputs` if no checkpoint can be written there.
+    positive number, the errors of `check_outputs` if no checkpoint can be written there, and a
+    BlockingIOError if another training is writing it.
     """
     allowed = {
         "checkpoint": [str, os.PathLike, None],
@@ -239,6 +241,7 @@ def check_run(
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
     if checkpoint is not None:
         check_outputs([checkpoint], advice="give checkpoint another name")
+        check_free(checkpoint, CHECKPOINT)
     return keywords
 
 

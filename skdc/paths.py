@@ -26,9 +26,12 @@ except ImportError:  # Windows, where leftovers of killed programs are not told 
 __all__ = [
     "atomic_path",
     "check_file",
+    "check_free",
     "check_outputs",
     "file_identity",
+    "hold_file",
     "lock_file",
+    "numbered_name",
     "reading_text",
 ]
 
@@ -38,6 +41,8 @@ PathLike = str | os.PathLike[str]
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 # Bytes of a name that leave room for what is added to it; file systems allow 255, some 143.
 _LONGEST_STEM = 100
+# In the place of the descriptor of a file that another program has locked.
+_HELD = -1
 
 
 def check_file(path: PathLike, what: str) -> None:
@@ -77,6 +82,7 @@ def check_outputs(
     inputs: Iterable[PathLike] = (),
     *,
     advice: str = "give it another name",
+    replaces: bool = True,
 ) -> None:
     """Raise an error, before any work, if files cannot be written or would replace an input.
 
@@ -89,6 +95,9 @@ def check_outputs(
         files at all.
     advice : str, default="give it another name"
         What to do, for the message.
+    replaces : bool, default=True
+        Whether outputs that are there will be replaced, which needs a folder that can be written
+        to, and not only a file; otherwise they will be gone on with, or left as they are.
 
     Raises
     ------
@@ -99,7 +108,7 @@ def check_outputs(
     NotADirectoryError
         If what should be the folder of an output is a file.
     PermissionError
-        If an output is not there yet, and nothing can be written to the folder.
+        If an output is to be made or replaced, and nothing can be written to the folder.
     """
     read = {key: path for path in inputs if (key := file_identity(path))}
     folders: dict[Path, Path] = {}
@@ -108,11 +117,6 @@ def check_outputs(
             folders[path.parent] = _nearest_folder(path.parent)
         there = folders[path.parent]
         _check_length(path, there, advice)
-        # What is there already may be one to go on with, which needs no new file.
-        if not os.path.lexists(path) and not os.access(there, os.W_OK):
-            raise PermissionError(
-                f"the folder {str(there)!r} cannot be written to; give another one"
-            )
         if (key := file_identity(path)) in read:
             raise FileExistsError(
                 f"{str(path)!r} would replace {os.fspath(read[key])!r}, which is an input; "
@@ -121,6 +125,12 @@ def check_outputs(
         if os.path.isdir(path):
             raise ValueError(f"{str(path)!r} is a folder; {advice}")
         _check_kind(path, advice)
+        if os.path.islink(path):  # what it leads to is replaced
+            there = _nearest_folder(Path(os.path.realpath(path)).parent)
+        if (replaces or not os.path.lexists(path)) and not os.access(there, os.W_OK):
+            raise PermissionError(
+                f"the folder {str(there)!r} cannot be written to; give another one"
+            )
 
 
 def _check_kind(path: Path, advice: str) -> None:
@@ -185,6 +195,81 @@ def lock_file(descriptor: int) -> bool:
 
 
 @contextmanager
+def hold_file(path: PathLike, what: str) -> Iterator[None]:
+    """Keep a file for this program as long as a block runs, though it may be replaced in it.
+
+    A file beside it is locked, since what is replaced takes no lock with it. The system takes the
+    lock away with the program, however that ends; an empty file is then left, which the next one
+    that holds the path takes away. A BlockingIOError that names the file, which is `what`, says
+    that another program holds it. Where the file system has no locks, or nothing can be made
+    beside the file, it keeps out nobody.
+    """
+    path = Path(path)
+    beside = _hold_name(path)
+    descriptor = _lock_beside(beside)
+    if descriptor == _HELD:
+        raise _is_held(path, what)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            if fcntl is None:
+                os.close(descriptor)  # Windows does not delete open files
+            with suppress(OSError):
+                _remove(beside, descriptor)
+
+
+def _lock_beside(path: Path) -> int | None:
+    """Open and lock a file; None where it cannot be made, `_HELD` where it is locked."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, flags, 0o666)
+        except OSError:  # what writes beside it says why
+            return None
+        is_free = lock_file(descriptor)
+        if is_free and _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        if not is_free:
+            return _HELD
+        # Whoever held it took it away before it was locked here.
+
+
+def check_free(path: PathLike, what: str) -> None:
+    """Raise the BlockingIOError of `hold_file` if another program holds a file now."""
+    path = Path(path)
+    try:
+        descriptor = os.open(_hold_name(path), os.O_RDWR)
+    except OSError:
+        return
+    try:
+        if not lock_file(descriptor):
+            raise _is_held(path, what)
+    finally:
+        os.close(descriptor)
+
+
+def _hold_name(path: Path) -> Path:
+    path = Path(os.path.realpath(path))
+    return path.with_name(f".{_short_stem(path)}.lock{path.suffix}")
+
+
+def _is_held(path: Path, what: str) -> BlockingIOError:
+    return BlockingIOError(
+        f"another program is writing to {str(path)!r}, the {what}; wait until it has ended, or "
+        "give another file"
+    )
+
+
+def numbered_name(path: PathLike, number: int) -> Path:
+    """Give the path beside another one that has a number in its name."""
+    path = Path(path)
+    return path.with_name(f"{_short_stem(path)}-{number}{path.suffix}")
+
+
+@contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an error.
 
@@ -217,8 +302,11 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def _temporary_name(path: Path, number: int) -> Path:
-    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
-    return path.with_name(f".{stem}.part{number}{path.suffix}")
+    return path.with_name(f".{_short_stem(path)}.part{number}{path.suffix}")
+
+
+def _short_stem(path: Path) -> str:
+    return path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
 
 
 def _open_temporary(path: Path) -> tuple[Path, int]:

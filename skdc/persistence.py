@@ -34,6 +34,7 @@ from skdc.training.trainer import History
 __all__ = [
     "SEPARATION_PARAMETERS",
     "PersistenceMixin",
+    "Weights",
     "continue_history",
     "make_network",
     "narrowest_weights",

@@ -230,8 +230,21 @@ def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(NotADirectoryError, match=r"a\.wav' is a file; give a folder"):
         check_outputs([tmp_path / "a.wav" / "new" / "b.wav"])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(PermissionError, match=f"the folder '{tmp_path}' cannot be written to"):
-        check_outputs([tmp_path / "new" / "b.wav"])
+    message = f"the folder '{tmp_path}' cannot be written to"
+    # What is replaced is a new file, too.
+    for name in ("new/b.wav", "a.wav"):
+        with pytest.raises(PermissionError, match=message):
+            check_outputs([tmp_path / name])
+    check_outputs([tmp_path / "a.wav"], replaces=False)
+    with pytest.raises(PermissionError, match=message):
+        check_outputs([tmp_path / "b.wav"], replaces=False)
+    # The file that a link leads to is replaced, and not the link.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.wav").touch()
+    (tmp_path / "c.wav").symlink_to("elsewhere/c.wav")
+    monkeypatch.setattr(os, "access", lambda path, mode: "elsewhere" not in str(path))
+    with pytest.raises(PermissionError, match=f"the folder '{tmp_path}/elsewhere' cannot be"):
+        check_outputs([tmp_path / "c.wav"])
 
 
 @posix_only

@@ -131,6 +131,31 @@ def test_a_search_does_not_share_a_checkpoint_between_its_fits(path):
         search.fit(MIXTURES, SOURCES, checkpoint=path)
 
 
+def test_two_runs_do_not_share_a_checkpoint(path, monkeypatch):
+    expected = weights(make_separator().fit(MIXTURES, SOURCES))
+    other, step, refused = make_separator(learning_rate=0.1), trainer.Trainer.train_step, []
+
+    def meanwhile(run):
+        # At once, before its data are looked at.
+        for name in ("fit", "fit_recordings"):
+            with pytest.raises(BlockingIOError, match=r"is writing to .*, the checkpoint of a tr"):
+                getattr(other, name)(None, None, checkpoint=path)
+        # As where both have begun at the same time.
+        with pytest.raises(BlockingIOError, match="wait until it has ended, or give another"):
+            trainer.train(run.network, run.data, run.config, checkpoint=path)
+        refused.append(run.step)
+        return step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "train_step", meanwhile)
+        separator = make_separator().fit(MIXTURES, SOURCES, checkpoint=path)
+    assert refused
+    assert are_equal(weights(separator), expected)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    # It goes on from there once the first has ended.
+    make_separator(max_epochs=2).fit(MIXTURES, SOURCES, checkpoint=path)
+
+
 def test_recordings_know_their_run_too(path):
     speakers = list("abcdefgh") * 2
     separator = make_separator().fit_recordings(RECORDINGS, speakers, checkpoint=path)

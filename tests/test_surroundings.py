@@ -22,7 +22,7 @@ from numpy.testing import assert_array_equal
 
 from skdc.audio import write_audio
 from skdc.model_file import read_tensors, write_tensors
-from skdc.paths import atomic_path
+from skdc.paths import atomic_path, check_free, hold_file
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "examples" / "benchmarks"
@@ -201,7 +201,7 @@ def test_forked_processes_can_separate() -> None:
 
 KILLED = """
 import os, signal, sys
-from skdc.paths import atomic_path
+from skdc.paths import atomic_path, check_free, hold_file
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half of the n")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -263,6 +263,56 @@ def test_writers_do_not_meet_on_a_file_system_without_locks(
     assert path.read_text() == "first"
     assert left.read_text() == "of another program"
     assert names(tmp_path) == sorted([left.name, "a.txt"])
+
+
+HOLDING = """
+import os, signal, sys
+from skdc.paths import hold_file
+with hold_file(sys.argv[1], "text"):
+    print("held", flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@posix_only
+def test_a_file_is_held_by_one_program_and_free_after_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    check_free(path, "text")
+    assert not path.parent.exists()
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    message = r"another program is writing to '.*a\.txt', the text; wait until it has ended, or gi"
+    # Replacing it does not free it.
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+    with pytest.raises(BlockingIOError, match=message), hold_file(path, "text"):
+        pass
+    with pytest.raises(BlockingIOError, match=message):
+        check_free(path, "text")
+    with hold_file(path.with_name("b.txt"), "text"):
+        pass
+    other.communicate("\n")
+    # It was killed, and what it has left goes with the next who holds the path.
+    assert len(names(path.parent)) == 2
+    check_free(path, "text")
+    with hold_file(path, "text"), pytest.raises(BlockingIOError, match=message):
+        check_free(path, "text")
+    assert names(path.parent) == ["a.txt"]
+    assert names(tmp_path) == ["new"]
+
+
+def test_where_nothing_can_be_made_nobody_is_kept_out(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with hold_file(tmp_path / "file" / "a.txt", "text"):
+        check_free(tmp_path / "file" / "a.txt", "text")
 
 
 def test_names_as_long_as_the_system_allows(tmp_path: Path) -> None:

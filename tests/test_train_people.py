@@ -236,6 +236,83 @@ def test_train_on_folders(capsys: Capture) -> None:
     assert Path("m.safetensors").read_bytes() != before
 
 
+@pytest.mark.filterwarnings("always:another program has written")
+@pytest.mark.parametrize("way", ["nothing there", "force", "goes on"])
+def test_a_model_that_another_run_has_written_meanwhile_stays(
+    way: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    command = ["train", "--data", "v", "-o", "m.safetensors", *TINY]
+    if way == "goes on":
+        command[1:1] = ["--checkpoint", "run"]
+    if way != "nothing there":
+        assert main(command) == 0
+    if way == "force":
+        command.insert(1, "--force")
+    fit = DeepClusteringSeparator.fit_recordings
+    touch("m-2.safetensors")
+
+    def meanwhile(separator: DeepClusteringSeparator, *args: Any, **how: Any) -> Any:
+        Path("m.safetensors").unlink(missing_ok=True)
+        Path("m.safetensors").write_text("of another run")
+        return fit(separator, *args, **how)
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_recordings", meanwhile)
+    capsys.readouterr()
+    assert main(command) == 0
+    said, warned = capsys.readouterr()
+    assert "another program has written 'm.safetensors' in the meantime" in warned
+    assert "the model is 'm-3.safetensors'" in warned
+    assert "m-3.safetensors: " in said
+    assert Path("m.safetensors").read_text() == "of another run"
+    assert Path("m-2.safetensors").read_text() == ""
+    assert DeepClusteringSeparator.load("m-3.safetensors").n_iter_ == 2
+
+
+@pytest.mark.filterwarnings("always:another program has written")
+def test_heads_do_not_replace_a_model_that_another_run_has_written_meanwhile(
+    capsys: Capture, plain_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+
+    def meanwhile(model: DeepClusteringSeparator, *args: Any) -> DeepClusteringSeparator:
+        touch("m.st")
+        return model
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_voices", meanwhile)
+    assert main(["voices", "--data", "v", "--model", plain_file, "-o", "m.st"]) == 0
+    said, warned = capsys.readouterr()
+    assert "written 'm.st' in the meantime, which stays as it is; the model is 'm-2.st'" in warned
+    assert "m-2.st: knows who is who" in said
+    assert Path("m.st").read_bytes() == b""
+    assert DeepClusteringSeparator.load("m-2.st").n_iter_ > 0
+
+
+def test_the_model_to_go_on_from_is_read_once(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    list_a_pair()
+    y = 0.1 * np.random.default_rng(3).standard_normal((2, 2, 8000))
+    make_separator().fit(y.sum(axis=1), y).save("old.safetensors")
+    command = ["train", "--from", "old.safetensors", "--data", "v"]
+    command += ["--valid", "lists/pairs.csv", "--set", "max_epochs=3", "mask=binary"]
+    assert main([*command, "-o", "expected.safetensors"]) == 0
+    expected = capsys.readouterr().out.splitlines()[1:]
+    fit = DeepClusteringSeparator.fit_recordings
+
+    def meanwhile(separator: DeepClusteringSeparator, *args: Any, **how: Any) -> Any:
+        Path("old.safetensors").unlink()
+        return fit(separator, *args, **how)
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_recordings", meanwhile)
+    assert main([*command, "-o", "new.safetensors"]) == 0
+    said = capsys.readouterr().out.replace("new.", "expected.").splitlines()[1:]
+    assert said == expected
+    for name, value in weights("expected.safetensors").items():
+        assert (weights("new.safetensors")[name] == value).all()
+
+
 def test_a_run_that_goes_on_needs_no_force(capsys: Capture) -> None:
     voices("v/ann/1.wav", "v/bob/1.wav")
     command = ["train", "--data", "v", "-o", "m.safetensors", "--checkpoint", "run", *TINY]

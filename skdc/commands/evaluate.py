@@ -79,12 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    outputs, inputs = (
+    table, plot, inputs = (
         [path for path in paths if path is not None]
-        for paths in ((args.csv, args.plot), (args.model, args.list))
+        for paths in ([args.csv], [args.plot], [args.model, args.list])
     )
     # All that could fail after hours of work is found out before them.
-    check_outputs(outputs, inputs)
+    check_outputs(table, inputs, replaces=False)
+    check_outputs(plot, inputs)
     if args.plot is not None:
         check_picture(args.plot)
     from skdc.evaluation.run import evaluate_model

@@ -6,17 +6,22 @@ import argparse
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skdc import DEFAULT_MODEL
-from skdc.paths import check_outputs
+from skdc.paths import check_outputs, hold_file, numbered_name
 
 if TYPE_CHECKING:
+    from skdc.persistence import Weights
     from skdc.separator import DeepClusteringSeparator
+
+FileState = tuple[int, ...] | None
 
 __all__ = [
     "DATA_HELP",
+    "FileState",
     "add_device_argument",
     "add_jobs_argument",
     "add_model_argument",
@@ -25,6 +30,7 @@ __all__ = [
     "given_name",
     "given_path",
     "positive_int",
+    "save_model",
     "source_count",
     "warn_of_count",
 ]
@@ -74,8 +80,8 @@ def add_output_argument(
     )
 
 
-def check_output(output: Path, inputs: Iterable[Path], *, may_replace: bool) -> None:
-    """Check, before hours of training, that a model can be written.
+def check_output(output: Path, inputs: Iterable[Path], *, may_replace: bool) -> FileState:
+    """Check, before hours of training, that a model can be written, for `save_model` after them.
 
     It must replace none of the inputs, and no other model.
     """
@@ -87,6 +93,43 @@ def check_output(output: Path, inputs: Iterable[Path], *, may_replace: bool) -> 
             f"{str(output)!r} exists already; use --force to overwrite it, or -o for another name"
         )
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    return _file_state(output)
+
+
+def save_model(
+    model: DeepClusteringSeparator, output: Path, before: FileState, weights: Weights
+) -> Path:
+    """Write a model file after hours of training, and give its path.
+
+    Where `output` is no longer as `check_output` has found it, because another program has
+    written a file there since, that stays, and the model gets the next free name beside it, which
+    a warning says.
+    """
+    path, expected, number = output, before, 1
+    while True:
+        # Another command may have come to this point, too.
+        with suppress(BlockingIOError), hold_file(path, "model file"):
+            if _file_state(path) == expected:
+                model.save(path, weights=weights)
+                break
+        number += 1
+        path, expected = numbered_name(output, number), None
+    if path != output:
+        warnings.warn(
+            f"another program has written {str(output)!r} in the meantime, which stays as it is; "
+            f"the model is {str(path)!r}",
+            stacklevel=2,
+        )
+    return path
+
+
+def _file_state(path: Path) -> FileState:
+    """Tell whether a file is there, and which."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def add_jobs_argument(parser: argparse._ActionsContainer) -> None:

@@ -397,7 +397,7 @@ def _check_targets(jobs: list[Job], args: argparse.Namespace, n_sources: int) ->
         # file when its turn comes, and the others are separated.
         there += filter(os.path.exists, job.outputs(n_sources, args))
     sources = [job.source for job in jobs if job.label != _STANDARD_INPUT]
-    check_outputs(there, sources, advice="give another folder")
+    check_outputs(there, sources, advice="give another folder", replaces=args.force)
     return there
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import os
 import sys
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from skdc.commands.options import (
     DATA_HELP,
+    FileState,
     add_device_argument,
     add_output_argument,
     check_output,
     given_name,
     given_path,
     positive_int,
+    save_model,
 )
 from skdc.exceptions import InterruptedWarning
 from skdc.paths import check_outputs, reading_text
@@ -121,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from skdc.parameters import check_run
 
-    _check_output(args)
+    state = _check_output(args)
     config = args.config or ("best" if args.start is None else "fine-tune")
     parameters = _protocol_parameters(args) | read_config(config) | parse_settings(args.set)
     for name in ("checkpoint", "time_limit", "device"):
@@ -132,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--from goes on from the weights of a model; leave warm_start out")
     parameters["device"] = args.device
     check_run(args.checkpoint, args.time_limit, caller="fit_recordings")
-    separator = _make_separator(parameters, args.start)
+    separator, before = _make_separator(parameters, args.start)
     rate = separator.input_rate or separator.sample_rate
     recordings, speakers = _find_recordings(args, rate)
     _mix_no_more_than_speak(separator, len(set(speakers)), given=parameters)
@@ -150,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint
     if checkpoint is not None and checkpoint.is_file():
         print(f"Resuming from {checkpoint}")
-    begun = separator.history_ if args.start is not None else []
+    begun = before.history_ if before is not None else []
     try:
         with _showing_progress(separator), _collecting_interrupts() as interrupts:
             # The loaded recordings have no name here, so that their memory is freed when the
@@ -163,10 +166,10 @@ def run(args: argparse.Namespace) -> int:
                 checkpoint=checkpoint,
                 time_limit=args.time_limit,
             )
-        if args.start is not None:
-            before = _keep_what_it_knew(args, separator)
-        separator.save(args.output, weights="float16")
-        if args.start is not None and X_val is not None:
+        if before is not None:
+            _keep_what_it_knew(args, before, separator)
+        args.output = save_model(separator, args.output, state, "float16")
+        if before is not None and X_val is not None:
             _compare(args, before, separator, X_val, y_val)
         _print_summary(separator, args, begun)
         if interrupts:
@@ -342,7 +345,7 @@ def _mix_no_more_than_speak(
     )
 
 
-def _check_output(args: argparse.Namespace) -> None:
+def _check_output(args: argparse.Namespace) -> FileState:
     # Checked before training, so that hours of it do not end in a file that cannot be written.
     output, checkpoint = args.output, args.checkpoint
     # The model of a run that goes on from its checkpoint is its own.
@@ -350,11 +353,12 @@ def _check_output(args: argparse.Namespace) -> None:
     inputs = [path for path in (args.config, args.data, args.valid) if path is not None]
     if checkpoint is not None and args.start is not None:
         inputs.append(args.start)  # what the run begins with, also when it goes on
-    check_output(output, inputs, may_replace=args.force or is_resumed)
+    state = check_output(output, inputs, may_replace=args.force or is_resumed)
     if checkpoint is not None:
         check_outputs([checkpoint], inputs, advice="give --checkpoint another name")
     if checkpoint is not None and os.path.realpath(output) == os.path.realpath(checkpoint):
         raise ValueError(f"-o and --checkpoint are both {output}; give different files")
+    return state
 
 
 def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -371,7 +375,13 @@ def _protocol_parameters(args: argparse.Namespace) -> dict[str, Any]:
     return {} if n_sources is None else {"n_sources": n_sources}
 
 
-def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepClusteringSeparator:
+def _make_separator(
+    parameters: dict[str, Any], start: str | None
+) -> tuple[DeepClusteringSeparator, DeepClusteringSeparator | None]:
+    """Give the separator to train and, if any, the model that it goes on from.
+
+    That stays in memory: its file may be another one when it is needed, after the training.
+    """
     from skdc.parameters import check_parameters, resolve_device, restored_parameters
     from skdc.separator import DeepClusteringSeparator
 
@@ -382,20 +392,21 @@ def _make_separator(parameters: dict[str, Any], start: str | None) -> DeepCluste
             f"{', '.join(known)}"
         )
     parameters = restored_parameters(parameters)
+    before = None
     if start is None:
         separator = DeepClusteringSeparator(**parameters)
     else:
         from skdc.pretrained import load_pretrained
 
-        separator = load_pretrained(start, device=parameters["device"])
-        separator.set_params(**parameters, warm_start=True)
+        before = load_pretrained(start, device=parameters["device"])
+        separator = copy.deepcopy(before).set_params(**parameters, warm_start=True)
     # Checked before minutes of reading audio.
     try:
         check_parameters(separator)
     except TypeError as error:  # --set and --config take what they are given
         raise ValueError(str(error)) from error
     resolve_device(separator.device)
-    return separator
+    return separator, before
 
 
 def _load_validation(args: argparse.Namespace, rate: int) -> tuple[Any, Any]:
@@ -501,12 +512,9 @@ def _compare(
 
 
 def _keep_what_it_knew(
-    args: argparse.Namespace, separator: DeepClusteringSeparator
-) -> DeepClusteringSeparator:
-    """Average the weights of a fine-tuned model with those that it began with; give that one."""
-    from skdc.pretrained import load_pretrained
-
-    before = load_pretrained(args.start, device=args.device)
+    args: argparse.Namespace, before: DeepClusteringSeparator, separator: DeepClusteringSeparator
+) -> None:
+    """Average the weights of a fine-tuned model with those that it began with."""
     separator.network_.average_with(before.network_, _KEPT_SHARE)
     network = separator.network_
     heads = [network.voice_head, network.count_head, network.noise_head]
@@ -520,4 +528,3 @@ def _keep_what_it_knew(
             f"The expected improvement (quality_db) is left out: it was fitted to {args.start}, "
             "and skdc.evaluation.calibrate fits it anew"
         )
-    return before

@@ -11,6 +11,7 @@ from skdc.commands.options import (
     add_output_argument,
     check_output,
     given_name,
+    save_model,
 )
 from skdc.paths import check_outputs
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     # A folder or a pattern is no file that could be replaced.
     may_replace = args.force or os.path.realpath(args.output) == os.path.realpath(args.model)
-    check_output(args.output, [args.data], may_replace=may_replace)
+    before = check_output(args.output, [args.data], may_replace=may_replace)
     model = load_pretrained(args.model, device=args.device)
 
     from skdc.datasets import find_recordings
@@ -54,6 +55,6 @@ def run(args: argparse.Namespace) -> int:
     )
     model.set_params(verbose=1).fit_voices(recordings, speakers)
     # The weights that were there come out as they went in.
-    model.set_params(verbose=0).save(args.output, weights=weights)
-    print(f"{args.output}: knows who is who in long recordings, how many talk, and what is noise")
+    output = save_model(model.set_params(verbose=0), args.output, before, weights)
+    print(f"{output}: knows who is who in long recordings, how many talk, and what is noise")
     return 0

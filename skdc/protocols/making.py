@@ -128,7 +128,9 @@ class MixtureJob:
             for recipe in self.recipes
             for path in folder.paths(recipe.name)
         )
-        check_outputs(files, [*recordings, self.list_path], advice="give another folder")
+        inputs = [*recordings, self.list_path]
+        # Files that are there already are left.
+        check_outputs(files, inputs, advice="give another folder", replaces=False)
         for folder in self.folders:
             self._check_others(folder)
 

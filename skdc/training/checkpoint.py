@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from skdc.model_file import read_tensors, write_tensors
 
-__all__ = ["RunFile", "history_from_json", "history_to_json", "weights_digest"]
+__all__ = ["CHECKPOINT", "RunFile", "history_from_json", "history_to_json", "weights_digest"]
+
+CHECKPOINT = "checkpoint of a training run"
+"""What messages call the file."""
 
 
 def weights_digest(network: nn.Module | Mapping[str, Tensor]) -> str:

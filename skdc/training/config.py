@@ -10,7 +10,7 @@ from skdc.objectives import Objective, resolve_objective
 __all__ = ["TrainingConfig"]
 
 _WARMUP_STEPS = 200
-# Of a run that is too short for these, one part in so many.
+# Where a run is too short for these, it warms up over one part of it in so many.
 _WARMUP_PARTS = 20
 _SMALLEST_RATE = 0.05
 

@@ -14,7 +14,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.concurrency import seeding
 from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
+from skdc.paths import hold_file
 from skdc.training import distributed
 from skdc.training.ahead import BatchesAhead
 from skdc.training.banks import Batch, BatchSource, step_seed
-from skdc.training.checkpoint import RunFile, weights_digest
+from skdc.training.checkpoint import CHECKPOINT, RunFile, weights_digest
 from skdc.training.clipping import AdaptiveClipping
 from skdc.training.config import TrainingConfig
 
@@ -439,6 +440,8 @@ def train(
         If the checkpoint is that of another run, or damaged; if the objective needs a mask head or
         waveforms that are not there; or if several processes cannot share the batches equally, or
         differ in their seeds.
+    BlockingIOError
+        If another run is writing to the checkpoint.
     FloatingPointError
         If the loss or its gradient stops being finite; the network then has its last sound
         weights, and so has the checkpoint.
@@ -466,39 +469,41 @@ def train(
     if warm_start:
         run.start = weights_digest(network)
     path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.is_file() and not _continues(run, path):
-        run.restore(path)
-        if validate is None:
-            # The best epoch of other mixtures; what is trained from here on would be lost.
-            run.best, run.best_score = None, -math.inf
-    elif not warm_start:
-        take_statistics(run)
-    with tqdm(
-        total=config.max_epochs,
-        initial=run.epoch,
-        bar_format=_BAR,
-        disable=not progress,
-    ) as bar:
-        try:
-            _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
-        except KeyboardInterrupt:
-            if not ends_when_interrupted or run.step == 0:
-                raise
-            warnings.warn(
-                f"training was interrupted after {run.step} steps; the weights are those of "
-                "the best epoch so far, or the present ones where there is none",
-                InterruptedWarning,
-                stacklevel=2,
-            )
-        finally:
-            # An interrupted run leaves the user its averaged weights and its checkpoint.
+    # All processes are past their checks by now, which the first one's hold would fail.
+    with hold_file(path, CHECKPOINT) if path and distributed.is_first() else nullcontext():
+        if path is not None and path.is_file() and not _continues(run, path):
+            run.restore(path)
+            if validate is None:
+                # The best epoch of other mixtures; what is trained from here on would be lost.
+                run.best, run.best_score = None, -math.inf
+        elif not warm_start:
+            take_statistics(run)
+        with tqdm(
+            total=config.max_epochs,
+            initial=run.epoch,
+            bar_format=_BAR,
+            disable=not progress,
+        ) as bar:
             try:
-                if path is not None and run.is_whole and distributed.is_first():
-                    run.save(path)
+                _loop(run, validate, sample_rate, path, checkpoint_seconds, bar)
+            except KeyboardInterrupt:
+                if not ends_when_interrupted or run.step == 0:
+                    raise
+                warnings.warn(
+                    f"training was interrupted after {run.step} steps; the weights are those of "
+                    "the best epoch so far, or the present ones where there is none",
+                    InterruptedWarning,
+                    stacklevel=2,
+                )
             finally:
-                network.load_state_dict(run.best or run.averaged.state_dict())
-                network.zero_grad()
-                network.eval()
+                # An interrupted run leaves the user its averaged weights and its checkpoint.
+                try:
+                    if path is not None and run.is_whole and distributed.is_first():
+                        run.save(path)
+                finally:
+                    network.load_state_dict(run.best or run.averaged.state_dict())
+                    network.zero_grad()
+                    network.eval()
     return run.history or [run.report(validate, sample_rate)]
 
 
