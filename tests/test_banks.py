@@ -569,9 +569,12 @@ def test_banks_leave_the_given_arrays_alone():
     [
         (list(noise(3, 2, 400)), True, SourceBank),
         (list(noise(3, 2, 400)), False, MixtureBank),
-        # One mixture alone gives nothing new to mix, nor do two of which one is silent.
-        (list(noise(1, 2, 400)), True, MixtureBank),
-        ([noise(2, 400), np.zeros((2, 400))], True, MixtureBank),
+        # The sources of one mixture are mixed at other levels and from other places.
+        (list(noise(1, 2, 400)), True, SourceBank),
+        ([noise(2, 400), np.zeros((2, 400))], True, SourceBank),
+        # Where too few sources sound, there is nothing to mix, also where one does for a moment.
+        ([noise(2, 400) * [[1], [0]]], True, MixtureBank),
+        ([noise(2, 400) * [np.ones(400), np.arange(400) > 398]], True, MixtureBank),
         ([noise(3, 400), np.zeros((2, 400)), noise(1, 400)], True, SourceBank),
         # Label maps have no sources.
         ([np.zeros((101, 9), np.int64)] * 3, True, MixtureBank),
@@ -584,6 +587,32 @@ def test_the_bank_that_is_made(references, remix, expected):
     assert type(bank) is expected
     assert bank.framing == FRAMING
     assert bank.batch(2, 20, seed=0, step=0).features.shape == (2, 20, 9)
+
+
+def test_the_sources_of_one_mixture_are_mixed_as_asked():
+    references = [noise(2, 4000)]
+    mixing = DynamicMixing(level_range_db=0.0, n_sources=1)
+    bank = make_bank([references[0].sum(0)], references, remix=mixing, framing=FRAMING)
+    assert set((draw(bank, 100)[1].abs().amax(-1) > 0).sum(1).tolist()) == {1}
+    bank = make_bank([references[0].sum(0)], references, framing=FRAMING)
+    first, second = draw(bank, 100)[1].square().mean(-1).sqrt().unbind(1)
+    assert (first / second).log10().abs().max() > 0.1
+    with pytest.raises(ValueError, match="mixtures of 3 sources need at least 3 different ones"):
+        make_bank([references[0].sum(0)], references, remix=DynamicMixing(n_sources=3))
+
+
+@pytest.mark.parametrize(
+    ("references", "why"),
+    [
+        ([noise(2, 400) * [[1], [0]]], "too few sources sound to mix"),
+        ([np.zeros((101, 9), np.int64)] * 3, "label maps have no sources to mix"),
+    ],
+)
+def test_a_way_of_mixing_that_changes_nothing_is_told_of(references, why):
+    mixtures = list(noise(len(references), 400))
+    message = rf"^remix=DynamicMixing\(noise_share=0\.5\) changes nothing, because {why}"
+    with pytest.warns(UserWarning, match=message):
+        make_bank(mixtures, references, remix=DynamicMixing(noise_share=0.5), framing=FRAMING)
 
 
 def test_remixing_keeps_the_numbers_of_sources():

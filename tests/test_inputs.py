@@ -267,6 +267,10 @@ def test_mixtures_that_are_no_sum_are_told_of() -> None:
     one[2] += noise[2]
     with pytest.warns(AudioWarning, match=r"^X\[2\] has more than the sum"):
         make_separator().partial_fit(one, SOURCES)
+    # So it is with one mixture, but not where too few sources sound to be mixed.
+    with pytest.warns(AudioWarning, match=r"^X\[0\] has more than the sum"):
+        make_separator().fit(one[2], SOURCES[2])
+    make_separator().fit(one[2], SOURCES[2] * [[1], [0]])
     # Without remixing the mixtures are used.
     separator = make_separator(remix=False).fit(MIXTURES + 0.5 * noise, SOURCES)
     separator.score(MIXTURES + 0.5 * noise, SOURCES)

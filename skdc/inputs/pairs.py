@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from skdc.inputs.containers import NamedItems, as_reference_items, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
 from skdc.inputs.waveforms import Mixtures, as_samples, check_mixtures, scale_samples
+from skdc.signal import active_level
 from skdc.signal.extents import find_extent, pcm_scale
 from skdc.signal.storage import ArrayStore
 
@@ -183,8 +185,8 @@ def check_pairs(
     names : tuple of two str, default=("X", "y")
         What errors call them.
     is_remixed : bool, optional
-        Whether training mixes the sources anew, and does not use the mixtures; None where nothing
-        is trained.
+        Whether training mixes the sources anew where it can, and does not use the mixtures; None
+        where nothing is trained.
 
     Returns
     -------
@@ -237,10 +239,19 @@ def check_pairs(
             offset += peak * (mean[0] - gain * mean[1])
             share = gain**2 * energy / max(power, _TINY)
             sums.append((share, gain, offset, abs(offset) / max(peak * power**0.5, _TINY)))
+        if is_remixed and any(share < _SHARE_OF_SUM for share, *_ in sums):
+            is_remixed = _can_be_remixed(references, audio.sample_rate)
         _warn_of_other_sums(
             *np.array(sums, np.float64).T, labels=labels, names=names, is_remixed=is_remixed
         )
     return CheckedPairs(mixtures, references, on_disk)
+
+
+def _can_be_remixed(references: Sequence[NDArray[Any]], sample_rate: int) -> bool:
+    """Whether as many sources sound as the largest mixture has; otherwise none is mixed anew."""
+    most = max(map(len, references))
+    levels = (active_level(source, sample_rate) for sources in references for source in sources)
+    return len([*islice((level for level in levels if level > 0), most)]) == most
 
 
 def _warn_of_other_sums(

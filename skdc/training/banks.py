@@ -8,7 +8,9 @@ step, so a resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Hashable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -599,8 +601,9 @@ def make_bank(
     mixtures, references
         As for `MixtureBank`.
     remix : bool or DynamicMixing, default=True
-        Mix the reference sources anew, as far as that can be done: not label maps, and not the
-        sources of a single mixture, which could only be mixed to what they were.
+        Mix the reference sources anew, as far as that can be done: not label maps, and not where
+        fewer sources sound than a mixture has. The sources of a single mixture are mixed at other
+        levels and from other places.
     sample_rate, framing, device, on_disk
         As for the banks.
 
@@ -616,17 +619,27 @@ def make_bank(
     >>> type(make_bank(list(sources.sum(1)), list(sources))).__name__
     'SourceBank'
     """
+    mixing = remix if isinstance(remix, DynamicMixing) else None
     counts = [len(reference) for reference in references]
     is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
     sources = [] if is_labels else [source for item in references for source in item]
-    if remix and sum(bool(np.any(source)) for source in sources) > max(counts):
+    needed = min(max(counts), max(mixture_counts(counts, mixing)))
+    sounding = (source for source in sources if active_level(source, sample_rate) > 0)
+    if remix and len([*islice(sounding, needed)]) == needed:
         return SourceBank(
             sources,
             n_sources=counts,
-            mixing=remix if isinstance(remix, DynamicMixing) else None,
+            mixing=mixing,
             sample_rate=sample_rate,
             framing=framing,
             device=device,
             on_disk=on_disk,
+        )
+    if mixing is not None:
+        why = "label maps have no sources" if is_labels else "too few sources sound"
+        warnings.warn(
+            f"remix={mixing} changes nothing, because {why} to mix; training uses the mixtures as "
+            "they are, as remix=False says",
+            stacklevel=3,
         )
     return MixtureBank(mixtures, references, framing=framing, device=device, on_disk=on_disk)
