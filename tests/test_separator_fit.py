@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from skdc import DeepClusteringSeparator
+from skdc.datasets import make_mixtures
 from skdc.exceptions import InterruptedWarning
 from skdc.network import BLSTM
 from skdc.signal import dominant_source, stft
@@ -294,6 +295,37 @@ def test_recordings_that_do_not_do() -> None:
     with pytest.raises(ValueError, match=r"recordings\[0\] has shape \(2, 800\)"):
         separator.fit_recordings(SOURCES)
     assert not hasattr(separator, "network_")
+
+
+@pytest.mark.parametrize(
+    "missing", [None, "", " \t", float("nan"), np.float32("nan"), np.datetime64("NaT")], ids=repr
+)
+def test_speakers_without_a_name_are_refused(missing: Any) -> None:
+    recordings = list(SOURCES.reshape(8, -1))
+    speakers = [*"ababab", missing, "b"]
+    message = r"speakers\[6\] is .*, which is nobody's name; give who speaks in recordings\[6\]"
+    with pytest.raises(ValueError, match=message):
+        make_separator().fit_recordings(recordings, speakers)
+    with pytest.raises(ValueError, match=message):
+        make_mixtures(recordings, speakers, n_mixtures=1, sample_rate=8000)
+    fitted = make_separator().fit(MIXTURES, SOURCES)
+    with pytest.raises(ValueError, match=message):
+        fitted.fit_voices(recordings, speakers, n_examples=1)
+
+
+def test_names_of_speakers_may_be_anything_else() -> None:
+    speakers = [0, 1, ("a", 1), "a", np.str_("b"), False, 0.5, frozenset()]
+    make_separator().fit_recordings(list(SOURCES.reshape(8, -1)), speakers)
+
+
+def test_silence_teaches_no_voices() -> None:
+    fitted = make_separator().fit(MIXTURES, SOURCES)
+    silent = [np.full(16000, 0.5)] * 4
+    for recordings, n_heard in ((silent, 0), ([SOURCES[0, 0], *silent[1:]], 1)):
+        message = f"got recordings of {n_heard} speakers that are not silent; give recordings of 2"
+        with pytest.raises(ValueError, match=message):
+            fitted.fit_voices(recordings, list("aabb"), n_examples=1)
+    assert fitted.network_.voice_head is None
 
 
 def test_recordings_of_any_level() -> None:

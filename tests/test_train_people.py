@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import make_separator, touch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -52,13 +53,47 @@ def list_a_pair() -> None:
 
 def test_a_folder_for_each_speaker() -> None:
     touch("v/ann/1.wav", "v/ann/deep/2.FLAC", "v/bob/1.mp3", "v/notes.txt", "v/bob/notes.txt")
-    touch("v/.cache/1.wav", "v/ann/.hidden.wav", "v/loose.wav", "v/ann/call.m4a")
+    touch("v/.cache/1.wav", "v/ann/.hidden.wav", "v/ann/call.m4a")
     assert found("v") == [
         ("v/ann/1.wav", "ann"),
         ("v/ann/call.m4a", "ann"),
         ("v/ann/deep/2.FLAC", "ann"),
         ("v/bob/1.mp3", "bob"),
     ]
+
+
+def test_audio_beside_the_folders_of_speakers_is_named() -> None:
+    touch("v/ann/1.wav", "v/bob/1.wav", "v/loose.wav", "v/other.flac", "v/notes.txt")
+    with pytest.warns(
+        UserWarning, match=r"^'v' has audio beside .* left out: loose\.wav, other\.f"
+    ):
+        assert found("v") == [("v/ann/1.wav", "ann"), ("v/bob/1.wav", "bob")]
+
+
+@pytest.mark.parametrize("layout", ["table", "corpus", "link"])
+def test_one_recording_of_two_speakers_is_refused(layout: str) -> None:
+    touch("v/ann/1.wav", "v/bob/1.wav", "v/bob/2.wav")
+    rows = "train,ann,ann/1.wav\ntrain,bob,bob/1.wav\ntrain,bob,bob/../ann/1.wav\n"
+    if layout == "link":
+        Path("v/bob/3.wav").symlink_to("../ann/1.wav")
+    else:
+        name = "utterances.csv" if layout == "corpus" else "voices.csv"
+        Path("v", name).write_text(f"split,speaker,path\n{rows}")
+    source = "v/voices.csv" if layout == "table" else "v"
+    with pytest.raises(
+        ValueError, match=r"gives the recording '.*/[13]\.wav' to 'ann' and to 'bob"
+    ):
+        find_recordings(source)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+@pytest.mark.parametrize("name", ["utterances.csv", "voices.csv"])
+def test_rows_without_a_speaker_are_refused(name: str, blank: str) -> None:
+    touch("v/1.wav", "v/2.wav", "v/3.wav")
+    rows = f"train,ann,1.wav\ntrain,{blank},2.wav\ntrain,bob,3.wav\n"
+    Path("v", name).write_text(f"split,speaker,path\n{rows}")
+    with pytest.raises(ValueError, match=rf"{name}', line 3: no speaker"):
+        find_recordings("v" if name == "utterances.csv" else f"v/{name}")
 
 
 def test_folders_that_are_links() -> None:
@@ -107,6 +142,7 @@ def test_a_corpus() -> None:
 UNDERSCORED = {"x/eve/eve_1.wav": "eve", "x/kim/eve_1.wav": "kim", "x/kim/kim_2.wav": "kim"}
 
 
+@pytest.mark.filterwarnings("ignore:the names of speakers in .* are ambiguous")
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -125,6 +161,21 @@ def test_names_by_pattern(pattern: str, expected: dict[str, str]) -> None:
     touch("p/ann-1.wav", "p/bob-2.wav", "p/bob-x-3.wav", "p/ann-1.txt", "p/x/eve/a.flac")
     touch("p/x/kim/d/e/b.flac", "p/x/eve/eve_1.wav", "p/x/kim/eve_1.wav", "p/x/kim/kim_2.wav")
     assert found(pattern) == sorted((f"p/{path}", name) for path, name in expected.items())
+
+
+def test_people_whom_a_pattern_joins_are_named() -> None:
+    touch("p/anna-maria-1.wav", "p/anna-lena-1.wav", "p/anna-lena-2.wav", "p/bob-1.wav")
+    message = r"in 'p/\{speaker\}-\*\.wav' are .*: 'anna' for 'anna-lena', 'anna-maria'\. If these"
+    with pytest.warns(UserWarning, match=message):
+        assert {speaker for _, speaker in found("p/{speaker}-*.wav")} == {"anna", "bob"}
+    assert {speaker for _, speaker in found("p/{speaker}-[0-9].wav")} == {
+        "anna-lena",
+        "anna-maria",
+        "bob",
+    }
+    # One longer name is the same person.
+    Path("p/anna-maria-1.wav").unlink()
+    assert {speaker for _, speaker in found("p/{speaker}-*.wav")} == {"anna", "bob"}
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +271,21 @@ TINY = ["--set", "hidden_size=8", "embedding_dim=4", "n_layers=1", "max_epochs=2
 
 def weights(path: str) -> dict[str, Any]:
     return DeepClusteringSeparator.load(path).network_.state_dict()
+
+
+@pytest.mark.parametrize("more", [[], ["--memory", "1e-9"]], ids=["memory", "streamed"])
+def test_recordings_that_cannot_be_used_are_named_by_their_files(
+    more: list[str], capsys: Capture
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav", "v/bob/2.wav")
+    spoilt = np.full(8000, np.nan, np.float32)
+    soundfile.write("v/bob/2.wav", spoilt, 8000, subtype="FLOAT")
+    for early in ([], ["n_iter_no_change=1"]):
+        if early:
+            voices("v/cyn/1.wav", "v/dan/1.wav", "v/eve/1.wav")
+        command = ["train", "--data", "v", *more, *TINY, *early]
+        assert main(command) == 2
+        assert "v/bob/2.wav" in capsys.readouterr().err.replace("\\", "/")
 
 
 def test_train_on_folders(capsys: Capture) -> None:

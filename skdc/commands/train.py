@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
             # The loaded recordings have no name here, so that their memory is freed when the
             # separator has copied what it needs.
             separator.fit_recordings(
-                recordings if is_streamed else recordings.load(),
+                recordings if is_streamed else _load(recordings),
                 speakers,
                 X_val=X_val,
                 y_val=y_val,
@@ -311,6 +311,13 @@ def _find_recordings(args: argparse.Namespace, rate: int) -> tuple[AudioFiles, l
     from skdc.protocols import open_protocol_recordings
 
     return open_protocol_recordings(args.protocol, args.root, args.subset, sample_rate=rate)
+
+
+def _load(recordings: AudioFiles) -> list[Any]:
+    """Read recordings, which errors call by the names of their files."""
+    from skdc.inputs import NamedItems
+
+    return NamedItems(recordings.load(), (header.name for header in recordings.headers()))
 
 
 def _mix_no_more_than_speak(

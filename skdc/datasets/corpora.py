@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
 from glob import glob
 from pathlib import Path
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from skdc.audio import AudioFiles, check_files
 from skdc.audio.files import files_below, is_audio
 from skdc.datasets.tables import read_table
+from skdc.exceptions import name_some
+from skdc.paths import file_identity
 
 __all__ = ["find_recordings", "load_corpus", "open_corpus"]
 
@@ -100,8 +103,9 @@ def open_corpus(
         f"audio files of split {split!r}",
         "give the folder that the paths in utterances.csv are relative to",
     )
-    recordings = AudioFiles(paths, sample_rate=sample_rate)
-    return recordings, [row["speaker"].strip() for row in chosen]
+    speakers = [row["speaker"].strip() for row in chosen]
+    _check_one_speaker_each(paths, speakers, str(table))
+    return AudioFiles(paths, sample_rate=sample_rate), speakers
 
 
 def find_recordings(
@@ -137,8 +141,14 @@ def find_recordings(
     FileNotFoundError
         If there is nothing at `source`, or audio files that a table lists are missing.
     ValueError
-        If what is there does not tell two speakers or more, or there is no such split. The message
-        says with examples what is accepted.
+        If what is there does not tell two speakers or more, gives a recording to two of them, or
+        there is no such split. The message says with examples what is accepted.
+
+    Warns
+    -----
+    UserWarning
+        If audio lies beside the folders of speakers, which is left out, or a pattern joins
+        speakers that longer names would tell apart.
 
     Examples
     --------
@@ -167,6 +177,7 @@ def find_recordings(
             f"{os.fspath(source)!r} has no table, and so no split {split!r}; leave it out"
         )
     elif path.is_dir():
+        _warn_of_loose_files(path)
         found = [
             (file, folder.name)
             for folder in sorted(path.iterdir())
@@ -183,7 +194,51 @@ def find_recordings(
             f"{os.fspath(source)!r} gives {len(found)} recordings of {len(set(speakers))} "
             f"speakers, but mixtures need two or more; {_ACCEPTED}"
         )
-    return AudioFiles([file for file, _ in found], sample_rate=sample_rate), speakers
+    files = [file for file, _ in found]
+    _check_one_speaker_each(files, speakers, os.fspath(source))
+    if _SPEAKER in os.fspath(source) and not path.exists():
+        _warn_of_joined_speakers(os.fspath(source), found)
+    return AudioFiles(files, sample_rate=sample_rate), speakers
+
+
+def _check_one_speaker_each(files: Sequence[Path], speakers: Sequence[str], source: str) -> None:
+    """Refuse a recording of two speakers, who would be mixed with themselves."""
+    speaker_of: dict[tuple[int, int] | None, str] = {}
+    for file, speaker in zip(files, speakers, strict=True):
+        first = speaker_of.setdefault(file_identity(file), speaker)
+        if first != speaker:
+            raise ValueError(
+                f"{source!r} gives the recording {str(file)!r} to {first!r} and to {speaker!r}; "
+                "each needs one speaker, so leave it out of one of them"
+            )
+
+
+def _warn_of_loose_files(folder: Path) -> None:
+    """Name the audio that lies beside folders of speakers, and so is of nobody."""
+    loose = [file.name for file in sorted(folder.iterdir()) if is_audio(file) and file.is_file()]
+    if loose and any(file.is_dir() for file in folder.iterdir()):
+        warnings.warn(
+            f"{str(folder)!r} has audio beside the folders of speakers, which is left out: "
+            f"{name_some(loose)}; move it to the folders of those who speak, if it is to be used",
+            stacklevel=3,
+        )
+
+
+def _warn_of_joined_speakers(pattern: str, found: Sequence[tuple[Path, str]]) -> None:
+    """Say whose recordings a pattern joins that it could also tell apart by longer names."""
+    longest = _speaker_expression(pattern, any_name="[^/]+")
+    others: dict[str, dict[str, None]] = {}
+    for file, speaker in found:
+        match = re.fullmatch(longest, file.as_posix(), re.DOTALL)
+        others.setdefault(speaker, {})[match["speaker"] if match else speaker] = None
+    joined = [f"{k!r} for {name_some([*map(repr, v)])}" for k, v in others.items() if len(v) > 1]
+    if joined:
+        warnings.warn(
+            f"the names of speakers in {pattern!r} are ambiguous, and the shortest are taken: "
+            f"{name_some(joined)}. If these are different people, give a folder for each, a "
+            f"table, or a pattern that tells where names end, such as {_SPEAKER}-[0-9].wav",
+            stacklevel=3,
+        )
 
 
 def _of_split(
@@ -215,7 +270,17 @@ def _listed_recordings(table: Path, split: str | None) -> list[tuple[Path, str]]
 
 
 def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
-    # The pattern as a regular expression that tells the speaker; glob finds the files.
+    expression, found = _speaker_expression(pattern), []
+    # Where "**" stands twice, glob gives files more than once.
+    for file in sorted({*map(Path, glob(pattern.replace(_SPEAKER, "?*"), recursive=True))}):
+        match = re.fullmatch(expression, file.as_posix(), re.DOTALL)
+        if match and is_audio(file) and not file.is_dir():
+            found.append((file, match["speaker"]))
+    return found
+
+
+def _speaker_expression(pattern: str, any_name: str = "[^/]+?") -> str:
+    """Turn a pattern into a regular expression that tells the speaker; glob finds the files."""
     *folders, last = Path(pattern).as_posix().split("/")
     for part in (*folders, last):
         if any(_SPEAKER in characters for characters in re.findall(_CLASS, part)):
@@ -226,15 +291,8 @@ def _matching_recordings(pattern: str) -> list[tuple[Path, str]]:
     parts = ["(?:.*/)?" if folder == "**" else _expression(folder) + "/" for folder in folders]
     parts.append(".*" if last == "**" else _expression(last))
     name = re.escape(_SPEAKER)
-    expression = re.sub(re.escape(name), r"(?P<speaker>[^/]+?)", "".join(parts), count=1)
-    expression = expression.replace(name, "(?P=speaker)")
-    found = []
-    # Where "**" stands twice, glob gives files more than once.
-    for file in sorted({*map(Path, glob(pattern.replace(_SPEAKER, "?*"), recursive=True))}):
-        match = re.fullmatch(expression, file.as_posix(), re.DOTALL)
-        if match and is_audio(file) and not file.is_dir():
-            found.append((file, match["speaker"]))
-    return found
+    expression = re.sub(re.escape(name), rf"(?P<speaker>{any_name})", "".join(parts), count=1)
+    return expression.replace(name, "(?P=speaker)")
 
 
 def _expression(part: str) -> str:

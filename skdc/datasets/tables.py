@@ -29,10 +29,10 @@ def read_table(
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read the columns and, with their line numbers, the rows of a csv file.
 
-    The columns that are needed must be there, with no empty cell, no name may stand twice, and
-    no row may have more cells than there are columns, but for empty ones at its end; a ValueError
-    names the line. Raises a FileNotFoundError if there is no such file, and a ValueError if it is
-    no table.
+    The columns that are needed must be there, with no cell that is empty or blank, no name may
+    stand twice, and no row may have more cells than there are columns, but for empty ones at its
+    end; a ValueError names the line. Raises a FileNotFoundError if there is no such file, and a
+    ValueError if it is no table.
     """
     check_file(path, "csv file")
     with reading_text(path, "csv file"), path.open(newline="", encoding="utf-8-sig") as file:
@@ -58,7 +58,7 @@ def read_table(
             empty = [
                 name
                 for name in columns
-                if not row[name] and (name in needed or name.startswith("source_"))
+                if not row[name].strip() and (name in needed or name.startswith("source_"))
             ]
             if empty:
                 raise ValueError(f"{str(path)!r}, line {reader.line_num}: no {', '.join(empty)}")

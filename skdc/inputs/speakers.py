@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skdc.inputs.containers import NamedItems, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
 from skdc.inputs.waveforms import as_samples, scale_samples, warn_of_rate
@@ -20,9 +21,12 @@ __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
 class CheckedRecordings(Sequence[NDArray[np.float32]]):
     """Recordings of single speakers, ``(n_samples_i,)``, each checked when it is used."""
 
-    def __init__(self, recordings: Any, audio: AudioFormat) -> None:
+    def __init__(
+        self, recordings: Any, audio: AudioFormat, labels: Sequence[str] | None = None
+    ) -> None:
         self._recordings = recordings
         self._audio = audio
+        self._labels = labels
 
     def __len__(self) -> int:
         return len(self._recordings)
@@ -35,14 +39,15 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         """Give a recording without offset, at a peak of 1: no level over- or underflows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        item, name = self._recordings[index], f"recordings[{index}]"
+        item, name = self._recordings[index], label_item(self._labels, "recordings", index)
         waveform = as_samples(item, name, is_mono=True, any_level=True)
         offset, peak = find_extent(waveform)
         return scale_samples(waveform, peak or 1.0, self._audio, offset)
 
     def take(self, indices: Sequence[int]) -> CheckedRecordings:
         """Give some of the recordings."""
-        return CheckedRecordings(_Chosen(self._recordings, indices), self._audio)
+        labels = [label_item(self._labels, "recordings", index) for index in indices]
+        return CheckedRecordings(_Chosen(self._recordings, indices), self._audio, labels)
 
 
 class _Chosen(Sequence[Any]):
@@ -119,7 +124,8 @@ def check_recordings(
     Gives both by position, whatever the labels of a column of a table are.
 
     Raises a ValueError if there are none, or speakers of another number or fewer than
-    `fewest_speakers`, or if the header of a file tells that it cannot be used.
+    `fewest_speakers`, if the name of one is missing, or if the header of a file tells that it
+    cannot be used. Where `fewest_speakers` is more than 1, that many must not be silent, either.
 
     The recordings are float32 arrays scaled to a peak of 1. Taking one out raises a ValueError if
     it is empty, not one-dimensional, or holds NaN or infinity.
@@ -131,14 +137,52 @@ def check_recordings(
         raise ValueError("recordings is empty; give at least one recording a speaker")
     if names is not None and len(names) != len(recordings):
         raise ValueError(f"got {len(names)} speakers for {len(recordings)} recordings: one each")
+    for index, name in enumerate(names or ()):
+        if _is_missing(name):
+            raise ValueError(
+                f"speakers[{index}] is {name!r}, which is nobody's name; give who speaks in "
+                f"recordings[{index}], or leave out both"
+            )
     if names is not None and len(set(names)) < fewest_speakers:
         raise ValueError(
             f"speakers names {len(set(names))} speaker; give recordings of {fewest_speakers} "
             "at least, for the voices to be told apart"
         )
+    labels = recordings.labels if isinstance(recordings, NamedItems) else None
     if is_lazy(recordings):
-        check_headers(recordings, "recordings", audio.rate)
-    checked = CheckedRecordings(recordings, audio)
+        headers = check_headers(recordings, "recordings", audio.rate)
+        labels = [f"recordings[{i}] ({header.name})" for i, header in enumerate(headers)]
+    checked = CheckedRecordings(recordings, audio, labels)
     if audio.input_rate is None and not is_lazy(recordings):
-        warn_of_rate(checked[0], audio, "recordings[0]")
+        warn_of_rate(checked[0], audio, label_item(labels, "recordings", 0))
+    if names is not None and fewest_speakers > 1:
+        _check_sounding(checked, names, fewest_speakers)
     return checked, names
+
+
+def _is_missing(name: Any) -> bool:
+    """Whether a table has left a cell empty."""
+    if name is None or isinstance(name, str):
+        return not (name and name.strip())
+    try:
+        return bool(name != name)  # NaN is not even itself
+    except TypeError:  # pandas.NA says neither
+        return True
+    except ValueError:  # an array, which is no name, but there
+        return False
+
+
+def _check_sounding(
+    recordings: CheckedRecordings, names: Sequence[Hashable], fewest_speakers: int
+) -> None:
+    """Check that some of the speakers are heard, reading no more recordings than that takes."""
+    heard: set[Hashable] = set()
+    for index, name in enumerate(names):
+        if name not in heard and np.any(recordings[index]):
+            heard.add(name)
+        if len(heard) >= fewest_speakers:
+            return
+    raise ValueError(
+        f"got recordings of {len(heard)} speakers that are not silent; give recordings of "
+        f"{fewest_speakers} at least, for the voices to be told apart"
+    )
