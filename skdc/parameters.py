@@ -440,9 +440,12 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
         may_differ = {"n_layers", "name", *wanted.trunk.get_params()}
         changed = [name for name in changed if name not in may_differ]
     if changed:
+        # The parameters that the size of the mask head comes from.
+        masks = "n_sources" if wanted.n_masks and fitted.n_masks else "the masks of the objective"
+        called = {name: name for name in changed} | {"n_masks": masks}
         raise ValueError(
             "cannot train on from the present weights: "
-            + ", ".join(f"{name} is {now[name]} but was {before.get(name)}" for name in changed)
+            + ", ".join(f"{called[k]} is {now[k]} but was {before.get(k)}" for k in changed)
             + " (n_bins is win_length // 2 + 1); set it back, or fit anew with warm_start=False"
         )
 

@@ -179,6 +179,12 @@ class PersistenceMixin(BaseEstimator):
         separator = cls()
 
         def check(header: dict[str, Any], shapes: Shapes) -> None:
+            if header.get("kind") == "training":
+                raise ValueError(
+                    f"{os.fspath(path)!r} is the checkpoint of a training run, and no model yet; "
+                    "the command or the call of fit that wrote it goes on from there, when it is "
+                    "given the same checkpoint, and makes the model"
+                )
             with _naming_damage(path):
                 separator._take_parameters(header, device)
                 own = without_steps(_without_earlier_voices(shapes))

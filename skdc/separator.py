@@ -63,7 +63,7 @@ from skdc.training import DynamicMixing, SourceBank, make_bank, train
 from skdc.training.banks import BatchSource
 from skdc.training.checkpoint import RunFile
 from skdc.training.counts import train_count_head
-from skdc.training.mixing import check_speaker_count, mixture_counts
+from skdc.training.mixing import check_speaker_count, mixing_of_recordings, mixture_counts
 from skdc.training.noise import train_noise_head
 from skdc.training.trainer import History
 from skdc.training.voices import train_voice_head
@@ -367,7 +367,7 @@ class DeepClusteringSeparator(
         run = check_run(checkpoint, time_limit, caller="fit_recordings")
         checked, speakers = check_recordings(recordings, speakers, self._audio)
         held_out, n_sources = self._check_held_out(X_val, y_val), asked_count(self.n_sources) or 2
-        mixing = self.remix if isinstance(self.remix, DynamicMixing) else None
+        mixing = mixing_of_recordings(self.remix)
         counts = mixture_counts(n_sources, mixing)
         # Before recordings are read, which takes minutes where they are many.
         check_speaker_count(len(checked if speakers is None else set(speakers)), counts)

@@ -438,6 +438,7 @@ def test_train_with_a_configuration_of_trunk_and_mixing(corpus: Path) -> None:
         (["--set", "hidden_size"], "--set hidden_size: expected NAME=VALUE"),
         (["--set", "hidden_size=many"], "The 'hidden_size' parameter"),
         (["--set", "win_length=511"], "win_length=511"),
+        (["--set", "trunk={dropout=0.1}"], 'a table [trunk] needs name = "blstm"'),
         (["--set", "time_limit=60"], "time_limit belongs to one run, not to the separator; give"),
         (["--config", "run.toml"], "not to the separator; give --checkpoint"),
         (["--time-limit", "-1"], "The 'time_limit' parameter of fit_recordings must be"),

@@ -316,9 +316,9 @@ def test_noise_of_a_clusterer_shapes_no_centroid():
 
 def test_clusterer_that_disagrees_is_refused(bins):
     embeddings, active, _ = bins
-    with pytest.raises(ValueError, match=r"Agglomerative.* found 3 clusters.*n_clusters=2"):
+    with pytest.raises(ValueError, match=r"Agglomerative.* found 3 clusters.*n_sources=2"):
         find_centroids(embeddings, active, 2, clusterer=AgglomerativeClustering(3))
-    with pytest.raises(ValueError, match=r"DBSCAN.* found 0 clusters.*n_clusters=None"):
+    with pytest.raises(ValueError, match=r"DBSCAN.* found 0 clusters.*n_sources=None"):
         find_centroids(embeddings, active, None, clusterer=DBSCAN(eps=1e-6))
 
 

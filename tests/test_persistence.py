@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, load_pretrained
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import BLSTM
 from skdc.network.quantized import from_int8, to_int8
@@ -271,8 +271,14 @@ def test_foreign_files(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     separator = make_separator().fit(MIXTURES, SOURCES, checkpoint=path)
-    with pytest.raises(ValueError, match="is a file of kind 'training', format None; expected"):
-        DeepClusteringSeparator.load(tmp_path / "run.safetensors")
+    message = "is the checkpoint of a training run, and no model yet; the command or the call of"
+    for load in (DeepClusteringSeparator.load, load_pretrained):
+        with pytest.raises(ValueError, match=rf"^'.*run\.safetensors' {message}"):
+            load(tmp_path / "run.safetensors")
+    other = {"kind": "picture", "format": 1}
+    write_tensors(tmp_path / "other.safetensors", {"a": torch.ones(2)}, other)
+    with pytest.raises(ValueError, match="is a file of kind 'picture', format 1; expected"):
+        DeepClusteringSeparator.load(tmp_path / "other.safetensors")
     separator.save(tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="is a model file, not the checkpoint"):
         separator.fit(MIXTURES, SOURCES, checkpoint=tmp_path / "model.safetensors")

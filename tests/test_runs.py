@@ -50,6 +50,29 @@ def test_what_no_gradient_reaches_needs_no_state(tmp_path):
     assert not are_equal(weights(fit(2)), first)
 
 
+def test_what_a_finished_run_ignores_is_told(path):
+    separator = make_separator(max_epochs=2).fit(MIXTURES[:6], SOURCES[:6], checkpoint=path)
+    held_out = {"X_val": MIXTURES[6:], "y_val": SOURCES[6:]}
+    both = (
+        r"^the run of the checkpoint '.*' is finished, .* by max_epochs=1, because it has trained "
+        r"for 2 already and by the mixtures of the validation, which it did without; set max_epo"
+    )
+    for changes, more, message in [
+        ({"max_epochs": 1}, {}, r"is asked by max_epochs=1, because .* already; set max_epochs"),
+        ({"max_epochs": 2}, held_out, "is asked by the mixtures of the validation, which it did"),
+        ({"max_epochs": 1}, held_out, both),
+    ]:
+        again = clone(separator).set_params(**changes)
+        with pytest.warns(UserWarning, match=message):
+            again.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **more)
+        assert are_equal(weights(again), weights(separator))
+    # Nothing is ignored of a run that goes on, nor of one that has measured.
+    separator.set_params(max_epochs=3)
+    separator.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **held_out)
+    separator.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **held_out)
+    assert "validation_loss" in separator.history_[-1]
+
+
 def test_the_best_epoch_is_that_of_mixtures_that_are_given(tmp_path):
     held_out = {"X_val": MIXTURES[6:], "y_val": SOURCES[6:]}
     path = tmp_path / "run"
@@ -217,6 +240,37 @@ def test_a_trained_network_grows(path):
     stacked.set_params(n_layers=4, trunk=BLSTM(residual=True), warm_start=True)
     with pytest.raises(ValueError, match="n_layers is 4 but was 3"):
         stacked.fit(MIXTURES, SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("begun", "changes", "message"),
+    [
+        ("mask_inference", {"n_sources": 3}, r": n_sources is 3 but was 2 \("),
+        ("affinity", {"objective": "mask_inference"}, "the masks of the objective is 2 but was 0"),
+    ],
+)
+def test_what_another_mask_head_comes_from_is_named(begun, changes, message):
+    separator = make_separator(objective=begun, warm_start=True).fit(MIXTURES, SOURCES)
+    with pytest.raises(ValueError, match=f"cannot train on from the present weights.*{message}"):
+        separator.set_params(**changes).fit(MIXTURES, SOURCES)
+
+
+def test_masks_for_fewer_sources_than_there_are_say_what_to_set():
+    y = np.concatenate([SOURCES, SOURCES[::-1, :1]], axis=1)
+    with pytest.raises(ValueError, match=r"gives 2 masks, expected 3 .* to 8; set n_sources=3"):
+        make_separator(objective="affinity + mask_inference").fit(y.sum(axis=1), y)
+    many = np.concatenate([SOURCES] * 5, axis=1)[:2, :9]
+    separator = make_separator(objective="mask_inference", n_sources=9)
+    with pytest.raises(ValueError, match="for 8 sources at most, but there are 9; give mixtures"):
+        separator.fit(many.sum(axis=1), many)
+
+
+def test_recordings_are_mixed_also_where_they_should_not_be():
+    separator = make_separator(remix=False)
+    with pytest.warns(UserWarning, match="^remix=False changes nothing, because recordings of si"):
+        separator.fit_recordings(RECORDINGS)
+    mixed = make_separator().fit_recordings(RECORDINGS)
+    assert are_equal(weights(separator), weights(mixed))
 
 
 def test_without_a_seed_a_resumed_run_keeps_its_own(path):

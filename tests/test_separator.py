@@ -336,7 +336,7 @@ def test_clusterers_of_scikit_learn(separator: DeepClusteringSeparator, clustere
 def test_clusterer_may_find_the_number_of_sources(separator: DeepClusteringSeparator) -> None:
     separator.set_params(clusterer=DBSCAN(eps=3.0), n_sources=None)
     assert separator.predict(MIXTURES).shape == (4, 1, 800)
-    with pytest.raises(ValueError, match=r"found 1 clusters .* n_clusters=2"):
+    with pytest.raises(ValueError, match=r"found 1 clusters .* n_sources=2"):
         separator.set_params(n_sources=2).predict(MIXTURES)
 
 

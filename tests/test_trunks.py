@@ -244,6 +244,14 @@ def test_plain_values_of_a_trunk(trunk: Trunk) -> None:
     assert trunk_from_dict(values) == trunk
 
 
+@pytest.mark.parametrize("values", [{}, {"dropout": 0.1}])
+def test_plain_values_without_a_name(values: dict[str, Any]) -> None:
+    with pytest.raises(
+        ValueError, match=r"has no name, only .*: a table \[trunk\] needs name = \"b"
+    ):
+        trunk_from_dict(values)
+
+
 # -- growing -------------------------------------------------------------------------------------
 
 

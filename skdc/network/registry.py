@@ -114,7 +114,12 @@ def trunk_from_dict(values: Mapping[str, Any]) -> Trunk:
         If `TRUNKS` has no such name, or the trunk no such parameter.
     """
     parameters = dict(values)
-    name = parameters.pop("name", None)
+    if "name" not in parameters:
+        raise ValueError(
+            f"its trunk has no name, only {sorted(parameters)}; say which trunk it is, one of "
+            f'{sorted(TRUNKS)}: a table [trunk] needs name = "blstm", for instance'
+        )
+    name = parameters.pop("name")
     if not isinstance(name, str) or name not in TRUNKS:
         raise ValueError(
             f"its trunk is {name!r}, but skdc.network.TRUNKS has only {sorted(TRUNKS)}; add the "

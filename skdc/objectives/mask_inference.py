@@ -90,7 +90,11 @@ class MaskInference(Objective):
         if not n_sources <= n_masks <= _MOST_MASKS:
             raise ValueError(
                 f"the head gives {n_masks} masks, expected {n_sources} (as many as there are "
-                f"sources) to {_MOST_MASKS}"
+                f"sources) to {_MOST_MASKS}; set n_sources={n_sources}, or the n_masks of a "
+                "NetworkConfig"
+                if n_sources <= _MOST_MASKS
+                else f"masks are inferred for {_MOST_MASKS} sources at most, but there are "
+                f"{n_sources}; give mixtures of fewer, or another objective"
             )
 
     def __call__(self, outputs: Outputs, targets: Targets) -> Tensor:

@@ -383,8 +383,8 @@ def find_centroids(
         names = np.unique(found[found >= 0])
         if len(names) != (n_clusters or max(len(names), 1)):
             raise ValueError(
-                f"{clusterer} found {len(names)} clusters in {len(points)} active bins but "
-                f"n_clusters={n_clusters}; set its own parameters to find that many"
+                f"{clusterer} found {len(names)} clusters in {len(points)} active bins, but "
+                f"n_sources={n_clusters}; set one or the other, so that it finds that many"
             )
         members = torch.from_numpy(found[:, None] == names).to(points)  # (n_active, n_clusters)
         # (n_clusters, n_active) @ (n_active, embedding_dim), by the sizes (n_clusters, 1)

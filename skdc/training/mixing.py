@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 
@@ -9,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-__all__ = ["DynamicMixing", "check_speaker_count", "mixture_counts", "possible_counts"]
+__all__ = [
+    "DynamicMixing",
+    "check_speaker_count",
+    "mixing_of_recordings",
+    "mixture_counts",
+    "possible_counts",
+]
 
 
 class DynamicMixing(BaseEstimator):
@@ -98,6 +105,38 @@ def _numbers(values: object) -> NDArray[np.number]:
     except ValueError:  # ragged
         return np.empty(0)
     return numbers if numbers.ndim == 1 and numbers.dtype.kind in "iuf" else np.empty(0)
+
+
+def mixing_of_recordings(remix: bool | DynamicMixing) -> DynamicMixing | None:
+    """Give how recordings of single speakers are mixed; None as by default.
+
+    Parameters
+    ----------
+    remix : bool or DynamicMixing
+        The parameter of the separator.
+
+    Returns
+    -------
+    DynamicMixing or None
+
+    Warns
+    -----
+    UserWarning
+        If it is False, because nothing can be learnt from recordings that are not mixed.
+
+    Examples
+    --------
+    >>> from skdc.training.mixing import mixing_of_recordings
+    >>> mixing_of_recordings(True) is None
+    True
+    """
+    if remix is False:
+        warnings.warn(
+            "remix=False changes nothing, because recordings of single speakers have to be mixed; "
+            "give fit mixtures and their sources to train on mixtures as they are",
+            stacklevel=3,
+        )
+    return remix if isinstance(remix, DynamicMixing) else None
 
 
 def mixture_counts(

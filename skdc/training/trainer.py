@@ -473,6 +473,7 @@ def train(
     with hold_file(path, CHECKPOINT) if path and distributed.is_first() else nullcontext():
         if path is not None and path.is_file() and not _continues(run, path):
             run.restore(path)
+            _warn_of_nothing_to_do(run, path, has_validation=validate is not None)
             if validate is None:
                 # The best epoch of other mixtures; what is trained from here on would be lost.
                 run.best, run.best_score = None, -math.inf
@@ -516,6 +517,24 @@ def _continues(run: Trainer, path: Path) -> bool:
         return False
     earlier = RunFile.read(path)
     return earlier.is_finished and earlier.result_digest() == run.start
+
+
+def _warn_of_nothing_to_do(run: Trainer, path: Path, *, has_validation: bool) -> None:
+    """Say what was asked of a run that a checkpoint has already brought to its end."""
+    if not run.is_finished() or not run.history:
+        return
+    ignored = []
+    if run.epoch > (most := run.config.max_epochs):
+        ignored.append(f"max_epochs={most}, because it has trained for {run.epoch} already")
+    if has_validation and not any(name.startswith("validation_") for name in run.history[-1]):
+        ignored.append("the mixtures of the validation, which it did without")
+    if ignored:
+        warnings.warn(
+            f"the run of the checkpoint {str(path)!r} is finished, and its weights are taken as "
+            f"they are, whatever is asked by {' and by '.join(ignored)}; set max_epochs to more "
+            f"than {run.epoch} to train on, or use another file for another run",
+            stacklevel=2,
+        )
 
 
 def take_statistics(run: Trainer) -> None:
