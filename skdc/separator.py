@@ -415,9 +415,9 @@ class DeepClusteringSeparator(
             If a recording is unusable, or there are fewer than two speakers.
         """
         self._check_fitted()
-        checked, names = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if not isinstance(n_examples, Integral) or isinstance(n_examples, bool) or n_examples < 1:
             raise ValueError(f"n_examples={n_examples!r}; give an integer of at least 1")
+        checked, names = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
         if names is None:
             raise ValueError("speakers: got None, expected who speaks in each recording")
         how: Any = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
