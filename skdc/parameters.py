@@ -34,6 +34,7 @@ from skdc.paths import check_free, check_outputs
 from skdc.separation import Separator
 from skdc.separation.counts import asked_count
 from skdc.separation.pairs import PAIR_SWEEPS
+from skdc.separation.speeds import MOST_SPEEDS
 from skdc.signal import Framing
 from skdc.training import DynamicMixing, TrainingConfig
 from skdc.training.checkpoint import CHECKPOINT
@@ -289,6 +290,7 @@ def call_parameters(
     noise: bool = False,
     phase_iterations: int = 0,
     pair_sweeps: int = PAIR_SWEEPS,
+    speeds: int = 1,
     caller: str = "predict",
 ) -> tuple[int | None, int | None]:
     """Give what a single call works with: its own keywords, or else the parameters.
@@ -301,17 +303,19 @@ def call_parameters(
         "noise": noise,
         "phase_iterations": phase_iterations,
         "pair_sweeps": pair_sweeps,
+        "speeds": speeds,
     }
     allowed = {
         "input_rate": [_RATE, None],
         "noise": ["boolean"],
         "phase_iterations": [Interval(Integral, 0, None, closed="left")],
         "pair_sweeps": [Interval(Integral, 0, None, closed="left")],
+        "speeds": [Interval(Integral, 1, MOST_SPEEDS, closed="both")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
-    for name in ("phase_iterations", "pair_sweeps"):
+    for name, least in (("phase_iterations", 0), ("pair_sweeps", 0), ("speeds", 1)):
         if isinstance(keywords[name], bool):
-            raise ValueError(f"{name}={keywords[name]}; give an integer of 0 or more")
+            raise ValueError(f"{name}={keywords[name]}; give an integer of {least} or more")
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
     return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 

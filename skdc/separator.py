@@ -524,6 +524,7 @@ class DeepClusteringSeparator(
         noise: bool = False,
         phase_iterations: int = 0,
         pair_sweeps: int = PAIR_SWEEPS,
+        speeds: int = 1,
     ) -> Any:
         """Separate mixtures.
 
@@ -553,6 +554,9 @@ class DeepClusteringSeparator(
             sum, because two talkers are told apart more easily than three. With three, a sweep
             takes about twice as long as all before it, with four about four times; 0 is as in the
             paper, as are separations by a clusterer of your own.
+        speeds : int, default=1
+            Speeds, at most 5, at which each mixture is heard. The masks are the mean of what each
+            hears, and time grows with their number: see `skdc.separation.speeds`.
 
         Returns
         -------
@@ -572,7 +576,8 @@ class DeepClusteringSeparator(
         """
         is_full = is_full_band(band)
         call: Any = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"noise": noise, "phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
+        call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
         if self.output == "masks":
             return self._map(X, mixture_masks, **call)
         if self.output == "labels":
@@ -640,24 +645,20 @@ class DeepClusteringSeparator(
         *,
         n_sources: int | str | None = None,
         input_rate: int | None = None,
-        noise: bool = False,
-        phase_iterations: int = 0,
-        pair_sweeps: int = PAIR_SWEEPS,
-        **checks: Any,
+        keep_recordings: bool = False,
+        **how: Any,
     ) -> Any:
         self._check_fitted()
-        how: dict[str, Any] = {"noise": noise, "phase_iterations": phase_iterations}
-        how["pair_sweeps"] = pair_sweeps
         count, rate = call_parameters(self, n_sources, input_rate, **how)
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
-            has_channels = checks.get("keep_recordings", False)
-            check_mixture_headers(X, audio, has_channels=has_channels)
-            options = {"n_sources": n_sources, "input_rate": input_rate, **how, **checks}
+            check_mixture_headers(X, audio, has_channels=keep_recordings)
+            options = {"n_sources": n_sources, "input_rate": input_rate, **how}
+            options["keep_recordings"] = keep_recordings
             order = self._progress(range(len(X)), len(X))
             items = (NamedItems([X[i]], [f"X[{i}]"]) for i in order)
             return [self._map(item, work, **options)[0] for item in items]
-        mixtures = check_mixtures(X, audio, **checks)
+        mixtures = check_mixtures(X, audio, keep_recordings=keep_recordings)
         # Seconds of audio, so that the bar moves within a long recording, too.
         total, style = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
         with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **style) as bar:

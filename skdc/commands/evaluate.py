@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from skdc.commands.options import (
     add_jobs_argument,
     add_model_argument,
+    add_speeds_argument,
     given_name,
     given_path,
     positive_int,
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.png",
         help="draw how the improvements are distributed (needs matplotlib)",
     )
+    add_speeds_argument(parser)
     add_jobs_argument(parser)
     add_model_argument(parser)
 
@@ -111,6 +113,8 @@ def run(args: argparse.Namespace) -> int:
         input_rate=None if rate == model.sample_rate else rate,
     )
     name = Path(args.model).stem if Path(args.model).is_file() else args.model
+    if args.speeds > 1:
+        name += f", {args.speeds} speeds"
     try:
         rows = evaluate_model(
             model,
@@ -118,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             name=name,
             limit=args.limit,
             csv_path=args.csv,
+            speeds=args.speeds,
             n_jobs=args.jobs,
             progress=None,
         )

@@ -26,6 +26,7 @@ __all__ = [
     "add_jobs_argument",
     "add_model_argument",
     "add_output_argument",
+    "add_speeds_argument",
     "check_output",
     "given_name",
     "given_path",
@@ -77,6 +78,18 @@ def add_output_argument(
         required=default is None,
         metavar=metavar,
         help=text if default is None else f"{text} (default: %(default)s)",
+    )
+
+
+def add_speeds_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--speeds``."""
+    parser.add_argument(
+        "--speeds",
+        type=int,
+        choices=range(1, 6),  # up to `skdc.separation.speeds.MOST_SPEEDS`, which would load torch
+        default=1,
+        help="speeds at which each recording is heard: 2 separate better, in twice the time, "
+        "more a little better still (default: %(default)s)",
     )
 
 

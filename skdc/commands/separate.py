@@ -21,6 +21,7 @@ from skdc.commands.options import (
     add_jobs_argument,
     add_model_argument,
     add_output_argument,
+    add_speeds_argument,
     given_name,
     source_count,
     warn_of_count,
@@ -132,6 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="times that each two of three or more sources are separated again from their sum; 0 "
         "is faster (default: %(default)s)",
     )
+    add_speeds_argument(parser)
     parser.add_argument(
         "--page",
         action="store_true",
@@ -539,6 +541,7 @@ def _from_file_to_files(
         noise=args.noise,
         phase_iterations=args.phase_iterations,
         pair_sweeps=args.pair_sweeps,
+        speeds=args.speeds,
     )
     outputs = [*result.paths, *(result.save_rttm(path) for path in job.beside(args))]
     return {
@@ -560,7 +563,7 @@ def _in_memory(
 
     options = {"model": model, "band": args.band, "channels": args.channels}
     options |= {"noise": args.noise, "phase_iterations": args.phase_iterations}
-    options["pair_sweeps"] = args.pair_sweeps
+    options |= {"pair_sweeps": args.pair_sweeps, "speeds": args.speeds}
     result = replace(
         separate(job.source, n_sources=args.n_sources, **options), name=job.target.name
     )

@@ -50,13 +50,14 @@ class ListeningMixin:
         noise: bool = False,
         phase_iterations: int = 0,
         pair_sweeps: int = PAIR_SWEEPS,
+        speeds: int = 1,
     ) -> tuple[NDArray[np.float32], Separability]:
         """Separate one recording, and tell how clearly its sources were told apart.
 
         Parameters
         ----------
         recording : array of shape (n_samples,) or (n_channels, n_samples)
-        n_sources, input_rate, band, noise, phase_iterations, pair_sweeps : optional
+        n_sources, input_rate, band, noise, phase_iterations, pair_sweeps, speeds : optional
             As for `predict`.
 
         Returns
@@ -69,7 +70,8 @@ class ListeningMixin:
         is_full = is_full_band(band)
         work = full_band_sources if is_full else network_band_sources
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"noise": noise, "phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
+        call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
         return self._separate_one(recording, work, keep_recordings=is_full, **call)
 
     def separate_in_blocks(
@@ -81,6 +83,7 @@ class ListeningMixin:
         noise: bool = False,
         phase_iterations: int = 0,
         pair_sweeps: int = PAIR_SWEEPS,
+        speeds: int = 1,
     ) -> tuple[RestoredBlocks, Separability]:
         """Do what `separate` does with the full band, in memory that does not grow.
 
@@ -88,7 +91,7 @@ class ListeningMixin:
         ----------
         recording : LongRecording or array of shape (n_samples,) or (n_channels, n_samples)
             Such as a `skdc.audio.AudioRecording`, which reads a file part by part.
-        n_sources, input_rate, noise, phase_iterations, pair_sweeps : optional
+        n_sources, input_rate, noise, phase_iterations, pair_sweeps, speeds : optional
             As for `predict`.
 
         Returns
@@ -100,7 +103,8 @@ class ListeningMixin:
             As for `separate`.
         """
         call: dict[str, Any] = {"n_sources": n_sources, "input_rate": input_rate}
-        call |= {"noise": noise, "phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
+        call |= {"noise": noise, "phase_iterations": phase_iterations}
+        call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
         return self._separate_one(recording, full_band_blocks, keep_recordings=True, **call)
 
     def _separate_one(

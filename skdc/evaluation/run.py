@@ -110,7 +110,11 @@ class Benchmark:
 
 
 def score_mixture(
-    model: DeepClusteringSeparator, mixture: NDArray[Any], references: NDArray[Any]
+    model: DeepClusteringSeparator,
+    mixture: NDArray[Any],
+    references: NDArray[Any],
+    *,
+    speeds: int = 1,
 ) -> dict[str, FloatArray]:
     """All scores of one mixture: of the model, of the oracles and of the unprocessed mixture.
 
@@ -121,6 +125,8 @@ def score_mixture(
     mixture : array of shape (n_samples,)
         At the model's `input_rate`, or its `sample_rate` where that is None.
     references : array of shape (n_sources, n_samples)
+    speeds : int, default=1
+        As for `DeepClusteringSeparator.predict`.
 
     Returns
     -------
@@ -147,7 +153,7 @@ def score_mixture(
     True
     """
     oracles = oracle_estimates(model, mixture, references)
-    scores = evaluate_separation(references, model.predict(mixture), mixture)
+    scores = evaluate_separation(references, model.predict(mixture, speeds=speeds), mixture)
     for name in ("sdr", "si_sdr"):
         scores[f"mixture_{name}"] = scores[name] - scores[f"{name}_improvement"]
     for oracle, estimates in oracles.items():
@@ -287,6 +293,7 @@ def evaluate_model(
     name: str = "model",
     limit: int | None = None,
     csv_path: str | os.PathLike[str] | None = None,
+    speeds: int = 1,
     n_jobs: int = 1,
     progress: bool | None = False,
 ) -> list[Row]:
@@ -305,6 +312,8 @@ def evaluate_model(
     csv_path : path-like, optional
         File to write each row to as soon as it is known. What is there already is kept and not
         computed again, if it is of the same model and mixtures. It is locked until the call ends.
+    speeds : int, default=1
+        As for `DeepClusteringSeparator.predict`.
     n_jobs : int, default=1
         Processes to share the work.
     progress : bool or None, default=False
@@ -338,7 +347,7 @@ def evaluate_model(
         "n_listed": str(len(benchmark.items)),
         "list_id": list_fingerprint(benchmark.items),
         "model": name,
-        "model_id": model_fingerprint(model),
+        "model_id": model_fingerprint(model) + (f" at {speeds} speeds" if speeds > 1 else ""),
         "n_estimates": str(model.n_sources),
     }
     chosen = list(benchmark.items[:limit])
@@ -348,7 +357,7 @@ def evaluate_model(
         done = {} if table is None else _read_done(table, identity, names)
         todo = [item for item in chosen if item.mixture_id not in done]
         results = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_score_item)(model, item) for item in todo
+            delayed(_score_item)(model, item, speeds) for item in todo
         )
         bar = tqdm(
             results,
@@ -377,13 +386,13 @@ def evaluate_model(
     return [done[item.mixture_id] for item in chosen if item.mixture_id in done]
 
 
-def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture) -> Row | None:
+def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture, speeds: int) -> Row | None:
     """Score a mixture; None where it, or a source of it, is silent."""
     mixture, references = item.load()
     if np.ptp(references, axis=-1).min() == 0 or np.ptp(mixture) == 0:
         return None
     try:
-        scores = score_mixture(model, mixture, references)
+        scores = score_mixture(model, mixture, references, speeds=speeds)
     except ValueError as error:
         raise ValueError(f"{item.mixture_id}: {error}") from error
     values = (

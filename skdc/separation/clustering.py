@@ -22,6 +22,7 @@ __all__ = [
     "find_centroids",
     "kmeans",
     "loudest_first",
+    "of_number",
     "soft_assign",
 ]
 
@@ -420,6 +421,29 @@ def loudest_first(spectrogram: Tensor, vectors: Tensor, masks: Tensor) -> tuple[
     sums = torch.einsum("cfb,fbk->ck", shares, units)
     means = sums / totals.clamp_min(torch.finfo(totals.dtype).tiny).unsqueeze(-1)
     return masks[order], means[order]
+
+
+def of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Add silent sources, or give what the least of them have to the one before them.
+
+    Parameters
+    ----------
+    masks : float32 Tensor of shape (n_sources, n_frames, n_bins)
+    centroids : float32 Tensor of shape (n_sources, embedding_dim)
+    number : int
+
+    Returns
+    -------
+    masks : float32 Tensor of shape (number, n_frames, n_bins)
+    centroids : float32 Tensor of shape (number, embedding_dim)
+    """
+    if len(masks) > number:
+        last = masks[number - 1 :].sum(0, keepdim=True)
+        return torch.cat([masks[: number - 1], last]), centroids[:number]
+    masks, centroids = (
+        torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
+    )
+    return masks, centroids
 
 
 def _sample(

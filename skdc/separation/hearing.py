@@ -14,6 +14,7 @@ from torch import Tensor
 from skdc import signal
 from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
+from skdc.separation.speeds import at_speed, of_width
 from skdc.separation.stretches import STRETCH_S
 from skdc.signal import Balance, Framing
 
@@ -49,6 +50,8 @@ class Hearing:
     ----------
     network, framing, precision, sample_rate
         As for `skdc.separation.Separator`.
+    speed : float, default=1.0
+        That at which recordings are heard; 0.9 is a tenth slower, and all voices a tenth lower.
 
     Examples
     --------
@@ -67,6 +70,7 @@ class Hearing:
     framing: Framing
     precision: str = "float32"
     sample_rate: int = 8000
+    speed: float = 1.0
 
     def sounds(self, waveforms: Iterable[Tensor]) -> Iterator[Sound]:
         """Give the spectrogram of each, without what would be all that is heard.
@@ -81,9 +85,10 @@ class Hearing:
         Sound
             On the network's device.
         """
-        device = self.network.device
+        device, framing = self.network.device, at_speed(self.framing, self.speed)
         for waveform in waveforms:
-            yield self.sound(self.framing.undisturbed(self.framing.stft(waveform[:].to(device))))
+            spectrogram = framing.undisturbed(framing.stft(waveform[:].to(device)))
+            yield self.sound(of_width(spectrogram, self.framing.n_bins))
 
     def sound(self, spectrogram: Tensor) -> Sound:
         """Balance a spectrogram, and find what bands are missing in it.

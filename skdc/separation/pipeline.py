@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -19,7 +19,13 @@ from skdc.exceptions import AudioWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.count import CountHead
 from skdc.separation.activity import MOMENT_S, quieten
-from skdc.separation.clustering import SPREAD_OF_ONE, find_centroids, loudest_first, soft_assign
+from skdc.separation.clustering import (
+    SPREAD_OF_ONE,
+    find_centroids,
+    loudest_first,
+    of_number,
+    soft_assign,
+)
 from skdc.separation.counts import (
     are_fewer,
     are_several,
@@ -34,6 +40,7 @@ from skdc.separation.identity import identify
 from skdc.separation.pairs import PAIR_SWEEPS, separate_pairs
 from skdc.separation.pieces import AssignedPieces, giving_back_memory
 from skdc.separation.quality import Separability
+from skdc.separation.speeds import SPEEDS, at_speed, put_together
 from skdc.separation.stretches import OVERLAP_S, STRETCH_S, Stretch, fade, join, spans, stitch
 from skdc.signal import Framing
 from skdc.signal.storage import Spool
@@ -105,6 +112,8 @@ class Separator:
     phase_iterations : int, default=0
         Times that the frames of each source are made to agree on their phases; see
         `skdc.signal.resynthesise`.
+    speeds : int, default=1
+        Number of speeds at which the network hears each mixture; see `skdc.separation.speeds`.
     report : callable, optional
         Called with the seconds of a mixture that were done since the last call.
 
@@ -132,6 +141,7 @@ class Separator:
     spread_of_one: float = SPREAD_OF_ONE
     noise: bool = False
     phase_iterations: int = 0
+    speeds: int = 1
     report: Callable[[float], object] | None = None
 
     @property
@@ -338,11 +348,13 @@ class Separator:
             Those of a mixture, a single one where it is short; to be taken in this order.
         """
         cut = [list(self._spans(self.framing.frame_count(len(x)))) for x in mixtures]
-        projections = self._projections(
+        segments = (
             self._segment(mixture, start, stop)
             for mixture, cuts in zip(mixtures, cut, strict=True)
             for start, stop, _ in cuts
         )
+        at_each_speed = zip(SPEEDS[: self.speeds], tee(segments, self.speeds), strict=True)
+        projections = zip(*(self._projections(own, at) for at, own in at_each_speed), strict=True)
         for mixture, cuts, count in zip(mixtures, cut, n_clusters, strict=False):
             n_kept = None
             if len(cuts) > 1 and count is None:
@@ -423,25 +435,53 @@ class Separator:
         cuts: Iterable[tuple[int, int, int]],
         n_clusters: int | None,
         n_kept: int | None,
-        projections: Iterator[Projection],
+        projections: Iterator[tuple[Projection, ...]],
     ) -> Iterator[Stretch]:
-        """Cluster stretches, and keep as many clusters of each as of the others, if so asked."""
+        """Cluster stretches, and keep as many clusters of each as of the others, if so asked.
+
+        Takes what is heard of each at all speeds.
+        """
         # The cuts come first in zip, so that no projection of the next mixture is taken.
         parts = zip(cuts, projections, strict=False)
         is_of_pairs = self.own_pair_sweeps and (n_clusters is None or n_clusters > 2)
-        for cut, part in parts:
+        for cut, heard in parts:
             # Pairs of neighbours go through the network together.
             n_more = self.hearing.n_together(cut[1] - cut[0]) - 1 if is_of_pairs else 0
-            group = [(cut, part), *islice(parts, n_more)]
-            found = self._pairs_again(
-                [(part, *self._masks(part, n_clusters)) for _, part in group]
-            )
-            for ((start, stop, overlap), part), (masks, own) in zip(group, found, strict=True):
+            group = [(cut, heard), *islice(parts, n_more)]
+            found = self._found([heard for _, heard in group], n_clusters)
+            for (cut, (part, *_)), (own, *masks) in zip(group, found, strict=True):
+                start, stop, overlap = cut
                 if n_kept is not None:
-                    masks, own = _of_number(masks, own, n_kept)
-                settled = self._settled(masks)
-                yield Stretch(start, overlap, part.spectrogram, part.states, settled, own)
+                    kept = [of_number(each, own, n_kept) for each in masks]
+                    masks, own = [each for each, _ in kept], kept[0][1]
+                settled, *first = map(self._settled, masks)
+                yield Stretch(start, overlap, part.spectrogram, part.states, settled, own, *first)
                 self._report(stop - start - overlap)
+
+    def _found(
+        self, heard: Sequence[tuple[Projection, ...]], n_clusters: int | None
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Give a vector of each source of some stretches, the masks, and those of the first speed.
+
+        Takes what is heard at all speeds; where that is one, its masks are all there are.
+        """
+        found: list[list[tuple[Tensor, Tensor]]] = []
+        counts = [n_clusters] * len(heard)
+        for parts in zip(*heard, strict=True):
+            pairs = zip(parts, counts, strict=True)
+            found.append(list(self._pairs_again([(p, *self._masks(p, n)) for p, n in pairs])))
+            if self.clusterer is None:  # one of the caller's own says how many by itself
+                counts = [len(masks) for masks, _ in found[0]]
+        framings = [at_speed(self.framing, speed) for speed in SPEEDS[: self.speeds]]
+        for parts, of_stretch in zip(heard, zip(*found, strict=True), strict=True):
+            first, own = of_stretch[0]
+            if len(parts) == 1 or len(first) == 1:
+                yield own, first
+                continue
+            spectrograms = [part.spectrogram for part in parts]
+            masks = put_together([masks for masks, _ in of_stretch], spectrograms, framings)
+            order = (masks * spectrograms[0].abs()).sum((1, 2)).argsort(descending=True)
+            yield own[order], masks[order], first[order]
 
     def _pairs_again(
         self, found: Sequence[tuple[Projection, Tensor, Tensor]]
@@ -577,9 +617,11 @@ class Separator:
             **options,
         )
 
-    def _projections(self, segments: Iterable[Tensor]) -> Iterator[Projection]:
+    def _projections(
+        self, segments: Iterable[Tensor], speed: float = SPEEDS[0]
+    ) -> Iterator[Projection]:
         """Give the spectrogram of each segment, and what the network gives for it."""
-        return self._heard(self.hearing.sounds(segments))
+        return self._heard(replace(self.hearing, speed=speed).sounds(segments))
 
     @torch.no_grad()
     def _heard(self, sounds: Iterable[Sound]) -> Iterator[Projection]:
@@ -654,14 +696,3 @@ class Separator:
         if clusterer.get_params().get("random_state", 0) is None:
             clusterer.set_params(random_state=self.seed)
         return clusterer
-
-
-def _of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Add silent sources, or give what the least of them have to the one before them."""
-    if len(masks) > number:
-        last = masks[number - 1 :].sum(0, keepdim=True)
-        return torch.cat([masks[: number - 1], last]), centroids[:number]
-    masks, centroids = (
-        torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
-    )
-    return masks, centroids

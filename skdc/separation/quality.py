@@ -90,7 +90,9 @@ class Separability:
         """
         for stretch in stretches:
             # What lies in the stretch before, too, counts once.
-            masks = stretch.masks[:, stretch.overlap :]
+            # Masks of several speeds are surer, and by how much they are better is not known.
+            masks = stretch.masks if stretch.first_masks is None else stretch.first_masks
+            masks = masks[:, stretch.overlap :]
             spectrogram = stretch.spectrogram[stretch.overlap :]
             self._add(masks, spectrogram.abs() * framing.activity(spectrogram), stretch.centroids)
             if count_head is not None and bool(stretch.spectrogram.any()):

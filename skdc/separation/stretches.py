@@ -36,6 +36,8 @@ class Stretch(NamedTuple):
         States of the trunk.
     masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
     centroids : float32 Tensor of shape (n_clusters, embedding_dim)
+    first_masks : float32 Tensor of shape (n_clusters, n_frames, n_bins) or None
+        Those of the first speed alone, where the stretch was heard at several.
     """
 
     start: int
@@ -44,6 +46,7 @@ class Stretch(NamedTuple):
     states: Tensor
     masks: Tensor
     centroids: Tensor
+    first_masks: Tensor | None = None
 
 
 def spans(n_frames: int, length: int, overlap: int) -> Iterator[tuple[int, int, int]]:
