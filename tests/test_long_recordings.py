@@ -315,6 +315,6 @@ def test_less_at_once_where_a_device_has_too_little_memory(
 def test_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples/benchmarks")
     measure = importlib.import_module("memory_of_files").measure
-    short, long = (measure(minutes, tmp_path, "speech-2mix-8k-small") for minutes in (6, 15))
-    # In memory, 9 minutes more would be 190 MB and their sources twice as much.
+    short, long = (measure(minutes, tmp_path, "speech-2mix-8k-small") for minutes in (5, 10))
+    # In memory, 5 minutes more would be 105 MB and their sources twice as much.
     assert long.peak_mb < short.peak_mb + 60
