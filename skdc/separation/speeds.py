@@ -22,7 +22,7 @@ __all__ = ["MOST_SPEEDS", "SPEEDS", "at_speed", "certainty", "of_width", "put_to
 # All three were chosen on held-out mixtures; the first speeds gain most.
 SPEEDS = (1.0, 0.9, 1.09, 0.8, 1.2)
 # By how much more the masks of one speed count than those of another: e to the power of so many
-# times the difference of their certainty. Of 5 to 50 all gain as much within 0.1 dB.
+# times the difference of their certainty. Numbers from 5 to 50 gain as much within 0.1 dB.
 _TRUST = 15.0
 # A mean is less sure than each of what it is the mean of. 1.25 to 2 gain as much within 0.1 dB.
 _SHARPENED = 1.5
@@ -159,7 +159,7 @@ def _in_grid(masks: Tensor, framing: Framing, first: Tensor, first_framing: Fram
     _, n_frames, n_bins = first.shape
     between_frames = first_framing.hop_length / framing.hop_length
     between_bins = framing.win_length / first_framing.win_length
-    # Of a slower mixture the highest bins are empty: there is nothing above the highest frequency.
+    # The highest bins of a slower mixture are empty: nothing is above the highest frequency.
     masks = masks[..., : framing.n_bins]
     return _read(_read(masks, 1, n_frames, between_frames), 2, n_bins, between_bins)
 
