@@ -313,9 +313,10 @@ def call_parameters(
         "speeds": [Interval(Integral, 1, MOST_SPEEDS, closed="both")],
     }
     validate_parameter_constraints(allowed, keywords, caller_name=caller)
-    for name, least in (("phase_iterations", 0), ("pair_sweeps", 0), ("speeds", 1)):
+    for name in ("phase_iterations", "pair_sweeps", "speeds"):
         if isinstance(keywords[name], bool):
-            raise ValueError(f"{name}={keywords[name]}; give an integer of {least} or more")
+            possible = f"from 1 to {MOST_SPEEDS}" if name == "speeds" else "of 0 or more"
+            raise ValueError(f"{name}={keywords[name]}; give an integer {possible}")
     rate: int | None = estimator.input_rate if input_rate is None else input_rate
     return asked_count(estimator.n_sources if n_sources is None else n_sources), rate
 

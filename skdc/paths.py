@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -306,7 +307,12 @@ def _temporary_name(path: Path, number: int) -> Path:
 
 
 def _short_stem(path: Path) -> str:
-    return path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    whole = path.stem.encode()
+    if len(whole) <= _LONGEST_STEM:
+        return path.stem
+    # Names that differ in what is cut off stay different.
+    digest = hashlib.sha256(whole).hexdigest()[:8]
+    return whole[: _LONGEST_STEM - 9].decode(errors="ignore") + "-" + digest
 
 
 def _open_temporary(path: Path) -> tuple[Path, int]:

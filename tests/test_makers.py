@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -651,3 +652,21 @@ def test_options_out_of_range(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         maker("nowhere", "nowhere", "nowhere", **options)
+
+
+def test_a_folder_that_is_whole_and_cannot_be_written_to_is_compared(
+    tmp_path: Path, libri: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, out = tmp_path / "libri2mix_test-clean.csv", tmp_path / "out"
+    assert make_librimix(libri, table, out, n_sources=2) == 1
+    record = out / "wav8k" / "min" / "test" / "recipes.jsonl"
+    for kept in (None, "of another time"):
+        record.unlink()
+        if kept is not None:
+            record.write_text(kept)
+        with monkeypatch.context() as patch:
+            # Whoever is root may write everywhere, whatever the mode of a folder says.
+            patch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+            assert make_librimix(libri, table, out, n_sources=2) == 0
+        assert (record.read_text() if record.exists() else None) == kept
+        record.touch()

@@ -266,10 +266,11 @@ class OfItsOwnMind(ClusterMixin, BaseEstimator):
         return self
 
 
-def test_a_clusterer_may_find_another_number_at_another_speed() -> None:
+@pytest.mark.parametrize("n_sources", [2, "auto"])
+def test_a_clusterer_may_find_another_number_at_another_speed(n_sources: Any) -> None:
     separator = small(clusterer=OfItsOwnMind())
     OfItsOwnMind.seen.clear()
-    found = separator.predict(noise(2000), n_sources="auto", speeds=2)
+    found = separator.predict(noise(2000), n_sources=n_sources, speeds=2)
     assert OfItsOwnMind.seen == [2, 3]
     assert len(found) == 2
     assert_allclose(found.sum(axis=0), noise(2000), atol=1e-5)
@@ -303,7 +304,7 @@ def test_a_number_of_speeds_that_cannot_be_is_refused(speeds: Any) -> None:
     for call in calls:
         with pytest.raises(ValueError, match="'speeds' parameter of predict must be an int"):
             call(np.ones(4000), speeds=speeds)
-    with pytest.raises(ValueError, match="speeds=True; give an integer of 1 or more"):
+    with pytest.raises(ValueError, match="speeds=True; give an integer from 1 to 5"):
         separator.predict(np.ones(4000), speeds=True)
 
 

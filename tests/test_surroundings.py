@@ -309,6 +309,15 @@ def test_a_file_is_held_by_one_program_and_free_after_its_end(tmp_path: Path) ->
     assert names(tmp_path) == ["new"]
 
 
+def test_files_with_long_names_are_held_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{'a' * 120}-seed={seed}.st" for seed in range(2)]
+    with hold_file(paths[0], "text"):
+        check_free(paths[1], "text")
+        with hold_file(paths[1], "text"):
+            assert len(names(tmp_path)) == 2
+    assert names(tmp_path) == []
+
+
 def test_where_nothing_can_be_made_nobody_is_kept_out(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with hold_file(tmp_path / "file" / "a.txt", "text"):

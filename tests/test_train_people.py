@@ -335,6 +335,24 @@ def test_a_model_that_another_run_has_written_meanwhile_stays(
     assert DeepClusteringSeparator.load("m-3.safetensors").n_iter_ == 2
 
 
+def test_a_model_that_was_taken_away_meanwhile_leaves_its_name_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    voices("v/ann/1.wav", "v/bob/1.wav")
+    command = ["train", "--data", "v", "-o", "m.safetensors", *TINY]
+    assert main(command) == 0
+    fit = DeepClusteringSeparator.fit_recordings
+
+    def meanwhile(separator: DeepClusteringSeparator, *args: Any, **how: Any) -> Any:
+        Path("m.safetensors").unlink()
+        return fit(separator, *args, **how)
+
+    monkeypatch.setattr(DeepClusteringSeparator, "fit_recordings", meanwhile)
+    assert main([command[0], "--force", *command[1:]]) == 0
+    assert Path("m.safetensors").is_file()
+    assert not Path("m-2.safetensors").exists()
+
+
 @pytest.mark.filterwarnings("always:another program has written")
 def test_heads_do_not_replace_a_model_that_another_run_has_written_meanwhile(
     capsys: Capture, plain_file: str, monkeypatch: pytest.MonkeyPatch

@@ -122,7 +122,7 @@ def save_model(
     while True:
         # Another command may have come to this point, too.
         with suppress(BlockingIOError), hold_file(path, "model file"):
-            if _file_state(path) == expected:
+            if _file_state(path) in (expected, None):  # or free again
                 model.save(path, weights=weights)
                 break
         number += 1

@@ -7,9 +7,11 @@ now, is made once more and compared with its files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from skdc.paths import atomic_path
 
@@ -51,15 +53,24 @@ class RecipeRecord:
         lines = [line for line in text.splitlines(keepends=True) if self._is_right(line)]
         self.trusted.update(json.loads(line)[0] for line in lines)
         if (kept := "".join(lines)) != text:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text(kept, "utf-8")
+            self._write(kept, "w")
 
     def add(self, name: str) -> None:
         """Note that the files of a mixture, which are whole, are of its recipe."""
         if name not in self.trusted:
             self.trusted.add(name)
+            self._write(self._line(name), "a")
+
+    def _write(self, text: str, mode: Literal["a", "w"]) -> None:
+        # A complete folder may be read-only: its mixtures are compared each time.
+        if not os.access(self.folder, os.W_OK):
+            return
+        if mode == "a":
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(self._line(name))
+                file.write(text)
+        else:
+            with atomic_path(self.path) as temporary:
+                temporary.write_text(text, "utf-8")
 
     def _line(self, name: str) -> str:
         return json.dumps([name, self.recipes[name]]) + "\n"

@@ -470,8 +470,9 @@ class Separator:
         for parts in zip(*heard, strict=True):
             pairs = zip(parts, counts, strict=True)
             found.append(list(self._pairs_again([(p, *self._masks(p, n)) for p, n in pairs])))
-            if self.clusterer is None:  # one of the caller's own says how many by itself
-                counts = [len(masks) for masks, _ in found[0]]
+            # A clusterer of the caller's own may find another number, which then does not count.
+            is_own = self.clusterer is not None
+            counts = [None if is_own else len(masks) for masks, _ in found[0]]
         framings = [at_speed(self.framing, speed) for speed in SPEEDS[: self.speeds]]
         for parts, of_stretch in zip(heard, zip(*found, strict=True), strict=True):
             first, own = of_stretch[0]

@@ -623,7 +623,7 @@ def make_bank(
     counts = [len(reference) for reference in references]
     is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
     sources = [] if is_labels else [source for item in references for source in item]
-    needed = min(max(counts), max(mixture_counts(counts, mixing)))
+    needed = max(mixture_counts(counts, mixing))
     sounding = (source for source in sources if active_level(source, sample_rate) > 0)
     if remix and len([*islice(sounding, needed)]) == needed:
         return SourceBank(
