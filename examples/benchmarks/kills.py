@@ -38,6 +38,8 @@ from skdc.training.checkpoint import RunFile
 Files = dict[str, bytes]
 # Seconds that a command may take, which needs about one.
 LONGEST = 60
+# Files that grow line by line. The last line may be unfinished; the next run cuts that off.
+GROWING = (".csv", ".jsonl")
 FAULTS = ("half-written", "leftovers", "other results", "hangs")
 OUT = Path("out")
 TRAIN = "hidden_size=8 n_layers=1 embedding_dim=4 win_length=64 hop_length=16 segment_frames=20"
@@ -175,7 +177,7 @@ def is_whole(name: str, content: bytes, expected: Files) -> bool:
             return same_weights(content, expected[name])
     except ValueError:
         return False
-    if name.endswith(".csv"):  # its last row may be unfinished; the next run cuts that off
+    if name.endswith(GROWING):
         return expected[name].startswith(content)
     return content == expected[name]
 
@@ -196,7 +198,8 @@ def same_results(found: Files, expected: Files) -> bool:
     if found.keys() != expected.keys():
         return False
     return all(
-        is_whole(name, content, expected) and (".csv" not in name or content == expected[name])
+        is_whole(name, content, expected)
+        and (not name.endswith(GROWING) or content == expected[name])
         for name, content in found.items()
     )
 
@@ -208,7 +211,7 @@ def kill_once(
     shutil.rmtree(OUT, ignore_errors=True)
     command = COMMANDS[name]
     if inside:
-        # A table is written row by row, each of the other files in one go.
+        # Some are written line by line, each of the other files in one go.
         largest = max(len(content) for content in expected.values())
         k = 0 if name == "evaluate" else int(rng.integers(1, len(expected) + 1))
         n_bytes = int(rng.integers(largest // 2))
@@ -232,7 +235,7 @@ def kill_once(
         note("hangs", "it hangs")
     elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         counts["kills"] += 1
-        is_cut_short = any(x.endswith(".csv") and not c.endswith(b"\n") for x, c in left.items())
+        is_cut_short = any(x.endswith(GROWING) and not c.endswith(b"\n") for x, c in left.items())
         counts["within a write"] += bool(hidden(left)) or is_cut_short
     elif status == 0:
         counts["ended before the kill"] += 1
