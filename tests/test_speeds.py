@@ -237,7 +237,6 @@ def test_recordings_that_are_hardly_as_long_as_a_window() -> None:
 
 def test_long_recordings_are_heard_in_stretches() -> None:
     separator = small()
-    separator.network_.float()
     mixture = np.tile(noise(), 33)  # 33 s
     found = separator.predict(mixture, speeds=2)
     assert_allclose(found.sum(axis=0), mixture, atol=1e-4)

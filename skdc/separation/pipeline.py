@@ -481,7 +481,8 @@ class Separator:
                 continue
             spectrograms = [part.spectrogram for part in parts]
             masks = put_together([masks for masks, _ in of_stretch], spectrograms, framings)
-            order = (masks * spectrograms[0].abs()).sum((1, 2)).argsort(descending=True)
+            totals = (masks * spectrograms[0].abs()).sum((1, 2))  # (n_sources,)
+            order = totals.argsort(descending=True, stable=True)  # as `loudest_first` has it
             yield own[order], masks[order], first[order]
 
     def _pairs_again(

@@ -135,10 +135,10 @@ def put_together(
     trusts = [
         _TRUST * certainty(own, power) for (own, *_), power in zip(views, powers, strict=True)
     ]
-    first, whole = masks[0], torch.zeros_like(masks[0])
-    for (own, _, framing), weight in zip(views, torch.stack(trusts).softmax(0), strict=True):
-        moved = _in_grid(own, framing, first, framings[0])
-        ordered = in_order(first, moved, spectrograms[0].abs())
+    first, (weight, *weights) = masks[0], torch.stack(trusts).softmax(0)
+    magnitude, whole = spectrograms[0].abs(), weight * first
+    for (own, _, framing), weight in zip(views[1:], weights, strict=True):
+        ordered = in_order(first, _in_grid(own, framing, first, framings[0]), magnitude)
         # What this speed does not reach is as the first one has it.
         n_known = _n_known(framing, framings[0], first.shape[-1])
         whole[..., :n_known] += weight * ordered[..., :n_known]
@@ -154,8 +154,6 @@ def _n_known(framing: Framing, first: Framing, n_bins: int) -> int:
 
 def _in_grid(masks: Tensor, framing: Framing, first: Tensor, first_framing: Framing) -> Tensor:
     """Read masks of shape (n_sources, n_frames, n_bins) at the frames and bins of others."""
-    if framing == first_framing:
-        return masks
     _, n_frames, n_bins = first.shape
     between_frames = first_framing.hop_length / framing.hop_length
     between_bins = framing.win_length / first_framing.win_length
