@@ -215,7 +215,7 @@ def model(plain: DeepClusteringSeparator, tmp_path_factory: pytest.TempPathFacto
     plain.save(path)
     separator = DeepClusteringSeparator.load(path)
     clips = load_sample_clips()
-    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=60)
+    separator.fit_voices([c.waveform for c in clips], [c.speaker for c in clips], n_examples=20)
     separator.save(path)
     return path
 

@@ -269,7 +269,7 @@ def test_training_hears_noise() -> None:
 
     first, again = train(16).state_dict(), train(16).state_dict()
     assert all(torch.equal(first[name], w) for name, w in again.items()), "the seed decides"
-    separator.network_.set_heads(noise=train(1200))
+    separator.network_.set_heads(noise=train(800))
     assert all(torch.equal(separator.network_.state_dict()[n], w) for n, w in before.items())
     noisy = recordings[1] + recordings[6] + 0.03 * rng.standard_normal(rate)
     mask = separator.set_params(output="masks").predict(noisy, noise=True)[-1]

@@ -14,7 +14,10 @@ from other_device import Elsewhere, other_device
 from skdc import DeepClusteringSeparator, StreamingSeparator
 from skdc.network.noise import NoiseHead
 
-SOURCES = 0.1 * np.random.default_rng(0).standard_normal((4, 2, 1000)).astype(np.float32)
+# Low and high tones, of which k-means is soon sure
+CYCLES = np.outer([0.03, 0.04, 0.05, 0.06, 0.21, 0.24, 0.27, 0.3], np.arange(1000))
+SOURCES = 0.1 * np.sin(2 * np.pi * CYCLES).astype(np.float32)
+SOURCES = SOURCES.reshape(2, 4, 1000).swapaxes(0, 1)  # (mixtures, sources, samples)
 MIXTURES = SOURCES.sum(axis=1)
 
 
