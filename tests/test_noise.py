@@ -24,6 +24,7 @@ from skdc.metrics import si_sdr_improvement
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network.noise import NoiseHead
 from skdc.network.quantized import from_int8, to_int8
+from skdc.training.heads import _falling_rate as falling_rate
 from skdc.training.noise import train_noise_head
 
 
@@ -249,6 +250,17 @@ def test_command(
     loaded = DeepClusteringSeparator.load(tmp_path / "model.safetensors")
     found = loaded.predict(recording(2), noise=True)
     assert_allclose(found, separator.predict(recording(2), noise=True), atol=0.02)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 5, 40, 625, 3125])
+def test_a_short_training_of_a_head_has_its_rate_too(n_steps: int) -> None:
+    rates = [falling_rate(step, n_steps) for step in range(n_steps)]
+    full = [max(0.02, (1 + np.cos(np.pi * step / n_steps)) / 2) for step in range(n_steps)]
+    first = min(99, -(-n_steps // 5))  # from which step on the rate has risen
+    assert_allclose(rates[first:], full[first:])
+    assert np.mean(rates) > 0.75 * np.mean(full)
+    if n_steps > 500:  # those of the defaults
+        assert_allclose(rates[:100], full[:100] * np.arange(0.01, 1.005, 0.01))
 
 
 def test_training_hears_noise() -> None:

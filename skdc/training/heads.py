@@ -62,8 +62,10 @@ def draw_cut(n_frames: int, shortest: int, of_cpu: dict[str, Any]) -> slice:
 
 
 def _falling_rate(step: int, n_steps: int) -> float:
-    """Rise to 1 over 100 steps, and fall along a cosine to 0.02."""
-    return min(1.0, step / 100 + 0.01) * max(0.02, (1 + math.cos(math.pi * step / n_steps)) / 2)
+    """Rise to 1 over 100 steps or a fifth of them, and fall along a cosine to 0.02."""
+    # A training shorter than the rise would never have the rate that it is meant to have.
+    rise = min(100.0, max(1.0, n_steps / 5))
+    return min(1.0, (step + 1) / rise) * max(0.02, (1 + math.cos(math.pi * step / n_steps)) / 2)
 
 
 class Voices:
