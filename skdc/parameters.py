@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -455,24 +456,35 @@ def check_resumable(wanted: NetworkConfig, fitted: NetworkConfig) -> None:
         )
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Turn the `device` parameter into a device that is there.
+def resolve_device(device: str | torch.device, beside: torch.device | None = None) -> torch.device:
+    """Turn the `device` parameter into a device that is there, with its number.
 
-    "auto" is the GPU where there is one, else the CPU. Raises a ValueError if the name is unknown,
-    or the device is not there or has no float64.
+    "auto" is the GPU where there is one, else the CPU. A GPU without a number is that of `beside`,
+    such as the one that a network is on, or else the current one, which is each thread's own.
+    Raises a ValueError if the name is unknown, or the device is not there or has no float64.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        try:
+            return resolve_device("cuda", beside)
+        except ValueError as error:
+            warnings.warn(
+                f"there is a GPU, but not for this torch, and so the CPU computes: {error}",
+                stacklevel=2,
+            )
+            return torch.device("cpu")
     try:
         resolved = torch.device(device)
+        if beside is not None and resolved.index is None and resolved.type == beside.type:
+            return beside
         # Sums of losses and of distances are kept in float64, which some devices (mps) lack.
-        torch.zeros(1, dtype=torch.float64, device=resolved)
+        return torch.zeros(1, dtype=torch.float64, device=resolved).device
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(
             f"device={str(device)!r} cannot be used ({str(error).splitlines()[0]}); use 'auto', "
             "'cpu', or a GPU that torch sees and that has float64"
         ) from error
-    return resolved
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -483,7 +495,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = device.type == "cpu" and torch.backends.mkldnn.is_available() and _cpu_bfloat16()
     return "bfloat16" if native else "float32"

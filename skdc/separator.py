@@ -672,7 +672,7 @@ class DeepClusteringSeparator(
         """Give what separates: the trained network, and how its embeddings become sources."""
         self._check_fitted()
         survive_forks()
-        move_network(self.network_, resolve_device(self.device))
+        move_network(self.network_, resolve_device(self.device, beside=self.network_.device))
         # A model whose mixtures were measured knows how far the embeddings of two spread.
         measured: Any = {"spread_of_one": self.quality_.smallest_spread} if self.quality_ else {}
         return self._make_pipeline(self.network_, seed=self._seed, **measured)

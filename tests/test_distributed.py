@@ -48,6 +48,22 @@ def run_one_of(folder: Path, rank: int, n_processes: int) -> None:
         time_limit=1.0 if rank else 60.0,
     )
     train(other.network, other.data, config, checkpoint=folder / f"run-{rank}.safetensors")
+    # What is measured differs from process to process, but all choose and stop by the same.
+    third = make_trainer()
+    config = TrainingConfig(
+        batch_size=4,
+        segment_frames=(20,),
+        precision="float32",
+        max_epochs=50,
+        n_iter_no_change=2,
+    )
+    falling = iter(range(50, 0, -1)) if rank else iter(range(50))
+    history = train(
+        third.network,
+        third.data,
+        config,
+        validate=lambda network: {"si_sdr_improvement": float(next(falling))},
+    )
     refusals = []
     for options in ({"batch_size": 5}, {"seed": rank}, {"batch_size": 4 + rank}):
         with pytest.raises(ValueError, match=" ") as refused:
@@ -58,6 +74,7 @@ def run_one_of(folder: Path, rank: int, n_processes: int) -> None:
         "weights": weights.tolist(),
         "samples": trainer.samples,
         "refusals": refusals,
+        "measured": [row["validation_si_sdr_improvement"] for row in history],
         "digest": float(sum(p.sum() for p in other.network.parameters())),
     }
     (folder / f"{rank}.json").write_text(json.dumps(result))
@@ -95,6 +112,10 @@ def test_losses_and_weights_are_those_of_one_process(results: list[dict[str, Any
 def test_all_stop_together_and_the_first_writes(results: list[dict[str, Any]]) -> None:
     assert results[0]["digest"] == results[1]["digest"]
     assert results[0]["files"] == ["run-0.safetensors"]
+
+
+def test_all_go_by_the_mean_of_what_they_measure(results: list[dict[str, Any]]) -> None:
+    assert results[0]["measured"] == results[1]["measured"] == [25.0] * 3
 
 
 def test_processes_that_do_not_go_together_are_refused(results: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skdc.network import BLSTM, BandBLSTM, EmbeddingNetwork, NetworkConfig, recurrent
 from skdc.network.kernels.lstm import train_lstm
@@ -118,6 +119,28 @@ def test_processors_whose_lstm_has_no_bfloat16_compute_it_in_float32(is_training
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(network.states(features), expected)
             assert network.project(features).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_lstms_do_not_train_in_float16_on_gpus(is_training, monkeypatch):
+    seen = []
+
+    def forward(lstm, inputs, state=None):
+        seen.append((inputs.dtype, torch.is_autocast_enabled("cuda")))
+        return inputs, state
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    lstm = recurrent.TrunkLSTM(4, 6)
+    with FakeTensorMode(), torch.set_grad_enabled(is_training):
+        inputs = torch.zeros(2, 3, 4, dtype=torch.bfloat16, device="cuda")
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            lstm(inputs)
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+        lstm(inputs.double())
+    cast = (torch.float32, False) if is_training else (torch.bfloat16, True)
+    assert seen == [cast, (torch.float64, False)]
 
 
 @pytest.mark.parametrize(

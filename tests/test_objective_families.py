@@ -96,6 +96,13 @@ def test_functions_are_the_objectives():
     assert torch.equal(whitened_kmeans_loss(embeddings, labels, weights), WhitenedKMeans()(*both))
 
 
+def test_embeddings_that_are_not_finite_have_no_finite_whitened_loss():
+    labels, weights = labels_and_weights(40, 2)
+    embeddings = torch.ones(40, 4)
+    embeddings[3, 1] = torch.nan
+    assert not whitened_kmeans_loss(embeddings, labels, weights).isfinite()
+
+
 def test_random_embeddings_of_many_dimensions_score_about_one_half():
     labels, _ = labels_and_weights(4000, 2)
     embeddings = torch.randn(4000, 100, generator=torch.Generator().manual_seed(0))

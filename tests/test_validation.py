@@ -431,9 +431,24 @@ def test_devices_and_precisions() -> None:
     assert resolve_device(torch.device("cpu")) == torch.device("cpu")
     with pytest.raises(ValueError, match=r"device='nowhere' cannot be used.*use 'auto'"):
         resolve_device("nowhere")
+    # A GPU without a number is the one where the network is, and not that of the present thread.
+    there = torch.device("cuda:1")
+    assert resolve_device("cuda", beside=there) == there
+    assert resolve_device("cpu", beside=there) == torch.device("cpu")
     cpu = torch.device("cpu")
     assert resolve_precision("bfloat16", cpu) == "bfloat16"
     assert resolve_precision("auto", cpu) in ("float32", "bfloat16")
+
+
+def test_a_gpu_that_this_torch_cannot_use_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def zeros(*size: int, device: torch.device, **how: Any) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available\nCompile with ...")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.warns(UserWarning, match=r"not for this torch.*CPU computes: .*no kernel image"):
+        assert resolve_device("auto") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(

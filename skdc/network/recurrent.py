@@ -92,8 +92,13 @@ class TrunkLSTM(nn.LSTM):
         )
         if goes_on_a_little and state is not None:
             return self._step(inputs, state)
-        if is_cast and not _runs_in(torch.get_autocast_dtype("cpu")):
-            with torch.autocast("cpu", enabled=False):
+        lacks_precision = is_cast and not _runs_in(torch.get_autocast_dtype("cpu"))
+        # On GPUs, autocast to whatever type is float16 for LSTMs. Gradients are 1e-7 and less, of
+        # which that has one digit, or none.
+        is_cast_on_gpu = inputs.is_cuda and torch.is_autocast_enabled("cuda")
+        lacks_range = is_cast_on_gpu and torch.is_grad_enabled()
+        if lacks_precision or lacks_range:
+            with torch.autocast(inputs.device.type, enabled=False):
                 outputs, after = super().forward(inputs.float(), state)
             return outputs, after
         outputs, after = super().forward(inputs, state)

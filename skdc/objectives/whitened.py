@@ -60,7 +60,10 @@ class WhitenedKMeans(EmbeddingObjective):
         # <B, P> with P = G^-1 B, is the largest value of 2 <B, P> - <P, G P> over all P. At its
         # maximum P counts as a constant, and no gradient goes through the inverse.
         with torch.no_grad():
-            predictor = torch.cholesky_solve(scaled.mT, torch.linalg.cholesky(gram)).mT
+            # Unlike `cholesky`, this one does not wait for the device to say whether it failed.
+            factor, failed = torch.linalg.cholesky_ex(gram)
+            factor = torch.where(failed[..., None, None] > 0, torch.nan, factor)
+            predictor = torch.cholesky_solve(scaled.mT, factor).mT
         explained = (predictor * (2 * scaled - predictor @ gram)).sum((-2, -1))
         loss = 1.0 - explained / (sizes > 0).sum(-1).clamp_min(1)
         return torch.where(weights.sum(-1) > 0, loss, 0.0)

@@ -288,8 +288,10 @@ def estimate_n_clusters(
             distances = torch.cdist(points, centroids).sort(dim=1).values
             own, other = distances[:, 0], distances[:, 1]
             separation = importance * (other - own) / other.clamp(min=_SAME_CENTROID)
-            sums = torch.bincount(labels, weights=separation, minlength=n_clusters)
-            masses = torch.bincount(labels, weights=importance, minlength=n_clusters)
+            sums, masses = (
+                importance.new_zeros(n_clusters).index_add_(0, labels, x)
+                for x in (separation, importance)
+            )
             worst = float((sums / masses).nan_to_num().min())
             if worst > best:
                 best, n_best = worst, n_clusters
@@ -392,7 +394,8 @@ def find_centroids(
         centroids = members.T @ points / members.sum(0)[:, None]
     # The order of the clusters that k-means finds depends on the last digits of its input. The
     # order by size does not.
-    held = torch.bincount(assign(points, centroids), masses.double(), minlength=len(centroids))
+    held = torch.zeros(len(centroids), dtype=torch.float64, device=masses.device)
+    held.index_add_(0, assign(points, centroids), masses.double())
     return centroids[held.argsort(descending=True, stable=True)]
 
 

@@ -61,7 +61,8 @@ _WIENER_LOADING = 1e-3
 _LEAST_SHARE = 1e-12
 # Correlation from which on two channels are one sound, at 16 bits each
 _SAME_SOUND = 1 - 1e-5
-_CHUNK_BINS = 2**17  # bins that are filtered at once, in all frames together
+# Bins that are filtered at once, in all frames together; GPUs invert at most 65,535 matrices.
+_CHUNK_BINS = 2**15
 
 
 def spatial_covariances(spectrograms: Tensor, masks: Tensor) -> Tensor:

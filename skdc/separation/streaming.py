@@ -7,7 +7,9 @@ a whole, its level and its clusters, is taken from the last seconds instead.
 from __future__ import annotations
 
 import copy
+import io
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -221,21 +223,34 @@ class StreamingSeparator:
         return self._framing.win_length // 2 + n_later * self._framing.hop_length
 
     def __getstate__(self) -> dict[str, Any]:
-        # Not in the middle of a push of another thread
-        with self._lock:
-            state = {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_separator")}
-            return copy.deepcopy(state) | {"_separator": self._separator}
+        # torch's own file, which unlike a pickle may be read onto another device
+        file = io.BytesIO()
+        with self._lock:  # not in the middle of a push of another thread
+            torch.save({k: v for k, v in self.__dict__.items() if k != "_lock"}, file)
+        return {"device": str(self._separator.network.device), "stream": file.getvalue()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
+        device = state["device"]
+        try:
+            torch.empty(0, dtype=torch.float32, device=device)
+        except (RuntimeError, AssertionError):
+            warnings.warn(
+                f"device={device!r} is not here; the stream goes on on the CPU", stacklevel=2
+            )
+            device = "cpu"
+        file = io.BytesIO(state["stream"])
+        # A pickle, as the one that it is in
+        self.__dict__ |= torch.load(file, map_location=device, weights_only=False)
         self._lock = threading.Lock()
         self._prepare_weights()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Give a stream that goes on by itself; both read the same weights, which stay."""
         memo[id(self)] = other = type(self).__new__(type(self))
-        other.__dict__ |= self.__getstate__()
-        other._lock = threading.Lock()
+        with self._lock:
+            state = {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_separator")}
+            other.__dict__ |= copy.deepcopy(state)
+        other._separator, other._lock = self._separator, threading.Lock()
         return other
 
     def __copy__(self) -> Self:

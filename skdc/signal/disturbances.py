@@ -144,7 +144,9 @@ def hum_gains(spectrogram: Tensor) -> Tensor:
     loudest = power.mean(-2).topk(max(1, n_bins // _LOUDEST_PART)).values[..., -1:]
     # A band and those beside it: (..., n_bins + 2 * n_beside) -> (..., n_bins, 1 + 2 * n_beside)
     padded = functional.pad(steady.reshape(-1, 1, n_bins), (n_beside, n_beside), mode="reflect")
-    beside = padded.unfold(-1, 2 * n_beside + 1, 1).median(-1).values.reshape(steady.shape)
+    # The median, which torch has no deterministic kernel for on GPUs
+    beside = padded.unfold(-1, 2 * n_beside + 1, 1).kthvalue(n_beside + 1, dim=-1).values
+    beside = beside.reshape(steady.shape)
     beside = beside.clamp_min(1 / _LARGEST)
     hums = steady > beside * 10 ** (_HUM_DB / 10)
     is_loud = (hums & (steady > loudest * 10 ** (_LOUD_DB / 10))).any(-1, keepdim=True)

@@ -231,6 +231,7 @@ class Trainer:
             If the loss or its gradient is not finite; nothing is changed then.
         """
         config = self.config
+        self.network.train()
         frames = config.epoch_segment_frames(self.epoch)
         batch = self.data.batch(
             config.batch_size,
@@ -294,7 +295,16 @@ class Trainer:
         }
         if validate is not None:
             self.averaged.eval()
-            row |= {f"validation_{k}": float(v) for k, v in validate(self.averaged).items()}
+            measured = validate(self.averaged)
+            # Processes on unlike devices differ in the last digits, by which one of them might
+            # end the run while the others wait for it.
+            values = torch.tensor(
+                [float(value) for value in measured.values()],
+                dtype=torch.float64,
+                device=self.device,
+            )
+            distributed.average([values])
+            row |= {f"validation_{k}": v for k, v in zip(measured, values.tolist(), strict=True)}
         logger.info("%s", ", ".join(f"{k} {v:.6g}" for k, v in row.items()))
         return row
 
@@ -561,7 +571,6 @@ def _loop(
     config = run.config
     started = clock = saved = time.monotonic()
     while run.epoch < config.max_epochs and not run.has_converged():
-        run.network.train()
         n_steps = run.epoch_steps()
         while run.epoch_step < n_steps:
             run.train_step()
