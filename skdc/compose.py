@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdc.inputs import Waveforms, as_items, as_reference_items
@@ -31,7 +31,7 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         Like `skdc.DeepClusteringSeparator`, with ``output="sources"``. `fit` trains a clone. One
         that is fitted already, such as a pretrained one, is used as it is until then.
     transformer : transformer of `skdc.preprocessing`, Pipeline of them, or None, default=None
-        What mixtures go through first.
+        What mixtures go through first; ``"passthrough"`` is None.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "separator": [HasMethods(["fit", "predict"])],
-        "transformer": [HasMethods(["transform"]), None],
+        "transformer": [HasMethods(["transform"]), StrOptions({"passthrough"}), None],
     }
 
     def __init__(self, separator: Any, transformer: Any = None) -> None:
@@ -80,6 +80,8 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
         *,
         X_val: Waveforms | None = None,
         y_val: Any = None,
+        checkpoint: Any = None,
+        time_limit: float | None = None,
         **fit_params: Any,
     ) -> Self:
         """Train the separator on transformed mixtures and sources.
@@ -92,8 +94,12 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
             Reference sources. Label maps need no wrapper: fit a Pipeline with them.
         X_val, y_val : optional
             Mixtures and references for the separator's own `X_val` and `y_val`.
+        checkpoint : path-like, optional
+        time_limit : float, optional
+            As for the separator's `fit`.
         **fit_params
-            Other keywords of the separator's `fit`, such as `checkpoint` and `time_limit`.
+            Other keywords of the separator's `fit`, such as ``STEP__checkpoint`` where it is the
+            step of a Pipeline.
 
         Returns
         -------
@@ -121,6 +127,8 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
             stages = _stages(transformer, X_val)
             held_out = _transform_sources(transformer, y_val, stages)
             fit_params |= {"X_val": stages[-1], "y_val": held_out}
+        own = {"checkpoint": checkpoint, "time_limit": time_limit}
+        fit_params |= {name: value for name, value in own.items() if value is not None}
         self.separator_ = separator.fit(mixtures, sources, **fit_params)
         self.transformer_ = transformer
         return self
@@ -174,7 +182,10 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
 
     def _checked(self, separator: Any) -> Any:
         self._validate_params()
-        output = getattr(separator, "output", "sources")
+        last = separator
+        while isinstance(last, Pipeline):
+            last = last.steps[-1][1]
+        output = getattr(last, "output", "sources")
         if output != "sources":
             raise ValueError(f"the separator has output={output!r}; set it to 'sources'")
         return separator
@@ -202,16 +213,19 @@ class TransformedSourcesSeparator(MetaEstimatorMixin, BaseEstimator):
 
 
 def _steps(transformer: Any) -> list[Any]:
-    is_pipeline = isinstance(transformer, Pipeline)
-    steps = [step for _, step in transformer.steps] if is_pipeline else [transformer]
-    steps = [step for step in steps if step is not None and step != "passthrough"]
-    for step in steps:
-        if not hasattr(step, "transform_sources"):
-            raise TypeError(
-                f"{type(step).__name__} has no transform_sources, so sources cannot go "
-                "through it; derive a step of your own from WaveformTransformer"
-            )
-    return steps
+    if isinstance(transformer, Pipeline):
+        return [each for _, step in transformer.steps for each in _steps(step)]
+    if transformer is None or transformer == "passthrough":
+        return []
+    if isinstance(transformer, type):
+        name = transformer.__name__
+        raise TypeError(f"transformer={name} is a class; give an instance of it, {name}()")
+    if not hasattr(transformer, "transform_sources"):
+        raise TypeError(
+            f"{type(transformer).__name__} has no transform_sources, so sources cannot go "
+            "through it; derive a step of your own from WaveformTransformer"
+        )
+    return [transformer]
 
 
 def _stages(transformer: Any, X: Any) -> list[Any]:

@@ -181,8 +181,8 @@ class ParametersMixin(BaseEstimator):
                 )
             if owner not in self._get_param_names():
                 super().set_params(**{name: params[name]})  # says which there are
-            if nested and parameter.partition("__")[0] not in value.get_params(deep=False):
-                value.set_params(**{parameter: params[name]})
+            if nested:
+                _check_nested(params, owner, value, parameter)
         super().set_params(**params)
         return self
 
@@ -281,6 +281,19 @@ def check_parameters(estimator: BaseEstimator) -> None:
         name = estimator.clusterer.__name__
         raise TypeError(f"clusterer={name} is a class; give an instance of it, {name}()")
     check_segment_frames(estimator.segment_frames)
+
+
+def _check_nested(params: Mapping[str, Any], owner: str, value: Any, parameter: str) -> None:
+    """Raise the error of `set_params` of an object that has no such parameter; set nothing."""
+    first, nested, rest = parameter.partition("__")
+    known = value.get_params()
+    if first not in known:
+        value.set_params(**{parameter: None})
+    if nested:
+        inner = params.get(f"{owner}__{first}", known[first])
+        if not hasattr(inner, "set_params") or isinstance(inner, type):
+            raise ValueError(f"{owner}__{first}={inner!r} has no parameter {rest!r}; leave it out")
+        _check_nested(params, f"{owner}__{first}", inner, rest)
 
 
 def call_parameters(

@@ -40,7 +40,7 @@ from skdc.inputs import (
     to_arrays,
 )
 from skdc.network import Trunk
-from skdc.network.concurrency import move_network, survive_forks
+from skdc.network.concurrency import move_network, own_modes, survive_forks
 from skdc.objectives import Objective
 from skdc.parameters import (
     ParametersMixin,
@@ -381,6 +381,7 @@ class DeepClusteringSeparator(
         del checked, recordings  # the bank has what it needs
         return self._fit(bank, held_out, seed, resume=self.warm_start, **run)
 
+    @own_modes(trains=True)
     def fit_voices(
         self, recordings: Waveforms, speakers: Sequence[Hashable], *, n_examples: int = 5000
     ) -> Self:
@@ -418,8 +419,6 @@ class DeepClusteringSeparator(
         if not isinstance(n_examples, Integral) or isinstance(n_examples, bool) or n_examples < 1:
             raise ValueError(f"n_examples={n_examples!r}; give an integer of at least 1")
         checked, names = check_recordings(recordings, speakers, self._audio, fewest_speakers=2)
-        if names is None:
-            raise ValueError("speakers: got None, expected who speaks in each recording")
         how: Any = {"n_examples": n_examples, "seed": self._seed, "progress": self.verbose > 0}
         train = {"voice": train_voice_head, "count": train_count_head, "noise": train_noise_head}
         heads: Any = {k: f(self.pipeline(), checked, names, **how) for k, f in train.items()}
@@ -454,6 +453,7 @@ class DeepClusteringSeparator(
                 return int(earlier.identity["seed"]) - n_earlier
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
+    @own_modes(trains=True)
     def _fit(
         self,
         bank: BatchSource,
@@ -608,6 +608,7 @@ class DeepClusteringSeparator(
         """
         return self._map(X, mixture_masks, n_sources=n_sources, input_rate=input_rate)
 
+    @own_modes()
     def score(self, X: Waveforms, y: Any, *, input_rate: int | None = None) -> float:
         """Mean SI-SDR improvement over the mixture.
 
@@ -653,15 +654,14 @@ class DeepClusteringSeparator(
         audio = replace(self._audio, input_rate=rate)
         if is_lazy(X):  # one file after the other
             check_mixture_headers(X, audio, has_channels=keep_recordings)
-            options = {"n_sources": n_sources, "input_rate": input_rate, **how}
-            options["keep_recordings"] = keep_recordings
+            how |= {"n_sources": n_sources, "input_rate": rate, "keep_recordings": keep_recordings}
             order = self._progress(range(len(X)), len(X))
-            items = (NamedItems([X[i]], [f"X[{i}]"]) for i in order)
-            return [self._map(item, work, **options)[0] for item in items]
+            return [self._map(NamedItems([X[i]], [f"X[{i}]"]), work, **how)[0] for i in order]
         mixtures = check_mixtures(X, audio, keep_recordings=keep_recordings)
         # Seconds of audio, so that the bar moves within a long recording, too.
-        total, style = sum(mixtures.lengths) / audio.rate, {"unit_scale": True, "leave": None}
-        with tqdm(total=total, unit="s of audio", disable=self.verbose <= 0, **style) as bar:
+        total = sum(mixtures.lengths) / audio.rate
+        style: Any = {"unit": "s of audio", "unit_scale": True, "leave": None}
+        with tqdm(total=total, disable=self.verbose <= 0, **style) as bar, own_modes():
             # The last frame reaches beyond the end of a recording.
             report = lambda seconds: bar.update(min(seconds, total - bar.n))  # noqa: E731
             pipeline = replace(self.pipeline(), report=report, **how)

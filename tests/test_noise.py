@@ -192,6 +192,8 @@ def test_channels_have_no_noise_to_keep_out(separator: DeepClusteringSeparator) 
     channels = np.stack([recording(), recording()[::-1]])
     with pytest.raises(ValueError, match=r"^channels=True .*; leave noise=True out"):
         skdc.separate(channels, rate=8000, model=separator, channels=True, noise=True)
+    with pytest.raises(ValueError, match="leave pair_sweeps=5 out"):
+        skdc.separate(channels, rate=8000, model=separator, channels=True, pair_sweeps=5)
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])

@@ -16,6 +16,7 @@ import pytest
 from conftest import error_of, files_of, make_separator, touch, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
 
 import skdc
 from skdc import DeepClusteringSeparator
@@ -149,6 +150,38 @@ def test_separate_file_does_not_replace_its_recording(tiny: Path) -> None:
     with pytest.raises(FileExistsError, match=r"would replace 'talk-noise\.wav', which"):
         skdc.separate_file("talk-noise.wav", ".", name="talk", model=tiny, noise=True)
     assert Path("talk-noise.wav").read_bytes() == before
+
+
+@pytest.mark.usefixtures("desk", "no_work")
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": "../talk"}, r"name='\.\./talk' must be the name of a file, without a folder"),
+        ({"name": "a/b"}, "name='a/b' must be"),
+        ({"name": ""}, "name='' must be"),
+        ({"name": 5}, "name=5 must be"),
+        ({"noise": "yes"}, "'noise' parameter of separate_file must be"),
+        ({"pair_sweeps": -1}, "'pair_sweeps' parameter of separate_file"),
+    ],
+)
+def test_separate_file_refuses_before_any_work(
+    tiny: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        skdc.separate_file("talk-1.wav", "parts", model=tiny, **wrong)
+    assert not Path("parts").exists()
+
+
+@pytest.mark.parametrize("channels", ["no", 1, np.array([1, 0])])
+def test_channels_are_taken_apart_or_not(channels: Any) -> None:
+    with pytest.raises(ValueError, match=r"channels=.* must be True or False"):
+        skdc.separate(np.ones((2, 800)), rate=8000, channels=channels)
+
+
+def test_an_unfitted_model_is_told_before_the_channels_are_looked_at() -> None:
+    for recording in (np.ones(800), np.ones((2, 800))):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            skdc.separate(recording, rate=8000, model=make_separator())
 
 
 @pytest.mark.usefixtures("desk")

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
-from skdc import DeepClusteringSeparator, load_pretrained
+from skdc import DeepClusteringSeparator, StreamingSeparator, load_pretrained
 from skdc.model_file import read_tensors, write_tensors
 from skdc.network import BLSTM
 from skdc.network.quantized import from_int8, to_int8
@@ -333,3 +333,15 @@ def test_the_header_is_readable_json(model_file: Path) -> None:
     assert header["kind"] == "separator"
     assert header["parameters"]["sample_rate"] == 8000
     assert header["network"]["embedding_dim"] == 4
+
+
+def test_streams_of_another_device_go_on(separator: DeepClusteringSeparator) -> None:
+    mixture = np.random.default_rng(0).standard_normal(6000)
+    stream = StreamingSeparator(separator, warm_up=0.1, block=0.05)
+    expected = np.concatenate([stream.push(mixture), stream.flush()], axis=1)
+    first = stream.push(mixture[:3000])
+    other = StreamingSeparator.__new__(StreamingSeparator)
+    with pytest.warns(UserWarning, match="device='cuda:99' is not here"):
+        other.__setstate__(stream.__getstate__() | {"device": "cuda:99"})
+    found = np.concatenate([first, other.push(mixture[3000:]), other.flush()], axis=1)
+    assert_array_equal(found, expected)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from conftest import Table
 from hypothesis import given, settings
@@ -574,7 +575,7 @@ def test_parameters_of_the_transformer_count_from_the_next_fit() -> None:
 def test_held_out_mixtures_come_with_sources(held_out: dict[str, int], message: str) -> None:
     X, y = ragged()
     items = {"X_val": X, "y_val": y}
-    chosen = {name: items[name] for name in held_out}
+    chosen: Any = {name: items[name] for name in held_out}
     with pytest.raises(ValueError, match=message):
         TransformedSourcesSeparator(Halving(), HighPass()).fit(X, y, **chosen)
 
@@ -587,9 +588,41 @@ def test_refuses_what_would_be_wrong() -> None:
         TransformedSourcesSeparator(Halving(output="masks"), HighPass()).fit(X, y)
     with pytest.raises(ValueError, match="'separator' parameter of TransformedSourcesSeparator"):
         TransformedSourcesSeparator(HighPass()).fit(X, y)
+    wrapped = make_pipeline(NormalizeLevel(), Halving(output="masks"))
+    with pytest.raises(ValueError, match="the separator has output='masks'"):
+        TransformedSourcesSeparator(wrapped, HighPass()).fit(X, y)
+    with pytest.raises(TypeError, match=r"transformer=HighPass is a class; .* HighPass\(\)"):
+        TransformedSourcesSeparator(Halving(), HighPass).fit(X, y)
     model = TransformedSourcesSeparator(Halving(), HighPass()).fit(X, y)
     with pytest.raises(ValueError, match=r"y\[0\] has shape \(30, 129\).*Label maps"):
         model.fit(X, [np.zeros((30, 129), dtype=int)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "same"),
+    [
+        ("passthrough", None),
+        (
+            make_pipeline(NormalizeLevel(), make_pipeline(PreEmphasis())),
+            make_pipeline(NormalizeLevel(), PreEmphasis()),
+        ),
+    ],
+)
+def test_steps_may_be_pipelines_and_nothing(transformer: Any, same: Any) -> None:
+    X, y = ragged()
+    found, expected = (
+        TransformedSourcesSeparator(Halving(), each).fit(X, y).predict(X)
+        for each in (transformer, same)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_keywords_of_fit_can_be_routed() -> None:
+    model = TransformedSourcesSeparator(Halving())
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(time_limit=True, checkpoint=True)
+    assert model.get_metadata_routing().fit.requests["time_limit"] is True
 
 
 def test_with_the_separator_itself() -> None:

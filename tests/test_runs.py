@@ -383,6 +383,18 @@ def test_what_no_head_can_be_trained_with(speakers, n_examples, message):
         separator.fit_voices(RECORDINGS[:2], speakers, n_examples=n_examples)
 
 
+@pytest.mark.parametrize(
+    ("speakers", "message"),
+    [
+        (5, "speakers: got 5, expected who speaks"),
+        ([["a"], ["b"], "c", "d"], r"speakers\[0\]: got \['a'\], expected one name"),
+    ],
+)
+def test_what_is_no_list_of_names(speakers, message):
+    with pytest.raises(TypeError, match=message):
+        make_separator().fit_recordings(RECORDINGS[:4], speakers)
+
+
 def test_a_history_with_what_is_no_number_is_saved(tmp_path):
     separator = make_separator().fit(MIXTURES, SOURCES)
     separator.history_[0] |= {"loss": float("nan"), "validation_loss": float("inf")}

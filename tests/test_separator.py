@@ -16,9 +16,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import skdc
-from skdc import DeepClusteringSeparator
+from skdc import DeepClusteringSeparator, StreamingSeparator
 from skdc.exceptions import AudioWarning
 from skdc.separation import Separator
 from skdc.signal import frame_count
@@ -306,6 +308,14 @@ def test_other_rates_come_back_as_they_came(input_rate: int) -> None:
     assert np.abs(restored - slow)[200:-200].max() < 0.02
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint8])
+def test_sizes_of_small_types_are_numbers_like_others(kind: Any) -> None:
+    sizes = {"win_length": kind(128), "hop_length": kind(32)}
+    plain = make_separator(win_length=128, hop_length=32).fit(MIXTURES, SOURCES)
+    small = make_separator(**sizes).fit(MIXTURES, SOURCES)
+    assert_array_equal(small.predict(MIXTURES), plain.predict(MIXTURES))
+
+
 def test_rates_that_agree_change_nothing(separator: DeepClusteringSeparator) -> None:
     expected = separator.predict(MIXTURES)
     assert_array_equal(separator.set_params(input_rate=8000).predict(MIXTURES), expected)
@@ -331,6 +341,44 @@ def test_clusterers_of_scikit_learn(separator: DeepClusteringSeparator, clustere
     assert_array_equal(separator.predict(short[2]), sources[2])
     assert not hasattr(clusterer, "labels_")
     assert not hasattr(clusterer, "means_")
+
+
+def test_a_seed_repeats_whatever_clusters(separator: DeepClusteringSeparator) -> None:
+    nested = make_pipeline(StandardScaler(), KMeans(2, n_init=1, init="random"))
+    separator.set_params(clusterer=nested)
+    assert_array_equal(separator.predict(MIXTURES), separator.predict(MIXTURES))
+    assert nested[-1].random_state is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (None, r"object of shape \(\)"),
+        (["one", "two"], r"<U3 of shape \(2,\)"),
+        (np.array([0.5, 1.5]), r"float64 of shape \(2,\)"),
+        (np.array([0, 1]), r"int64 of shape \(2,\)"),
+    ],
+)
+def test_clusterers_that_give_no_labels(
+    separator: DeepClusteringSeparator, labels: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KMeans, "fit_predict", lambda self, X: labels)
+    separator.set_params(clusterer=KMeans(2))
+    with pytest.raises(ValueError, match=rf"KMeans\(.* gave {said}, expected an integer for each"):
+        separator.predict(MIXTURES)
+
+
+def test_a_clusterer_that_is_changed_meanwhile_is_not_that_of_a_stream(
+    separator: DeepClusteringSeparator,
+) -> None:
+    separator.set_params(clusterer=KMeans(2, n_init=1))
+    mixture = MIXTURES.ravel()
+    stream = StreamingSeparator(separator, warm_up=0.1, block=0.05)
+    expected = np.concatenate([stream.push(mixture), stream.flush()], axis=1)
+    first = stream.push(mixture[:1500])
+    separator.set_params(clusterer__n_clusters=3, n_sources=3)
+    found = np.concatenate([first, stream.push(mixture[1500:]), stream.flush()], axis=1)
+    assert_array_equal(found, expected)
 
 
 def test_clusterer_may_find_the_number_of_sources(separator: DeepClusteringSeparator) -> None:

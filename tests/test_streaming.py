@@ -486,18 +486,6 @@ def test_copies_go_on_by_themselves(separator: DeepClusteringSeparator, copied: 
         np.testing.assert_array_equal(found, expected)
 
 
-def test_streams_of_another_device_go_on(separator: DeepClusteringSeparator) -> None:
-    mixture = noises(6000).sum(axis=0)
-    stream = StreamingSeparator(separator, **TIMES)
-    expected = push_all(stream, mixture, [])
-    first = stream.push(mixture[:3000])
-    other = StreamingSeparator.__new__(StreamingSeparator)
-    with pytest.warns(UserWarning, match="device='cuda:99' is not here"):
-        other.__setstate__(stream.__getstate__() | {"device": "cuda:99"})
-    found = np.concatenate([first, other.push(mixture[3000:]), other.flush()], axis=1)
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_threads(separator: DeepClusteringSeparator) -> None:
     mixture = noises(8000).sum(axis=0)
     expected = push_all(StreamingSeparator(separator, **TIMES), mixture, [])

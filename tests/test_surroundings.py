@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_separator
+from conftest import make_separator, weights
 from numpy.testing import assert_array_equal
 
+from skdc import DeepClusteringSeparator, StreamingSeparator, separate_array
 from skdc.audio import write_audio
 from skdc.model_file import read_tensors, write_tensors
 from skdc.paths import atomic_path, check_free, hold_file
@@ -160,6 +161,40 @@ def test_the_default_type_of_torch_changes_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DEFAULT_TYPE, str(tmp_path / "model"), str(ROOT)]
     done = subprocess.run([*command, str(ROOT / "tests")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# -- modes of torch -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_the_modes_of_the_caller_change_nothing(mode: Any) -> None:
+    def results(separator: DeepClusteringSeparator) -> Any:
+        yield separator.transform(MIXTURES)
+        yield separator.predict(MIXTURES)
+        yield separator.predict(MIXTURES, n_sources=3)
+        yield separate_array(separator, MIXTURES[:2])
+        yield np.float64(separator.score(MIXTURES, SOURCES))
+        stream = StreamingSeparator(separator, warm_up=0.02, block=0.02, context=0.05)
+        yield np.concatenate([stream.push(MIXTURES.ravel()), stream.flush()], axis=1)
+
+    plain = make_separator(precision="float32").fit(MIXTURES, SOURCES)
+    with mode():
+        separator = make_separator(precision="float32").fit(MIXTURES, SOURCES)
+        assert_array_equal(weights(separator), weights(plain))
+        for found, expected in zip(results(separator), results(plain), strict=True):
+            assert_array_equal(found, expected)
+    expected = [*results(plain)]
+    with mode():
+        for found, own in zip(results(separator), expected, strict=True):
+            assert_array_equal(found, own)
+    separator.partial_fit(MIXTURES, SOURCES)
+    assert_array_equal(weights(separator), weights(plain.partial_fit(MIXTURES, SOURCES)))
+    with mode():
+        separator.fit_voices(list(SOURCES[:, 0]), list("abab"), n_examples=2)
+    plain.fit_voices(list(SOURCES[:, 0]), list("abab"), n_examples=2)
+    assert_array_equal(weights(separator), weights(plain))
 
 
 # -- threads and forks ----------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skdc import DeepClusteringSeparator
 from skdc.exceptions import AudioWarning
@@ -396,6 +398,29 @@ def test_an_object_and_its_parameters_in_one_call() -> None:
         separator.set_params(trunk__n_bands=2)
     with pytest.raises(ValueError, match="Invalid parameter 'heads' for estimator"):
         separator.set_params(heads__n_bands=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"foo": 1}, "Invalid parameter 'foo'"),
+        ({"clusterer__kmeans__foo": 1}, "Invalid parameter 'foo' for estimator KMeans"),
+        ({"clusterer__foo": 1}, "Invalid parameter 'foo' for estimator Pipeline"),
+        ({"trunk__residual__x": 1}, "trunk__residual=False has no parameter 'x'"),
+        ({"clusterer__kmeans": 3, "clusterer__kmeans__n_init": 1}, "clusterer__kmeans=3 has no"),
+    ],
+)
+def test_nothing_is_set_where_one_cannot_be(wrong: dict[str, Any], message: str) -> None:
+    clusterer = make_pipeline(StandardScaler(), KMeans(2, n_init=1))
+    separator = make_separator(clusterer=clusterer, trunk=BLSTM())
+    before = repr(separator.get_params())
+    right: dict[str, Any] = {"clusterer__kmeans__n_init": 7, "trunk__dropout": 0.3}
+    for parameters in (right | wrong, wrong | right):
+        with pytest.raises(ValueError, match=message):
+            separator.set_params(**parameters)
+        assert repr(separator.get_params()) == before
+    separator.set_params(clusterer__kmeans=KMeans(5), **right)
+    assert repr(separator.clusterer).endswith("KMeans(n_clusters=5, n_init=7))])")
 
 
 def test_there_are_no_more_parameters_than_one_can_know() -> None:

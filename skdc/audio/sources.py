@@ -58,12 +58,19 @@ def source_paths(
     -------
     list of Path
 
+    Raises
+    ------
+    ValueError
+        If the name is not that of a file alone, as with a folder in it.
+
     Examples
     --------
     >>> from skdc.audio.sources import source_paths
     >>> [path.name for path in source_paths("parts", "talk", 2, noise=True)]
     ['talk-1.wav', 'talk-2.wav', 'talk-noise.wav']
     """
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise ValueError(f"name={name!r} must be the name of a file, without a folder")
     ends = [*range(1, n_sources + 1), *["noise"] * noise]
     return [Path(folder) / f"{name}-{end}.wav" for end in ends]
 

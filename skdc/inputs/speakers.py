@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -132,12 +132,20 @@ def check_recordings(
     """
     if not isinstance(recordings, Sequence | np.ndarray | torch.Tensor):
         recordings = list(recordings)
+    if speakers is None and fewest_speakers > 1:
+        raise ValueError("speakers: got None, expected who speaks in each recording")
+    if speakers is not None and not isinstance(speakers, Iterable):
+        raise TypeError(f"speakers: got {speakers!r}, expected who speaks in each recording")
     names = None if speakers is None else list(speakers)
     if not len(recordings):
         raise ValueError("recordings is empty; give at least one recording a speaker")
     if names is not None and len(names) != len(recordings):
         raise ValueError(f"got {len(names)} speakers for {len(recordings)} recordings: one each")
     for index, name in enumerate(names or ()):
+        if not isinstance(name, Hashable):
+            raise TypeError(
+                f"speakers[{index}]: got {name!r}, expected one name, such as a string or a number"
+            )
         if _is_missing(name):
             raise ValueError(
                 f"speakers[{index}] is {name!r}, which is nobody's name; give who speaks in "

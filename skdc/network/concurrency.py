@@ -1,4 +1,4 @@
-"""What computing in several threads, and in forked processes, asks for."""
+"""What computing asks for among other work: threads, forked processes, modes of torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import functools
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["move_network", "seeding", "survive_forks"]
+__all__ = ["move_network", "own_modes", "seeding", "survive_forks"]
 
 _moving = threading.Lock()
 _seeding = threading.RLock()
@@ -43,6 +43,19 @@ def move_network(network: nn.Module, device: torch.device) -> None:
         wanted = torch.empty(0, dtype=torch.uint8, device=device).device  # "cuda" is some "cuda:0"
         if any(tensor.device != wanted for tensor in network.state_dict().values()):
             network.to(wanted)
+
+
+@contextmanager
+def own_modes(*, trains: bool = False) -> Iterator[None]:
+    """Leave out the autocast of the caller and, where it `trains`, their no_grad."""
+    with ExitStack() as modes:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        if trains:
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.enable_grad())
+        yield
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from skdc import DEFAULT_MODEL
 from skdc.audio import AudioRecording, check_rate, write_source_blocks, write_sources
@@ -18,7 +19,7 @@ from skdc.audio.io import read_audio_with_notes
 from skdc.audio.sources import source_paths
 from skdc.exceptions import AudioWarning
 from skdc.inputs import LongRecording, as_channels, read_samples
-from skdc.parameters import is_full_band
+from skdc.parameters import call_parameters, is_full_band
 from skdc.paths import atomic_path, check_outputs
 from skdc.pretrained.models import load_pretrained
 from skdc.separation import Separability
@@ -329,8 +330,12 @@ def separate(
     asked_count(n_sources)  # before a long file is read
     signal, rate, name, file, notes = _read(recording, rate)
     is_full_band(band)
+    if not isinstance(channels, bool | np.bool_):
+        raise ValueError(f"channels={channels!r} must be True or False")
     if channels:
-        parts = _apart_already(signal, name, n_sources, noise, phase_iterations, speeds, band)
+        call: dict[str, Any] = {"n_sources": n_sources, "noise": noise, "band": band}
+        call |= {"phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
+        parts = _apart_already(signal, name, **call, speeds=speeds)
         _warn(notes)
         heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
         return Separation(parts.sum(axis=0), parts, rate, name, **heard)
@@ -338,7 +343,7 @@ def separate(
     notes += _notes_of_channels(model, signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
-    call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
+    call = {"n_sources": n_sources, "phase_iterations": phase_iterations}
     call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
     sources, found = model.separate(signal, input_rate=rate, band=band, noise=noise, **call)
     apart = None
@@ -428,15 +433,17 @@ def separate_file(
     _check_subtype(subtype)
     model = _given_model(model, device)
     name = Path(path).stem if name is None else name
-    asked = asked_count(model.n_sources if n_sources is None else n_sources)
+    call: dict[str, Any] = {"noise": noise, "phase_iterations": phase_iterations}
+    call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
+    asked, _ = call_parameters(model, n_sources, None, **call, caller="separate_file")
+    noise = bool(noise)
     # Where the number is known after the work only, files of as many as there may be are checked.
     _check_outputs(source_paths(folder, name, asked or MOST_SOURCES, noise=noise), path)
     with AudioRecording(path) as recording:
         rate = recording.rate
         notes = list(_notes_of_channels(model, recording, rate))
-        call: dict[str, Any] = {"n_sources": n_sources, "phase_iterations": phase_iterations}
-        call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
-        blocks, found = model.separate_in_blocks(recording, input_rate=rate, noise=noise, **call)
+        call |= {"n_sources": n_sources, "input_rate": rate}
+        blocks, found = model.separate_in_blocks(recording, **call)
         count = blocks.n_sources - noise  # people
         gain_db, error_db, probability, of_quality = _judge(model, found, n_sources, count)
         notes += of_quality
@@ -486,17 +493,20 @@ def _read(
 def _apart_already(
     signal: NDArray[Any],
     name: str,
+    *,
     n_sources: Any,
     noise: bool,
-    phase_iterations: int,
-    speeds: int,
     band: str,
+    phase_iterations: int,
+    pair_sweeps: int,
+    speeds: int,
 ) -> FloatArray:
     """Give the channels of a recording as its sources; refuse wishes that are for separating."""
     asked = [
         ("n_sources", n_sources, None),
         ("noise", noise, False),
         ("phase_iterations", phase_iterations, 0),
+        ("pair_sweeps", pair_sweeps, PAIR_SWEEPS),
         ("speeds", speeds, 1),
         ("band", band, "full"),
     ]
@@ -528,6 +538,7 @@ def _given_model(
             f"model: got {what!r}, expected the name or file of a model, or a fitted "
             "DeepClusteringSeparator"
         )
+    check_is_fitted(model)
     return model
 
 

@@ -352,7 +352,8 @@ def find_centroids(
     Raises
     ------
     ValueError
-        If `clusterer` finds another number of clusters than `n_clusters`, or none.
+        If `clusterer` finds another number of clusters than `n_clusters`, or none, or gives
+        something else than an integer for each bin.
 
     Examples
     --------
@@ -383,6 +384,11 @@ def find_centroids(
         centroids = kmeans(points, n_found, weights=masses, seed=seed).centroids
     else:
         found = np.asarray(clusterer.fit_predict(points.cpu().numpy()))
+        if found.shape != (len(points),) or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"fit_predict of {clusterer} gave {found.dtype} of shape {found.shape}, expected "
+                f"an integer for each of {len(points)} rows"
+            )
         names = np.unique(found[found >= 0])
         if len(names) != (n_clusters or max(len(names), 1)):
             raise ValueError(

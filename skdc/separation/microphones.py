@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc.exceptions import AudioWarning, name_some
+from skdc.network.concurrency import own_modes
 from skdc.separation.given import read_separators
 from skdc.separation.hearing import Sound
 from skdc.separation.pairs import PAIR_SWEEPS, in_order, separate_pairs
@@ -299,6 +300,7 @@ def _loaded(covariance: Tensor, loading: float) -> Tensor:
     return covariance + torch.where(mean > 0, loading * mean, 1.0) * identity
 
 
+@own_modes()
 def separate_array(
     separator: DeepClusteringSeparator | Sequence[DeepClusteringSeparator],
     recording: ArrayLike,

@@ -695,6 +695,6 @@ class Separator:
         if self.clusterer is None:
             return None
         clusterer = clone(self.clusterer)
-        if clusterer.get_params().get("random_state", 0) is None:
-            clusterer.set_params(random_state=self.seed)
-        return clusterer
+        names = [k for k, v in clusterer.get_params().items() if v is None]
+        own = [k for k in names if k == "random_state" or k.endswith("__random_state")]
+        return clusterer.set_params(**dict.fromkeys(own, self.seed)) if own else clusterer

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from skdc import signal
 from skdc.metrics import best_permutation
+from skdc.network.concurrency import own_modes
 from skdc.network.recurrent import copy_for_frames, packed_copy
 from skdc.separation.given import read_separator
 from skdc.separation.live_voices import LiveVoices
@@ -169,7 +170,7 @@ class StreamingSeparator:
                 raise ValueError(
                     f"{name}={seconds!r} must be a number of seconds, from 0 to {_LONGEST_S:g}"
                 )
-        if not isinstance(wait, bool):
+        if not isinstance(wait, bool | np.bool_):
             raise ValueError(f"wait={wait!r} must be True or False")
         self._separator, count = read_separator(separator, n_sources)
         if count is None:
@@ -268,7 +269,8 @@ class StreamingSeparator:
         else:
             is_half = precision == "bfloat16"
             network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
-        self._separator = replace(separator, network=network, precision=precision)
+        how: dict[str, Any] = {"network": network, "precision": precision}
+        self._separator = replace(separator, **how, clusterer=copy.deepcopy(separator.clusterer))
 
     def _begin(self) -> None:
         self._reader = FrameReader(self._framing)
@@ -307,6 +309,7 @@ class StreamingSeparator:
                 reluctance=0.0 if self._is_causal else _RELUCTANCE_OF_WINDOWS,
             )
 
+    @own_modes()
     def push(self, samples: ArrayLike) -> NDArray[np.float32]:
         """Take the samples that come next, and give what is final of the sources.
 
@@ -337,6 +340,7 @@ class StreamingSeparator:
                 parts.append(self._separate(self._n_next, self._n_lookahead))
             return self._joined(parts)
 
+    @own_modes()
     def flush(self) -> NDArray[np.float32]:
         """Give what is left of the sources, and be ready for another recording.
 

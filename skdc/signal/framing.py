@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -39,6 +40,12 @@ class Framing:
     activity_threshold_db: float = 40.0
     is_causal: bool = False
     hears_phases: bool = False
+
+    def __post_init__(self) -> None:
+        # Small integers of NumPy would overflow where numbers of samples are computed.
+        for name in ("win_length", "hop_length"):
+            if isinstance(value := getattr(self, name), Integral):
+                object.__setattr__(self, name, int(value))
 
     def stft(self, waveform: Tensor) -> Tensor:
         """`skdc.signal.stft` with this framing."""
