@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from pathlib import Path
 from typing import Any
@@ -382,7 +383,8 @@ def test_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(DeepClusteringSeparator.fit_voices, "__kwdefaults__", {"n_examples": 8})
+    fit_voices = inspect.unwrap(DeepClusteringSeparator.fit_voices)
+    monkeypatch.setattr(fit_voices, "__kwdefaults__", {"n_examples": 8})
     plain.save(tmp_path / "plain.safetensors", weights="float16")
     rows = []
     for clip in load_sample_clips():
