@@ -179,9 +179,10 @@ def test_the_modes_of_the_caller_change_nothing(mode: Any) -> None:
         stream = StreamingSeparator(separator, warm_up=0.02, block=0.02, context=0.05)
         yield np.concatenate([stream.push(MIXTURES.ravel()), stream.flush()], axis=1)
 
-    plain = make_separator(precision="float32").fit(MIXTURES, SOURCES)
+    sizes: dict[str, Any] = {"win_length": 256, "hop_length": 128, "precision": "float32"}
+    plain = make_separator(**sizes).fit(MIXTURES, SOURCES)
     with mode():
-        separator = make_separator(precision="float32").fit(MIXTURES, SOURCES)
+        separator = make_separator(**sizes).fit(MIXTURES, SOURCES)
         assert_array_equal(weights(separator), weights(plain))
         for found, expected in zip(results(separator), results(plain), strict=True):
             assert_array_equal(found, expected)
