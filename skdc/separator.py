@@ -565,9 +565,9 @@ class DeepClusteringSeparator(
             which sum to it, the one with the largest sum of magnitudes over all bins first (above
             30 s, the one with most energy), and with its channels,
             ``(n_sources, n_channels, n_samples)``, where it has that axis; ``"masks"``, float32
-            ``(n_sources, n_frames, n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``. The
-            container is that of `X`, but a list where the numbers of sources that were found
-            differ.
+            ``(n_sources, n_frames, n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``: `band`
+            and `phase_iterations` are for sources alone. The container is that of `X`, but a
+            list where the numbers of sources that were found differ.
 
         Raises
         ------
