@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,11 @@ def run_one_of(folder: Path, rank: int, n_processes: int) -> None:
     weights = torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
     # A whole run ends in all processes although one is slow, and one of them writes its file.
     other = make_trainer()
-    config = TrainingConfig(
-        batch_size=4,
-        segment_frames=(20,),
-        precision="float32",
-        max_epochs=10_000,
-        time_limit=1.0 if rank else 60.0,
-    )
+    config = replace(other.config, max_epochs=10_000, time_limit=1.0 if rank else 60.0)
     train(other.network, other.data, config, checkpoint=folder / f"run-{rank}.safetensors")
     # What is measured differs from process to process, but all choose and stop by the same.
     third = make_trainer()
-    config = TrainingConfig(
-        batch_size=4,
-        segment_frames=(20,),
-        precision="float32",
-        max_epochs=50,
-        n_iter_no_change=2,
-    )
+    config = replace(third.config, max_epochs=50, n_iter_no_change=2)
     falling = iter(range(50, 0, -1)) if rank else iter(range(50))
     history = train(
         third.network,

@@ -332,10 +332,10 @@ def separate(
     is_full_band(band)
     if not isinstance(channels, bool | np.bool_):
         raise ValueError(f"channels={channels!r} must be True or False")
+    call: dict[str, Any] = {"n_sources": n_sources, "noise": noise, "band": band, "speeds": speeds}
+    call |= {"phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
     if channels:
-        call: dict[str, Any] = {"n_sources": n_sources, "noise": noise, "band": band}
-        call |= {"phase_iterations": phase_iterations, "pair_sweeps": pair_sweeps}
-        parts = _apart_already(signal, name, **call, speeds=speeds)
+        parts = _apart_already(signal, name, **call)
         _warn(notes)
         heard: dict[str, Any] = {"notes": tuple(notes), "recording": file}
         return Separation(parts.sum(axis=0), parts, rate, name, **heard)
@@ -343,9 +343,7 @@ def separate(
     notes += _notes_of_channels(model, signal, rate)
     if band == "network" and signal.ndim == 2:
         signal = read_samples(signal, "recording").mean(axis=0)
-    call = {"n_sources": n_sources, "phase_iterations": phase_iterations}
-    call |= {"pair_sweeps": pair_sweeps, "speeds": speeds}
-    sources, found = model.separate(signal, input_rate=rate, band=band, noise=noise, **call)
+    sources, found = model.separate(signal, input_rate=rate, **call)
     apart = None
     if noise:
         sources, apart = sources[:-1], sources[-1]

@@ -172,7 +172,9 @@ class StreamingSeparator:
                 )
         if not isinstance(wait, bool | np.bool_):
             raise ValueError(f"wait={wait!r} must be True or False")
-        self._separator, count = read_separator(separator, n_sources)
+        given, count = read_separator(separator, n_sources)
+        # The clusterer is the estimator's own, whose parameters may be set meanwhile.
+        self._separator = replace(given, clusterer=copy.deepcopy(given.clusterer))
         if count is None:
             raise ValueError(
                 "n_sources must be a number: a stream cannot wait for what tells how many sources "
@@ -269,8 +271,7 @@ class StreamingSeparator:
         else:
             is_half = precision == "bfloat16"
             network = packed_copy(network, torch.bfloat16 if is_half else torch.float32)
-        how: dict[str, Any] = {"network": network, "precision": precision}
-        self._separator = replace(separator, **how, clusterer=copy.deepcopy(separator.clusterer))
+        self._separator = replace(separator, network=network, precision=precision)
 
     def _begin(self) -> None:
         self._reader = FrameReader(self._framing)
