@@ -27,8 +27,8 @@ write_audio(folder / "talk.flac", pan @ resample(talkers, 8000, 44100), 44100)
 
 # %%
 # ``read_audio`` knows WAV, FLAC, Ogg and MP3, with ffmpeg on the path M4A too, and mixes channels
-# down. The model works at 8 kHz; with ``input_rate`` it resamples what goes in, and the sources
-# back.
+# down. The model works at 8 kHz; with ``input_rate`` it hears a resampled copy, and its masks are
+# applied to the recording itself.
 
 mixture, rate = read_audio(folder / "talk.flac")
 separator = load_pretrained().set_params(input_rate=rate)

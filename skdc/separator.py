@@ -117,7 +117,7 @@ class DeepClusteringSeparator(
         twice the time.
     input_rate : int or None, default=None
         Rate of the audio that is passed in, Hz, where it is not `sample_rate`: mixtures and
-        references are resampled on the way in, sources on the way out.
+        references are resampled on the way in; sources have this rate, too.
     win_length : int, default=256
         Window of the short-time Fourier transform in samples (32 ms at 8 kHz), even. A longer one
         separates close pitches better, and smears what is short.
@@ -400,7 +400,7 @@ class DeepClusteringSeparator(
         speakers : sequence of hashables of shape (n_recordings,)
             Who speaks in each; two at least, better hundreds.
         n_examples : int, default=5000
-            Examples of 5 s, 0.9 MB each with the bundled models, for the count and the noise head;
+            Examples of 5 s for the count head, 0.7 MB each with `speech-8k`, and the noise head;
             the voice head hears 40 times as many, each made anew. More take more time and hear
             finer differences.
 

@@ -5,7 +5,7 @@ Run: python examples/benchmarks/learning.py SPEECH [--minutes 40] [--candidates 
      python examples/benchmarks/learning.py --report docs/learning
 
 The second command trains nothing: it measures networks that were trained on another list. The
-third puts all runs so far into docs/learning.json, .png and a table that it prints.
+third puts all runs so far into docs/learning.json and .png, and prints their tables.
 
 SPEECH is a folder of recordings with `utterances.csv` and `mixtures/2spk-valid.csv`. Each
 candidate trains on one core; what counts is the time that the process had of it, without that of
@@ -201,6 +201,8 @@ GROUPS = {
     },
 }
 CANDIDATES = {name: each for group in GROUPS.values() for name, each in group.items()}
+SPANS = (1, 2, 3, 4, 7, 11, 15, 20, 30, 38, 60, 90, 120)  # columns of the tables, core-minutes
+WHOLE = 38  # core-minutes from which a run counts as whole
 
 
 class Study:
@@ -340,7 +342,7 @@ def _draw(ax: Any, run: dict[str, Any], key: str, **style: str) -> None:
 
 
 def report(runs: list[dict[str, Any]], stem: Path) -> str:
-    """Write all curves as JSON and as a picture, and give a table in Markdown."""
+    """Write all curves as JSON and as a picture; give tables of the whole and the shorter runs."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -374,8 +376,19 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
         handles = ax.get_legend_handles_labels()
         part.legend(*handles, loc="outside lower center", ncols=3, fontsize=8, handlelength=3)
     figure.savefig(stem.with_suffix(".png"), dpi=110)
-    longest = max(run["rows"][-1]["core_minutes"] for run in runs)
-    spans = [s for s in (1, 2, 3, 4, 7, 11, 15, 20, 30, 38, 60, 90, 120) if longest >= s - 0.05]
+    whole = [run for run in runs if _reaches(run, WHOLE)]
+    short = [run for run in runs if not _reaches(run, WHOLE)]
+    return "\n\n".join(table(part) for part in (whole, short) if part)
+
+
+def _reaches(run: dict[str, Any], minutes: float) -> bool:
+    """Whether a run was still measured after so many core-minutes."""
+    return run["rows"][-1]["core_minutes"] >= minutes - 0.05
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Give the decibels and hours of runs as a table in Markdown, a column for each of `SPANS`."""
+    spans = [s for s in SPANS if any(_reaches(run, s) for run in runs)]
     lines = [
         "| recipe | weights, M | "
         + " | ".join(f"{s} min" for s in spans)
@@ -385,9 +398,7 @@ def report(runs: list[dict[str, Any]], stem: Path) -> str:
     for run in runs:
         rows = run["rows"]
         reached = [
-            f"{at(rows, s, 'mean'):.2f} ({at(rows, s, 'hours'):.1f} h)"
-            if rows[-1]["core_minutes"] >= s - 0.05
-            else ""
+            f"{at(rows, s, 'mean'):.2f} ({at(rows, s, 'hours'):.1f} h)" if _reaches(run, s) else ""
             for s in spans
         ]
         minutes = minutes_to(rows, 4.5)

@@ -64,8 +64,8 @@ figures, measure by measure. It is the same task only for a model that was train
 alone; whatever else a model has heard, its figure is of that data, too. `cv` is closed for such \
 a model and open for any other.
 - Rows of `lrs3-2mix` and `voxceleb2-2mix`: the same kind of task as the published figures, and \
-the same test only with the mixtures of their authors. A model for 8000 Hz gives nothing above \
-4000 Hz, and is measured on all of it.
+the same test only with the mixtures of their authors. A model for 8000 Hz hears nothing above \
+4000 Hz: what lies there is shared by a rule, and all of it is measured.
 - All other rows: another test. Levels and lengths of `speech` follow WSJ0-2mix; speakers, rooms, \
 microphones and codecs do not, and there is less to train on. The figure of 2015 beside such rows \
 is an aim, and passing it shows nothing about WSJ0.
