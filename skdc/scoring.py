@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -44,20 +45,35 @@ def score_pairs(
             active = framing.activity(framing.stft(_first_channel(mixture)))
             yield [label_agreement(reference, labels.cpu().numpy(), active.numpy())]
         return
+    # Known before the first mixture is separated, but for the number where that is to be found
+    for index, (reference, count) in enumerate(zip(pairs.references, counts, strict=True)):
+        _check_number(index, len(reference), len(reference) if count is None else count)
+        with _naming(index):
+            metrics.si_sdr(reference, reference)
     separated = _separate(separator, mixtures, counts)
     for index, (sources, reference) in enumerate(zip(separated, pairs.references, strict=True)):
         estimate = sources.cpu().numpy()
-        if len(estimate) < len(reference):
-            raise ValueError(
-                f"y[{index}] has {len(reference)} sources but {len(estimate)} were predicted; set "
-                f"n_sources={len(reference)} to score it"
-            )
-        try:
+        _check_number(index, len(reference), len(estimate))
+        with _naming(index):
             heard = _first_channel(mixtures[index]).numpy()
             scores = metrics.si_sdr_improvement(reference, estimate, heard)
-        except ValueError as error:
-            raise ValueError(f"y[{index}]: {error}") from error
         yield list(scores)
+
+
+def _check_number(index: int, n_references: int, n_predicted: int) -> None:
+    if n_predicted < n_references:
+        raise ValueError(
+            f"y[{index}] has {n_references} sources but {n_predicted} were predicted; set "
+            f"n_sources={n_references} to score it"
+        )
+
+
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"y[{index}]: {error}") from error
 
 
 def _first_channel(mixture: Tensor) -> Tensor:

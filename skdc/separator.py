@@ -562,8 +562,8 @@ class DeepClusteringSeparator(
         -------
         array of shape (n_mixtures, n_sources, n_samples), or list, or one
             By `output`: ``"sources"``, float32 waveforms with the mixture's length and scale,
-            which sum to it, the one with the largest sum of magnitudes over all bins first (above
-            30 s, the one with most energy), and with its channels,
+            which sum to it, the one with most energy first (in what the network hears, before
+            noise is taken from it), and with its channels,
             ``(n_sources, n_channels, n_samples)``, where it has that axis; ``"masks"``, float32
             ``(n_sources, n_frames, n_bins)``; ``"labels"``, int64 ``(n_frames, n_bins)``: `band`
             and `phase_iterations` are for sources alone. The container is that of `X`, but a

@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from conftest import rows_in
 
 from skdc import DeepClusteringSeparator, signal
 from skdc.datasets import write_audio
+from skdc.datasets.mixture_lists import ListedMixture, StoredMixture
 from skdc.evaluation import run as evaluation_run
 from skdc.evaluation.report import PUBLISHED, make_page
 from skdc.evaluation.run import (
@@ -441,6 +443,32 @@ def test_tables_with_other_columns(
             ValueError, match="another version, with other columns: si_sdr_1; give"
         ):
             evaluate_model(model, benchmark_, csv_path=path)
+
+
+def test_what_headers_tell_is_told_before_the_first_mixture(
+    model: DeepClusteringSeparator, benchmark_: Benchmark, tmp_path: Path
+) -> None:
+    table = tmp_path / "scores.csv"
+    last = benchmark_.items[-1].audio
+    assert isinstance(last, FolderMixture)
+    listed = ListedMixture("m4", 2400, last.source_paths, (1.0, 1.0))
+    assert [item.check() for item in benchmark_.items] == [2400] * 4
+    assert listed.check() == 2400
+    unusable: list[tuple[StoredMixture, str]] = [
+        (replace(listed, n_samples=2401), r"m4: .*s1.*has 2400 samples, but .* takes 2401"),
+        (replace(listed, sample_rate=16000), r"m4: .*8000 Hz.*16000"),
+        (replace(last, sample_rate=16000), r"m3: .*8000 Hz.*16000"),
+        (replace(listed, n_samples=200), r"m4 has 200 samples; at least 256"),
+    ]
+    for audio, message in unusable:
+        items = [*benchmark_.items[:3], ProtocolMixture(audio, "open")]
+        with pytest.raises(ValueError, match=message):
+            evaluate_model(model, Benchmark("wsj0-2mix", "tt", items), csv_path=table)
+        assert not rows_in(table)
+    write_audio(last.source_paths[0], voices(1, 2399)[0], 8000)
+    with pytest.raises(ValueError, match=r"m3: .*s1.*2399 samples, but the mixture has 2400"):
+        evaluate_model(model, benchmark_, csv_path=table)
+    assert not rows_in(table)
 
 
 def test_fingerprints(

@@ -169,6 +169,31 @@ def test_numbers_stay_what_they_are(dtype: Any) -> None:
     assert_array_equal(read_samples(samples, "X")[:4], [-2, 0, 1, 2])
 
 
+@pytest.mark.parametrize("dtype", ["Int16", "UInt8", "Float64"])
+def test_frames_that_know_of_missing_samples_are_as_others(dtype: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.random.default_rng(0).integers(100, 120, (2, 800)))
+    nullable = frame.astype(dtype)
+    (expected, found) = (
+        check_mixtures(x, AudioFormat()) for x in (frame.astype(dtype.lower()), nullable)
+    )
+    assert found.peaks == expected.peaks
+    assert_array_equal(found.waveforms, expected.waveforms)
+    nullable.iloc[1, 5] = pandas.NA
+    with pytest.raises(ValueError, match=r"X has missing samples; .* by \.fillna\(0\)"):
+        check_mixtures(nullable, AudioFormat())
+
+
+def test_integers_without_a_type_are_refused() -> None:
+    samples = np.random.default_rng(0).integers(-100, 100, (2, 800))
+    with pytest.raises(
+        TypeError, match="X has dtype object, which does not tell how its integers"
+    ):
+        check_mixtures(samples.astype(object), AudioFormat())
+    whole = check_mixtures((samples / 8).astype(object), AudioFormat())
+    assert_array_equal(whole.waveforms, check_mixtures(samples / 8, AudioFormat()).waveforms)
+
+
 REFUSED = [np.uint16, np.uint32, np.uint64, np.bool_]
 
 

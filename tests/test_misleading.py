@@ -107,6 +107,12 @@ def test_channels_that_pass_for_mixtures(separator: DeepClusteringSeparator) -> 
     stereo = np.stack([recording, 0.7 * recording + 0.001 * noise(4000)])
     with pytest.warns(AudioWarning, match=r"the 2 rows of X are nearly the same.* give \[X\]"):
         separator.predict(stereo)
+    # These are of one channel.
+    calls: list[Callable[..., Any]] = [separator.transform, separator.predict_masks]
+    calls.append(partial(separator.predict, band="network"))
+    for call in calls:
+        with pytest.warns(AudioWarning, match=r"the 2 rows of X .* give X\.mean\(axis=0\)"):
+            call(stereo)
     separator.predict([stereo])
     separator.predict(list(stereo))
     separator.predict(noise(2, 4000))

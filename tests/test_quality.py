@@ -321,6 +321,18 @@ def test_separate_gives_what_predict_gives(separator: DeepClusteringSeparator) -
 # -- warnings -------------------------------------------------------------------------------------
 
 
+def test_what_is_expected_of_binary_masks_is_that_of_soft_ones(
+    separator: DeepClusteringSeparator,
+) -> None:
+    soft = separator.separate(noise(4000))[1]
+    binary = separator.set_params(mask="binary").separate(noise(4000))[1]
+    assert 0 < soft.certainty < 0.99
+    assert (binary.certainty, binary.spread) == (soft.certainty, soft.spread)
+    assert_allclose(binary.scatter, soft.scatter)
+    at_two_speeds = separator.separate(noise(4000), speeds=2)[1]
+    assert at_two_speeds.certainty == soft.certainty
+
+
 def test_low_quality(separator: DeepClusteringSeparator) -> None:
     separator.quality_ = a_model(1.25)
     with pytest.warns(AudioWarning, match=r"hardly told apart: .* of 1\.2 dB .* take 2\.0 dB"):

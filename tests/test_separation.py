@@ -162,6 +162,25 @@ def test_masks_of_a_head_come_loudest_first():
     assert sources[0].norm() > sources[1].norm()
 
 
+@pytest.mark.parametrize("mask", ["soft", "binary"])
+@pytest.mark.parametrize("n_sources", [2, 3])
+def test_sources_come_loudest_first(mask, n_sources):
+    # Few bins hold most of the energy, so that the largest cluster is often not the loudest.
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4)).eval()
+    separator = Separator(network, FRAMING, mask=mask)
+    times = torch.arange(4000) / 8000
+    for loud in noise(*[4000] * 5):
+        mixture = 0.1 * loud + torch.sin(6000 * times) * (times < 0.2)
+        for calls in (separator, replace(separator, speeds=2)):
+            (masks,) = calls.masks([mixture], [n_sources])
+            energy = (masks * FRAMING.stft(mixture).abs()).square().sum((1, 2))
+            assert torch.equal(energy, energy.sort(descending=True).values)
+            (sources,) = calls.separate([mixture], [n_sources])
+            levels = sources.square().sum(1)
+            assert (levels.diff() < 0.01 * levels[0]).all()
+
+
 def test_head_masks_need_a_head():
     torch.manual_seed(0)
     plain = EmbeddingNetwork(NetworkConfig(hidden_size=12, embedding_dim=4)).eval()

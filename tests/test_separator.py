@@ -241,14 +241,19 @@ def test_numbers_of_sources_that_differ_turn_an_array_into_a_list(
     assert [len(sources) for sources in found] == [1, 3, 2, 2]
 
 
-def test_score_wants_as_many_sources_as_references(separator: DeepClusteringSeparator) -> None:
+def test_what_cannot_be_scored_is_told_before_anything_is_separated(
+    separator: DeepClusteringSeparator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     y = [make_sources(700, n_sources=n) for n in (2, 3)]
     X = [sources.sum(axis=0) for sources in y]
+    assert np.isfinite(separator.set_params(n_sources=3).score(X, y))
+    monkeypatch.setattr(Separator, "separate", lambda *_: pytest.fail("was separated"))
+    with pytest.raises(ValueError, match=r"y\[1\]: reference\[2\] is silent"):
+        separator.score(X, [y[0], y[1] * np.array([[1], [1], [0]])])
     with pytest.raises(
         ValueError, match=r"y\[1\] has 3 sources but 2 were predicted.*n_sources=3"
     ):
-        separator.score(X, y)
-    assert np.isfinite(separator.set_params(n_sources=3).score(X, y))
+        separator.set_params(n_sources=2).score(X, y)
 
 
 # -- silence, clipping, length --------------------------------------------------------------------

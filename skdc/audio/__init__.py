@@ -6,6 +6,7 @@ from skdc.audio.io import (
     read_at_rate,
     read_audio,
     read_header,
+    read_length,
     read_rate,
     write_audio,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "read_at_rate",
     "read_audio",
     "read_header",
+    "read_length",
     "read_rate",
     "write_audio",
     "write_source_blocks",

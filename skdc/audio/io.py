@@ -38,6 +38,7 @@ __all__ = [
     "read_audio",
     "read_audio_with_notes",
     "read_header",
+    "read_length",
     "read_rate",
     "stream_blocks",
     "telling_failed_writes",
@@ -229,10 +230,39 @@ def read_at_rate(
         If it is not audio, or at another rate.
     """
     waveform, rate = read_audio(path)
-    check_same_rate(
-        rate, sample_rate, f"{item}: {str(path)!r}" if item else repr(str(path)), advice
-    )
+    check_same_rate(rate, sample_rate, _named(path, item), advice)
     return waveform
+
+
+def read_length(
+    path: str | os.PathLike[str], sample_rate: int, advice: str, *, item: str = ""
+) -> int:
+    """Read how many samples a file has, which must be at a rate.
+
+    Parameters and errors are those of `read_at_rate`; of the file no more is read than its header,
+    where that tells.
+
+    Parameters
+    ----------
+    path : path-like
+    sample_rate : int
+        Hz.
+    advice : str
+        What to do about another rate.
+    item : str, optional
+        What the file belongs to, for the message.
+
+    Returns
+    -------
+    int
+    """
+    _, n_samples, rate = read_header(path)
+    check_same_rate(rate, sample_rate, _named(path, item), advice)
+    return n_samples
+
+
+def _named(path: str | os.PathLike[str], item: str) -> str:
+    return f"{item}: {str(path)!r}" if item else repr(str(path))
 
 
 class Source(NamedTuple):

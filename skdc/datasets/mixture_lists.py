@@ -15,13 +15,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skdc.audio import check_files, read_at_rate, read_rate
+from skdc.audio import check_files, read_at_rate, read_length, read_rate
 from skdc.datasets.tables import LARGEST_GAIN, count_groups, read_number, read_table
 from skdc.signal import resample
 
 __all__ = ["ListedMixture", "StoredMixture", "load_mixture_list", "load_mixtures"]
 
 FloatArray = NDArray[np.float32]
+
+_ADVICE = "a list counts samples at one rate: bring all its recordings to that"
 
 
 class StoredMixture(Protocol):
@@ -37,6 +39,9 @@ class StoredMixture(Protocol):
 
     def load(self) -> tuple[FloatArray, FloatArray]:
         """Give the mixture, shape ``(n_samples,)``, and its sources ``(n_sources, n_samples)``."""
+
+    def check(self) -> int:
+        """Give the length of the mixture by the headers of its files, or the error of `load`."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,39 @@ class ListedMixture:
             recording = read_at_rate(
                 path,
                 self.sample_rate,
-                "a list counts samples at one rate: bring all its recordings to that",
+                _ADVICE,
                 item=self.mixture_id,
             )
-            if len(recording) < self.n_samples:
-                raise ValueError(
-                    f"{self.mixture_id}: {str(path)!r} has {len(recording)} samples, but the "
-                    f"mixture takes {self.n_samples}; list and recordings do not belong together"
-                )
+            self._check_length(path, len(recording))
             parts.append(np.asarray(gain * recording[: self.n_samples], np.float32))
         sources = np.stack(parts)  # (n_sources, n_samples)
         return sources.sum(axis=0), sources
+
+    def check(self) -> int:
+        """Read the headers of the recordings.
+
+        Returns
+        -------
+        int
+            Samples of the mixture.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `load` does, but for what is damaged behind a header.
+        """
+        for path in self.paths:
+            self._check_length(
+                path, read_length(path, self.sample_rate, _ADVICE, item=self.mixture_id)
+            )
+        return self.n_samples
+
+    def _check_length(self, path: Path, n_samples: int) -> None:
+        if n_samples < self.n_samples:
+            raise ValueError(
+                f"{self.mixture_id}: {str(path)!r} has {n_samples} samples, but the mixture takes "
+                f"{self.n_samples}; list and recordings do not belong together"
+            )
 
 
 def load_mixtures(

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from skdc import signal
 from skdc.datasets.tables import read_number
 from skdc.exceptions import AudioWarning, name_some
-from skdc.inputs import read_samples
+from skdc.inputs import AudioFormat, read_samples
 from skdc.metrics import evaluate_separation
 from skdc.paths import lock_file, reading_text
 from skdc.persistence import SEPARATION_PARAMETERS
@@ -332,7 +332,8 @@ def evaluate_model(
     ------
     ValueError
         If a mixture cannot be scored, with its name, or the file is of another evaluation or was
-        changed, with the line, or all mixtures have a silent source.
+        changed, with the line, or all mixtures have a silent source. What the headers of audio
+        files tell, rates and lengths, is checked before the first mixture is separated.
     BlockingIOError
         If another evaluation is writing to the file, at once; the file stays as it is.
     OSError
@@ -358,6 +359,7 @@ def evaluate_model(
         names = {item.mixture_id for item in benchmark.items}
         done = {} if table is None else _read_done(table, identity, names)
         todo = [item for item in chosen if item.mixture_id not in done]
+        _check_headers(model, todo)
         results = Parallel(n_jobs=n_jobs, return_as="generator")(
             delayed(_score_item)(model, item, speeds) for item in todo
         )
@@ -386,6 +388,14 @@ def evaluate_model(
             raise ValueError(message)
         warnings.warn(message, AudioWarning, stacklevel=2)
     return [done[item.mixture_id] for item in chosen if item.mixture_id in done]
+
+
+def _check_headers(model: DeepClusteringSeparator, items: Iterable[ProtocolMixture]) -> None:
+    """Raise the errors that the headers of files tell of: hours may lie before the last one."""
+    framing = signal.Framing(model.win_length, model.hop_length)
+    audio = AudioFormat(framing, model.sample_rate, model.input_rate)
+    for item in items:
+        audio.check_duration(item.mixture_id, item.check())
 
 
 def _score_item(model: DeepClusteringSeparator, item: ProtocolMixture, speeds: int) -> Row | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -82,7 +83,8 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
     Raises
     ------
     ValueError, TypeError
-        If `X` is empty, sparse, of more than two dimensions, or no array or list.
+        If `X` is empty, sparse, of more than two dimensions, no array or list, or holds integers
+        as objects, whose scale is not known.
     """
     if sparse.issparse(X):
         raise TypeError(
@@ -127,6 +129,11 @@ def as_items(X: Any, name: str, *, has_channels: bool = False) -> tuple[Sequence
         raise ValueError(
             f"{name} has shape {array.shape}, that is {array.shape[0]} mixtures of "
             f"{n_channels} samples each; mixtures are rows. {what}"
+        )
+    if array.dtype == object and all(isinstance(sample, Integral) for sample in array.flat):
+        raise TypeError(
+            f"{name} has dtype object, which does not tell how its integers are scaled; give them "
+            "a type, such as int16, or floating samples"
         )
     # scikit-learn's own messages for the other errors: empty, complex, not numeric, more axes.
     dtype = "numeric" if array.dtype.kind not in "iub" else None

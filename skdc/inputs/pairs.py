@@ -211,7 +211,7 @@ def check_pairs(
         X,
         audio,
         name=names[0],
-        allow_silence=False,
+        have_references=True,
         has_channels=audio.framing.hears_phases,
     )
     references, offsets = check_references(y, mixtures, audio, name=names[1])

@@ -281,7 +281,7 @@ def check_mixtures(
     audio: AudioFormat,
     *,
     name: str = "X",
-    allow_silence: bool = True,
+    have_references: bool = False,
     keep_recordings: bool = False,
     has_channels: bool = False,
 ) -> Mixtures:
@@ -297,8 +297,9 @@ def check_mixtures(
         Framing and rates; a mixture must last at least one window.
     name : str, default="X"
         What errors call it.
-    allow_silence : bool, default=True
-        Whether a mixture of zeros passes, with a warning.
+    have_references : bool, default=False
+        Whether they are to learn from or to score with. Then a mixture of zeros is refused, which
+        else passes with a warning; else rows that seem to be channels give a warning.
     keep_recordings : bool, default=False
         Whether to keep the items as they came in, too. They may then have several channels,
         ``(n_channels, n_samples_i)``, whose mean is the mixture.
@@ -313,15 +314,16 @@ def check_mixtures(
     Raises
     ------
     ValueError
-        If a mixture is empty, too short, not one-dimensional, complex, silent where that is not
-        allowed, or holds NaN or infinity. The message names the item.
+        If a mixture is empty, too short, not one-dimensional, complex, silent where it has
+        references, or holds NaN or infinity. The message names the item.
     TypeError
         If `X` is sparse, not numeric, or no array or list.
     """
     items, container = as_items(X, name, has_channels=has_channels)
     labels = X.labels if isinstance(X, NamedItems) else None
-    if keep_recordings and container == "array":
-        _warn_of_channels(items, name)
+    if container == "array" and not have_references:
+        advice = f"[{name}]" if keep_recordings else f"{name}.mean(axis=0)"
+        _warn_of_channels(items, name, advice)
     peaks, offsets, lengths, recordings = [], [], [], []
     long_ones: list[tuple[int, HeardWaveform]] = []
     with ArrayStore(on_disk=is_lazy(X)) as store:
@@ -335,7 +337,7 @@ def check_mixtures(
                 recordings.append(waveform)
             audio.check_duration(label, waveform.shape[-1])
             extent = find_extent(waveform)
-            peak = _check_peak(waveform, extent, label, allow_silence)
+            peak = _check_peak(waveform, extent, label, not have_references)
             if isinstance(waveform, LongRecording):
                 parts = HeardWaveform(waveform, peak, audio, extent.offset)
                 long_ones.append((index, parts))
@@ -369,7 +371,7 @@ def warn_of_rate(waveform: FloatArray, audio: AudioFormat, name: str) -> None:
         )
 
 
-def _warn_of_channels(rows: Sequence[Any], name: str) -> None:
+def _warn_of_channels(rows: Sequence[Any], name: str, advice: str) -> None:
     """Warn where the rows of an array seem to be the channels of one recording."""
     if not 2 <= len(rows) <= _FEW_CHANNELS or len(rows[0]) < _MANY_SAMPLES:
         return
@@ -381,7 +383,7 @@ def _warn_of_channels(rows: Sequence[Any], name: str) -> None:
     if np.atleast_2d(np.corrcoef(samples))[0, 1:].min() > _SAME_RECORDING:
         warnings.warn(
             f"the {len(rows)} rows of {name} are nearly the same, but are taken for as many "
-            f"mixtures; if they are the channels of one recording, give [{name}]",
+            f"mixtures; if they are the channels of one recording, give {advice}",
             AudioWarning,
             stacklevel=6,
         )

@@ -78,6 +78,7 @@ class Separation:
         model estimates it from how clearly it told them apart; None where the model has no such
         estimate (see `skdc.evaluation.calibrate`), of a single source, of silence, and of a long
         recording for whose stretches ``n_sources="auto"`` took another number than for the whole.
+        With ``mask="binary"`` it is that of soft masks, with `speeds` that of the first speed.
     quality_error_db : float or None
         Standard error of that, dB.
     notes : tuple of str

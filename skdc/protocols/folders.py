@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from skdc.audio import check_files, read_at_rate, write_audio
+from skdc.audio import check_files, read_at_rate, read_length, write_audio
 
 __all__ = ["FolderMixture", "MixtureFolder", "Waveform"]
 
@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float32]
 Waveform = NDArray[np.floating]
 
 _STEP = 2**-15
+_ADVICE = "make the mixtures anew at that rate"
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,39 @@ class FolderMixture:
         """
         mixture = self._read(self.mixture_path)
         sources = [self._read(path) for path in self.source_paths]
-        for path, source in zip(self.source_paths, sources, strict=True):
-            if len(source) != len(mixture):
-                raise ValueError(
-                    f"{self.mixture_id}: {str(path)!r} has {len(source)} samples, but the mixture "
-                    f"has {len(mixture)}; make both anew"
-                )
+        self._check_lengths(len(mixture), map(len, sources))
         return mixture, np.stack(sources)
 
-    def _read(self, path: Path) -> FloatArray:
-        return read_at_rate(
-            path, self.sample_rate, "make the mixtures anew at that rate", item=self.mixture_id
+    def check(self) -> int:
+        """Read the headers of the files.
+
+        Returns
+        -------
+        int
+            Samples of the mixture.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `load` does, but for what is damaged behind a header.
+        """
+        n_samples, *of_sources = (
+            read_length(path, self.sample_rate, _ADVICE, item=self.mixture_id)
+            for path in (self.mixture_path, *self.source_paths)
         )
+        self._check_lengths(n_samples, of_sources)
+        return n_samples
+
+    def _read(self, path: Path) -> FloatArray:
+        return read_at_rate(path, self.sample_rate, _ADVICE, item=self.mixture_id)
+
+    def _check_lengths(self, n_samples: int, of_sources: Iterable[int]) -> None:
+        for path, length in zip(self.source_paths, of_sources, strict=True):
+            if length != n_samples:
+                raise ValueError(
+                    f"{self.mixture_id}: {str(path)!r} has {length} samples, but the mixture has "
+                    f"{n_samples}; make both anew"
+                )
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ class ProtocolMixture:
         """Read the mixture and its sources; see the class of `audio`."""
         return self.audio.load()
 
+    def check(self) -> int:
+        """Read the headers of its files; see the class of `audio`."""
+        return self.audio.check()
+
 
 class PublishedProtocol(ABC):
     """A benchmark: which mixtures it has, at which rates, and how its folders are read.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +24,7 @@ __all__ = [
     "kmeans",
     "loudest_first",
     "of_number",
+    "seeded",
     "soft_assign",
 ]
 
@@ -453,6 +455,27 @@ def of_number(masks: Tensor, centroids: Tensor, number: int) -> tuple[Tensor, Te
         torch.cat([x, x.new_zeros(number - len(x), *x.shape[1:])]) for x in (masks, centroids)
     )
     return masks, centroids
+
+
+def seeded(clusterer: Any, seed: int) -> Any:
+    """Copy a clusterer, and give it a seed where it has none.
+
+    Parameters
+    ----------
+    clusterer : scikit-learn clusterer
+        Or a pipeline that ends with one.
+    seed : int
+        For each `random_state`, its own and of what it consists of, that is None.
+
+    Returns
+    -------
+    scikit-learn clusterer
+        Unfitted.
+    """
+    clusterer = clone(clusterer)
+    names = [k for k, v in clusterer.get_params().items() if v is None]
+    own = [k for k in names if k == "random_state" or k.endswith("__random_state")]
+    return clusterer.set_params(**dict.fromkeys(own, seed)) if own else clusterer
 
 
 def _sample(

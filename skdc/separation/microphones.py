@@ -441,7 +441,7 @@ def separate_channels(
         weights = mvdr_weights(own, others, reference)
         found = torch.einsum("sbc,cfb->sfb", weights.conj(), wide).to(spectrograms.dtype)
     # As the reference hears them: (sources, frames, bins)
-    found = found[found.abs().sum((1, 2)).argsort(descending=True, stable=True)]
+    found = found[found.abs().square().sum((1, 2)).argsort(descending=True, stable=True)]
     return level * framing.istft(found, heard.shape[1]) / gains
 
 
@@ -545,7 +545,7 @@ def joined_masks(
     sounds = [list(map(hearing.sound, spectrograms)) for hearing in hearings]
     first = _masks(pipelines, sounds, n_sources)
     (masks,) = separate_pairs([first], [magnitude], split, pipelines[0].own_pair_sweeps)
-    loudness = (masks * magnitude).sum((1, 2))
+    loudness = (masks * magnitude).square().sum((1, 2))
     return masks[loudness.argsort(descending=True, stable=True)]
 
 

@@ -10,7 +10,6 @@ from itertools import chain, islice, tee
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from skdc.separation.clustering import (
     find_centroids,
     loudest_first,
     of_number,
+    seeded,
     soft_assign,
 )
 from skdc.separation.counts import (
@@ -396,8 +396,10 @@ class Separator:
         """
         first = next(parts)
         if (second := next(parts, None)) is None:
-            # A recording of a single stretch is as its clusters are.
-            return [(0, 0, make(first, first.masks))], len(first.masks) + self.noise
+            # A recording of a single stretch is as its clusters are, ordered as long ones are.
+            energy = (first.masks * first.spectrogram.abs()).square().sum((1, 2))  # (n_sources,)
+            masks = first.masks[energy.argsort(descending=True, stable=True)]
+            return [(0, 0, make(first, masks))], len(masks) + self.noise
         head = self.network.voice_head
         count_head = self._own_count_head() if n_sources is None else None
         clues: list[Clue] = []
@@ -454,8 +456,9 @@ class Separator:
                 if n_kept is not None:
                     kept = [of_number(each, own, n_kept) for each in masks]
                     masks, own = [each for each, _ in kept], kept[0][1]
-                settled, *first = map(self._settled, masks)
-                yield Stretch(start, overlap, part.spectrogram, part.states, settled, own, *first)
+                settled = self._settled(masks[0])
+                first = None if settled is masks[-1] else masks[-1]
+                yield Stretch(start, overlap, part.spectrogram, part.states, settled, own, first)
                 self._report(stop - start - overlap)
 
     def _found(
@@ -615,7 +618,7 @@ class Separator:
             weights=signal.bin_weights(magnitude),
             spread_of_one=self.spread_of_one,
             seed=self.seed,
-            clusterer=self._new_clusterer(),
+            clusterer=None if self.clusterer is None else seeded(self.clusterer, self.seed),
             **options,
         )
 
@@ -689,12 +692,3 @@ class Separator:
         # The samples whose transform has the frames from `start` to `stop`.
         hop = self.framing.hop_length
         return mixture[start * hop : (stop - 1) * hop]
-
-    def _new_clusterer(self) -> Any:
-        """Give a fresh copy of the clusterer, with a seed; None for k-means."""
-        if self.clusterer is None:
-            return None
-        clusterer = clone(self.clusterer)
-        names = [k for k, v in clusterer.get_params().items() if v is None]
-        own = [k for k in names if k == "random_state" or k.endswith("__random_state")]
-        return clusterer.set_params(**dict.fromkeys(own, self.seed)) if own else clusterer

@@ -90,7 +90,8 @@ class Separability:
         """
         for stretch in stretches:
             # What lies in the stretch before, too, counts once.
-            # Masks of several speeds are surer, and by how much they are better is not known.
+            # Masks of several speeds are surer, binary ones always are, and by how much they are
+            # better or worse is not known.
             masks = stretch.masks if stretch.first_masks is None else stretch.first_masks
             masks = masks[:, stretch.overlap :]
             spectrogram = stretch.spectrogram[stretch.overlap :]
@@ -100,7 +101,7 @@ class Separability:
                 odds = logits.log_softmax(0).cpu()
                 self._odds = odds if self._odds is None else self._odds + odds
                 if voice_head is not None and len(masks) > 1 and self._n_stretches == 1:
-                    shares = stretch.masks * stretch.spectrogram.abs()
+                    shares = masks * spectrogram.abs()  # of all of it: no stretch lies before
                     self._alike = one_voice_odds(voice_head, shares, stretch.centroids).cpu()
             yield stretch
 

@@ -37,7 +37,8 @@ class Stretch(NamedTuple):
     masks : float32 Tensor of shape (n_clusters, n_frames, n_bins)
     centroids : float32 Tensor of shape (n_clusters, embedding_dim)
     first_masks : float32 Tensor of shape (n_clusters, n_frames, n_bins) or None
-        Those of the first speed alone, where the stretch was heard at several.
+        Where the stretch was heard at several speeds, those of the first alone; and with
+        ``mask="binary"`` those from which bins were given to one source.
     """
 
     start: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
     """Give what may be an array, a list or a tensor as an array, copied only where it must be.
 
     A ValueError that names it says that its parts have different lengths, or that some of its
-    samples are masked.
+    samples are masked or missing.
     """
     if isinstance(samples, list | tuple):
         # Channels, or a list of them, which NumPy does not read or reads wrongly
@@ -43,6 +44,8 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
             f"{name} has masked samples, which have no value; give them one, for instance by "
             ".filled(0)"
         )
+    elif hasattr(samples, "dtypes") and samples.ndim == 2:
+        samples = _of_frame(samples, name)
     try:
         return np.asarray(samples, dtype)
     except ValueError as error:
@@ -52,6 +55,20 @@ def as_array(samples: Any, name: str, dtype: DTypeLike | None = None) -> NDArray
             f"{name} is not an array of samples: its parts have different lengths; cut or pad "
             "them to one length"
         ) from error
+
+
+def _of_frame(frame: Any, name: str) -> Any:
+    """Give the samples of a data frame whose types know of missing ones by their plain type.
+
+    As an array it would be one of objects, which does not tell by what integers are scaled.
+    """
+    plain = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
+    are_known = all(isinstance(dtype, np.dtype) for dtype in plain)
+    if not are_known or all(map(operator.is_, plain, frame.dtypes)):
+        return frame
+    if bool(frame.isna().any(axis=None)):
+        raise ValueError(f"{name} has missing samples; give them a value, such as by .fillna(0)")
+    return frame.to_numpy(np.result_type(*plain))
 
 
 def as_floats(samples: Any, name: str) -> NDArray[np.floating]:
