@@ -531,10 +531,10 @@ class DeepClusteringSeparator(
         Parameters
         ----------
         X : array of shape (n_mixtures, n_samples), list of arrays, or one array (n_samples,)
-            Mixtures. The same one gives the same sources alone and among others. With the full
-            band and ``output="sources"``, recordings in a list may have channels,
-            ``(n_channels, n_samples_i)``: the network hears their mean, and its masks are
-            applied to each.
+            Mixtures. The same one gives the same sources alone and among others, but for rounding,
+            by which three and more are rarely clustered otherwise. With the full band and
+            ``output="sources"``, recordings in a list may have channels, ``(n_channels,
+            n_samples_i)``: the network hears their mean, and its masks are applied to each.
         n_sources : int or "auto", optional
             Sources to find in each; ``"auto"`` estimates how many. By default the parameter's.
         input_rate : int, optional

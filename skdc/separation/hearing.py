@@ -131,8 +131,9 @@ class Hearing:
         """Give each sound, and the states of the trunk.
 
         Neighbours of as many frames go through the LSTM together, in up to half the time, and
-        each gets what it would get alone. The layer after it would round differently for all of
-        them together, so each has states of its own, laid out as if alone.
+        each gets what it would get alone, but for the rounding of some trunks. The layer after it
+        would round differently for all of them together, so each has states of its own, laid out
+        as if alone.
 
         Where there is long silence, which is unknown from training, the states of the frames in
         which somebody speaks are those of the sound without it.
