@@ -426,7 +426,7 @@ class DeepClusteringSeparator(
         return self
 
     def partial_fit(self, X: Waveforms, y: Any) -> Self:
-        """Train for one more epoch, on this data, from the present weights.
+        """Train for one more epoch, on this data, with segments of the first length.
 
         Parameters
         ----------

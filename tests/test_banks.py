@@ -392,6 +392,17 @@ def test_targets_are_features_labels_and_activity():
     assert torch.equal(batch.labels, by_source.argmax(1))
 
 
+def test_noise_where_all_sources_are_silent_is_of_none_of_them():
+    sources = torch.from_numpy(noise(3, 2, 200)).float()
+    sources[..., 120:] = 0.0
+    mixtures = sources.sum(1) + 0.3 * torch.from_numpy(noise(3, 200, seed=5)).float()
+    batch = make_targets(mixtures, sources, FRAMING)
+    late = slice(-15, None)
+    assert FRAMING.activity(FRAMING.stft(mixtures))[:, late].any()
+    assert not batch.weights[:, late].any()
+    assert batch.weights[:, :-22].bool().equal(FRAMING.activity(FRAMING.stft(mixtures))[:, :-22])
+
+
 def test_targets_of_sources_are_what_phase_sensitive_masks_leave():
     sources = torch.from_numpy(noise(3, 2, 200)).float()
     sources[1, :, 50:] = 0.0  # also where nothing is heard at all
@@ -587,6 +598,14 @@ def test_the_bank_that_is_made(references, remix, expected):
     assert type(bank) is expected
     assert bank.framing == FRAMING
     assert bank.batch(2, 20, seed=0, step=0).features.shape == (2, 20, 9)
+
+
+def test_silent_references_count_for_nobody():
+    references = noise(4, 3, 400)
+    references[:, 2] = 0.0
+    bank = make_bank(list(references.sum(1)), list(references), framing=FRAMING)
+    assert type(bank) is SourceBank
+    assert set((draw(bank, 40)[1].abs().amax(-1) > 0).sum(1).tolist()) == {2}
 
 
 def test_the_sources_of_one_mixture_are_mixed_as_asked():

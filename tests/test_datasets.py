@@ -270,6 +270,19 @@ def test_floats_of_any_kind_are_written(tmp_path: Path, subtype: str, dtype: str
     )
 
 
+def test_who_sounds_for_a_moment_alone_is_left_out() -> None:
+    # A level of 0: the rest after the last whole 20 ms is not looked at.
+    moment = np.r_[np.zeros(8000), np.tile([0.5, -0.5], 50)]
+    recordings = [noise(0, 8100), noise(1, 8100), moment]
+    for n_samples in (None, 80):
+        X, _ = make_mixtures(
+            recordings, list("abc"), n_mixtures=20, n_samples=n_samples, sample_rate=8000
+        )
+        assert np.isfinite(np.concatenate(list(X))).all()
+    with pytest.raises(ValueError, match="but 2 of 3 have some that are not silent"):
+        make_mixtures(recordings, list("abc"), n_mixtures=1, n_sources=3, sample_rate=8000)
+
+
 def test_a_list_that_takes_more_than_memory_holds(tmp_path: Path) -> None:
     write_audio(tmp_path / "ann.wav", noise(0, 1600), 8000)
     item = ListedMixture("first", 10**12, (tmp_path / "ann.wav",), (1.0,))

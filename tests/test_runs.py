@@ -19,6 +19,7 @@ from skdc.display import AffinityDisplay, EmbeddingDisplay
 from skdc.exceptions import InterruptedWarning
 from skdc.model_file import read_tensors
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
+from skdc.objectives import Affinity, Objective, WeightedSum
 from skdc.persistence import make_network
 from skdc.training import TrainingConfig, trainer
 from skdc.training.checkpoint import RunFile
@@ -28,6 +29,18 @@ RNG = np.random.default_rng(0)
 SOURCES = RNG.standard_normal((8, 2, 2000)) * RNG.random((8, 2, 20)).repeat(100, axis=2)
 MIXTURES = SOURCES.sum(axis=1)
 RECORDINGS = list(SOURCES.reshape(16, 2000))
+
+
+class Scaled(Objective):
+    """Affinity times a factor."""
+
+    needs = frozenset({"embeddings"})
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def __call__(self, outputs, targets):
+        return self.scale * Affinity()(outputs, targets)
 
 
 def weights(separator):
@@ -80,6 +93,32 @@ def test_the_best_epoch_is_that_of_mixtures_that_are_given(tmp_path):
     first.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **held_out)
     on = make_separator(max_epochs=9).fit(MIXTURES[:6], SOURCES[:6], checkpoint=path)
     assert not are_equal(weights(on), weights(first))
+
+
+def test_a_finished_run_keeps_its_best_epoch_also_where_nothing_is_validated(tmp_path):
+    path = tmp_path / "run"
+    held_out = {"X_val": MIXTURES[6:], "y_val": SOURCES[6:]}
+    first = make_separator(max_epochs=4, learning_rate=0.05)
+    first.fit(MIXTURES[:6], SOURCES[:6], checkpoint=path, **held_out)
+    best = int(np.argmax([row["validation_si_sdr_improvement"] for row in first.history_]))
+    assert best < 3
+    again = clone(first).fit(MIXTURES[:6], SOURCES[:6], checkpoint=path)
+    assert are_equal(weights(again), weights(first))
+    assert RunFile.read(path).best is not None
+
+
+def test_objectives_of_other_parameters_make_another_run(tmp_path):
+    path = tmp_path / "run"
+    runs = [Scaled(2.0), WeightedSum([Scaled(2.0), Affinity()], [1.0, 0.5])]
+    others = [Scaled(3.0), WeightedSum([Scaled(2.0), Affinity()], [1.0, 0.25])]
+    for objective, other in zip(runs, others, strict=True):
+        separator = make_separator(objective=objective).fit(MIXTURES, SOURCES, checkpoint=path)
+        assert (
+            separator.set_params(max_epochs=2).fit(MIXTURES, SOURCES, checkpoint=path).n_iter_ == 2
+        )
+        with pytest.raises(ValueError, match=r"is of another run: objective is '.*Scaled\(scale"):
+            separator.set_params(objective=other).fit(MIXTURES, SOURCES, checkpoint=path)
+        path.unlink()
 
 
 def test_the_best_epoch_is_not_chosen_by_two_sets_of_mixtures(tmp_path):

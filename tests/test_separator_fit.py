@@ -328,6 +328,24 @@ def test_silence_teaches_no_voices() -> None:
     assert fitted.network_.voice_head is None
 
 
+def test_who_is_silent_is_nobody_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = make_separator().fit(MIXTURES, SOURCES)
+    recordings = [*SOURCES[:2, 0], np.zeros(16000), SOURCES[2, 0], np.full(16000, 0.25)]
+    seen = []
+
+    def note(separator: Any, checked: Any, names: Any, **how: Any) -> None:
+        seen.append((list(checked), names))
+
+    for name in ("voice", "count", "noise"):
+        monkeypatch.setattr(f"skdc.separator.train_{name}_head", note)
+    fitted.fit_voices(recordings, list("abcad"), n_examples=1)
+    assert len(seen) == 3
+    for checked, names in seen:
+        assert names == list("aba")
+        assert all(np.any(recording) for recording in checked)
+        assert_allclose(checked[2], SOURCES[2, 0] / np.abs(SOURCES[2, 0]).max(), atol=1e-3)
+
+
 def test_recordings_of_any_level() -> None:
     plain, loud = (
         make_separator().fit_recordings(list(SOURCES[:, 0] * gain)) for gain in (1.0, 1e40)

@@ -13,8 +13,9 @@ from skdc import training
 from skdc.network import BLSTM, EmbeddingNetwork, NetworkConfig
 from skdc.objectives import Affinity, resolve_objective
 from skdc.signal import Framing
-from skdc.training import TrainingConfig, batch_loss, train
+from skdc.training import Trainer, TrainingConfig, batch_loss, train
 from skdc.training.banks import SourceBank
+from skdc.training.clipping import AdaptiveClipping
 
 FRAMING = Framing(win_length=16, hop_length=4)
 
@@ -279,6 +280,40 @@ def test_a_rise_smaller_than_the_tolerance_is_none():
     validate = scripted([{"si_sdr_improvement": score} for score in scores], [])
     config = replace(CONFIG, n_iter_no_change=2, tol_db=0.001)
     assert len(train(make_network(), make_bank(), config, validate=validate)) == 4
+
+
+def test_losses_and_decibels_do_not_compare():
+    # A loss of 0.3 is more than -5 dB and less than 5 dB, and says nothing of either.
+    config = replace(CONFIG, n_iter_no_change=2)
+    run = Trainer(make_network(), make_bank(), config)
+    for name in ("validation_loss", "validation_si_sdr_improvement"):
+        run.history = [{"loss": 0.3}] * 2 + [{"loss": 0.3, name: -5.0 + i} for i in range(3)]
+        assert run.has_converged() == (name == "validation_loss")
+        run.history.reverse()
+        assert not run.has_converged()
+    run.history = [{"loss": 0.3}] * 3
+    assert run.has_converged()
+
+
+def test_batches_from_which_nothing_is_learnt_do_not_stop_training():
+    clipping = AdaptiveClipping(10)
+    factors = [clipping.factor(norm) for norm in (0.0, 2.0, 0.0, 4.0, 0.0, 8.0)]
+    assert factors == [1.0, 1.0, 1.0, 0.5, 1.0, 0.25]
+    # Also where an earlier version has noted zeros.
+    again = AdaptiveClipping(10)
+    again.restore(torch.cat([torch.zeros(9, dtype=torch.float64), clipping.state()]))
+    assert again.factor(4.0) == 0.5
+
+    def silenced(step, batch):
+        return batch if step % 2 else batch._replace(weights=torch.zeros_like(batch.weights))
+
+    network = make_network(dropout=0.0)
+    run = Trainer(network, Watched(make_bank(), silenced), replace(CONFIG, objective=Affinity()))
+    start = weights_of(network)
+    for _ in range(2):
+        run.train_step()
+    assert len(run.clipping.state()) == 1
+    assert any(not torch.equal(start[k], now) for k, now in weights_of(network).items())
 
 
 @pytest.mark.parametrize(

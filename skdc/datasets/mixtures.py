@@ -192,10 +192,10 @@ def _by_speaker(
     waveforms = list(checked)
     by_speaker: dict[Hashable, list[FloatArray]] = {}
     for index, waveform in enumerate(waveforms):
-        if len(waveform) >= min_samples and not _is_silent(waveform):
+        level = active_level(waveform, sample_rate)  # 0 also of what sounds for a moment
+        if len(waveform) >= min_samples and level > 0:
             speaker = index if names is None else names[index]
-            scaled = waveform / np.float32(active_level(waveform, sample_rate))
-            by_speaker.setdefault(speaker, []).append(scaled)
+            by_speaker.setdefault(speaker, []).append(waveform / np.float32(level))
     if len(by_speaker) < n_sources:
         longer = f" and have at least {min_samples} samples" if min_samples > 1 else ""
         n_speakers = len(waveforms if names is None else set(names))
@@ -235,12 +235,8 @@ def _draw_sources(
     )
 
 
-def _is_silent(waveform: NDArray[np.floating]) -> bool:
-    return bool(np.ptp(waveform) == 0)
-
-
 def _is_heard(cut: FloatArray, sample_rate: int) -> bool:
-    return not _is_silent(cut) and active_level(cut, sample_rate) >= 10 ** (-_PAUSE_DB / 20)
+    return bool(np.ptp(cut)) and active_level(cut, sample_rate) >= 10 ** (-_PAUSE_DB / 20)
 
 
 def hold_out_mixtures(

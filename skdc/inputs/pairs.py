@@ -15,7 +15,7 @@ from skdc.inputs.containers import NamedItems, as_reference_items, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_pair_headers, is_lazy
 from skdc.inputs.waveforms import Mixtures, as_samples, check_mixtures, scale_samples
-from skdc.signal import active_level
+from skdc.signal import active_level, count_sounding
 from skdc.signal.extents import find_extent, pcm_scale
 from skdc.signal.storage import ArrayStore
 
@@ -249,7 +249,7 @@ def check_pairs(
 
 def _can_be_remixed(references: Sequence[NDArray[Any]], sample_rate: int) -> bool:
     """Whether as many sources sound as the largest mixture has; otherwise none is mixed anew."""
-    most = max(map(len, references))
+    most = max(map(count_sounding, references))
     levels = (active_level(source, sample_rate) for sources in references for source in sources)
     return len([*islice((level for level in levels if level > 0), most)]) == most
 

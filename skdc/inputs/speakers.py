@@ -13,6 +13,7 @@ from skdc.inputs.containers import NamedItems, label_item
 from skdc.inputs.format import AudioFormat
 from skdc.inputs.lazy import check_headers, is_lazy
 from skdc.inputs.waveforms import as_samples, scale_samples, warn_of_rate
+from skdc.signal import active_level
 from skdc.signal.extents import find_extent
 
 __all__ = ["CheckedRecordings", "check_recordings", "hold_out_speakers"]
@@ -25,7 +26,7 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         self, recordings: Any, audio: AudioFormat, labels: Sequence[str] | None = None
     ) -> None:
         self._recordings = recordings
-        self._audio = audio
+        self.audio = audio
         self._labels = labels
 
     def __len__(self) -> int:
@@ -42,12 +43,12 @@ class CheckedRecordings(Sequence[NDArray[np.float32]]):
         item, name = self._recordings[index], label_item(self._labels, "recordings", index)
         waveform = as_samples(item, name, is_mono=True, any_level=True)
         offset, peak = find_extent(waveform)
-        return scale_samples(waveform, peak or 1.0, self._audio, offset)
+        return scale_samples(waveform, peak or 1.0, self.audio, offset)
 
     def take(self, indices: Sequence[int]) -> CheckedRecordings:
         """Give some of the recordings."""
         labels = [label_item(self._labels, "recordings", index) for index in indices]
-        return CheckedRecordings(_Chosen(self._recordings, indices), self._audio, labels)
+        return CheckedRecordings(_Chosen(self._recordings, indices), self.audio, labels)
 
 
 class _Chosen(Sequence[Any]):
@@ -125,7 +126,8 @@ def check_recordings(
 
     Raises a ValueError if there are none, or speakers of another number or fewer than
     `fewest_speakers`, if the name of one is missing, or if the header of a file tells that it
-    cannot be used. Where `fewest_speakers` is more than 1, that many must not be silent, either.
+    cannot be used. Where `fewest_speakers` is more than 1, that many must not be silent, either,
+    and what is silent is left out, for which all is read once.
 
     The recordings are float32 arrays scaled to a peak of 1. Taking one out raises a ValueError if
     it is empty, not one-dimensional, or holds NaN or infinity.
@@ -164,7 +166,7 @@ def check_recordings(
     if audio.input_rate is None and not is_lazy(recordings):
         warn_of_rate(checked[0], audio, label_item(labels, "recordings", 0))
     if names is not None and fewest_speakers > 1:
-        _check_sounding(checked, names, fewest_speakers)
+        return _sounding(checked, names, fewest_speakers)
     return checked, names
 
 
@@ -180,17 +182,16 @@ def _is_missing(name: Any) -> bool:
         return False
 
 
-def _check_sounding(
+def _sounding(
     recordings: CheckedRecordings, names: Sequence[Hashable], fewest_speakers: int
-) -> None:
-    """Check that some of the speakers are heard, reading no more recordings than that takes."""
-    heard: set[Hashable] = set()
-    for index, name in enumerate(names):
-        if name not in heard and np.any(recordings[index]):
-            heard.add(name)
-        if len(heard) >= fewest_speakers:
-            return
-    raise ValueError(
-        f"got recordings of {len(heard)} speakers that are not silent; give recordings of "
-        f"{fewest_speakers} at least, for the voices to be told apart"
-    )
+) -> tuple[CheckedRecordings, list[Hashable]]:
+    """Leave out what is silent, who would else be counted among those who talk."""
+    rate = recordings.audio.sample_rate
+    heard = [i for i, recording in enumerate(recordings) if active_level(recording, rate) > 0]
+    speakers = [names[index] for index in heard]
+    if len(set(speakers)) < fewest_speakers:
+        raise ValueError(
+            f"got recordings of {len(set(speakers))} speakers that are not silent; give "
+            f"recordings of {fewest_speakers} at least, for the voices to be told apart"
+        )
+    return recordings.take(heard), speakers

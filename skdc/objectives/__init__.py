@@ -21,7 +21,12 @@ from skdc.objectives.interface import (
     one_hot_labels,
 )
 from skdc.objectives.mask_inference import MaskInference
-from skdc.objectives.registry import OBJECTIVES, objective_spec, resolve_objective
+from skdc.objectives.registry import (
+    OBJECTIVES,
+    describe_objective,
+    objective_spec,
+    resolve_objective,
+)
 from skdc.objectives.sums import WeightedSum, check_objective
 from skdc.objectives.unit_vectors import EmbeddingObjective, weighted_products
 from skdc.objectives.whitened import DeepLDA, WhitenedKMeans, whitened_kmeans_loss
@@ -43,6 +48,7 @@ __all__ = [
     "WhitenedKMeans",
     "affinity_loss",
     "check_objective",
+    "describe_objective",
     "objective_spec",
     "one_hot_labels",
     "partition_weights",

@@ -15,7 +15,7 @@ from skdc.objectives.mask_inference import MaskInference
 from skdc.objectives.sums import WeightedSum, check_objective
 from skdc.objectives.whitened import DeepLDA, WhitenedKMeans
 
-__all__ = ["OBJECTIVES", "objective_spec", "resolve_objective"]
+__all__ = ["OBJECTIVES", "describe_objective", "objective_spec", "resolve_objective"]
 
 _LONGEST_TEXT = 1000
 
@@ -121,6 +121,55 @@ def objective_spec(objective: str | Objective) -> str | None:
     return " + ".join(specs)
 
 
+def describe_objective(objective: Objective) -> str:
+    """Describe an objective, so that two of other parameters have other texts.
+
+    Parameters
+    ----------
+    objective : Objective
+        Also one of the caller's own; of parameters that are no numbers, texts or lists of them,
+        the class alone is told.
+
+    Returns
+    -------
+    str
+        That of `objective_spec` where there is one.
+
+    Examples
+    --------
+    >>> from skdc.objectives import Affinity, Objective, WeightedSum, describe_objective
+    >>> class Mine(Objective):
+    ...     needs = frozenset({"embeddings"})
+    ...
+    ...     def __init__(self, scale=1.0):
+    ...         self.scale = scale
+    ...
+    ...     def __call__(self, outputs, targets):
+    ...         return self.scale * outputs.embeddings.mean()
+    >>> describe_objective(WeightedSum([Mine(2.0), Affinity()], [1.0, 0.5]))
+    '1.0 * Mine(scale=2.0) + 0.5 * affinity'
+    """
+    if (spec := objective_spec(objective)) is not None:
+        return spec
+    if type(objective) is WeightedSum:
+        return " + ".join(f"{w!r} * {describe_objective(term)}" for w, term in objective.terms())
+    params = objective.get_params(deep=False) if hasattr(objective, "get_params") else {}
+    told = [
+        f"{key}={value!r}" if _is_readable(value) else f"{key}={type(value).__qualname__}"
+        for key, value in params.items()
+    ]
+    name = getattr(objective, "__qualname__", type(objective).__qualname__)
+    return name + (f"({', '.join(told)})" if told else "")
+
+
+def _is_readable(value: Any) -> bool:
+    """Whether the text of a value says all of it."""
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (SyntaxError, ValueError):
+        return False
+
+
 def _terms(node: ast.expr, text: str) -> list[tuple[float, Objective]]:
     """Read a sum as weights and objectives."""
     match node:
@@ -165,11 +214,7 @@ def _term_spec(objective: Objective) -> str | None:
         plain = value.item() if isinstance(value, np.generic) else value
         if plain == defaults[key]:
             continue
-        try:
-            readable = ast.literal_eval(repr(plain)) == plain
-        except (SyntaxError, ValueError):
-            readable = False
-        if not readable:
+        if not _is_readable(plain):
             return None
         changed.append(f"{key}={plain!r}")
     return names[0] + (f"({', '.join(changed)})" if changed else "")

@@ -19,7 +19,7 @@ from skdc.signal.features import (
     to_unit_peak,
 )
 from skdc.signal.framing import Framing
-from skdc.signal.levels import active_level, active_speech_level
+from skdc.signal.levels import active_level, active_speech_level, count_sounding
 from skdc.signal.missing_bands import band_lift
 from skdc.signal.phase import resynthesise, share_rest
 from skdc.signal.products import long_product
@@ -53,6 +53,7 @@ __all__ = [
     "bin_weights",
     "binary_masks",
     "channel_similarity",
+    "count_sounding",
     "dominant_source",
     "find_balance",
     "find_turns",

@@ -11,7 +11,7 @@ from scipy.signal import cheby2, lfilter, sosfilt
 
 from skdc.signal.demands import as_array, check_finite
 
-__all__ = ["active_level", "active_power", "active_speech_level"]
+__all__ = ["active_level", "active_power", "active_speech_level", "count_sounding"]
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
@@ -63,6 +63,30 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     frames = np.asarray(waveform[: len(waveform) // n * n], dtype=np.float64).reshape(-1, n)
     power = np.square(frames).mean(axis=1)
     return float(np.sqrt(active_power(power)))
+
+
+def count_sounding(sources: NDArray[np.generic]) -> int:
+    """Count the sources of a mixture, of which silent ones fill up those of mixtures with fewer.
+
+    Parameters
+    ----------
+    sources : array of shape (n_sources, n_samples)
+
+    Returns
+    -------
+    int
+        Those that are not all zero; at least two, where there are two: mixtures of one teach
+        little.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdc.signal import count_sounding
+    >>> count_sounding(np.array([[0.1, 0.2], [0.3, 0.1], [0.0, 0.0]]))
+    2
+    """
+    n_sounding = int(np.count_nonzero(sources.any(axis=-1)))
+    return min(len(sources), max(2, n_sounding))
 
 
 def active_power(power: NDArray[np.float64]) -> np.float64:

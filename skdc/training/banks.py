@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skdc import signal
-from skdc.signal import Framing, active_level
+from skdc.signal import Framing, active_level, count_sounding
 from skdc.signal.storage import ArrayStore
 from skdc.training.acoustics import add_noise, add_rooms, draw_some
 from skdc.training.mixing import DynamicMixing, check_speaker_count, mixture_counts
@@ -171,10 +171,13 @@ def make_targets(
     """
     spectrogram, magnitude, features = _hear(mixtures, framing)
     parts = framing.stft(sources)  # (mixtures, sources, frames, bins)
+    magnitudes = _magnitude(parts)
+    # Where all sources are silent there may be noise, which is of none of them.
+    is_of_source = magnitudes.amax(1) > 0
     batch = Batch(
         features,
-        signal.dominant_source(_magnitude(parts)),
-        framing.activity(magnitude).float(),
+        signal.dominant_source(magnitudes),
+        (framing.activity(magnitude) & is_of_source).float(),
         sources.shape[1],
     )
     if not with_spectrograms:
@@ -601,9 +604,9 @@ def make_bank(
     mixtures, references
         As for `MixtureBank`.
     remix : bool or DynamicMixing, default=True
-        Mix the reference sources anew, as far as that can be done: not label maps, and not where
-        fewer sources sound than a mixture has. The sources of a single mixture are mixed at other
-        levels and from other places.
+        Mix the reference sources anew, as many as sound in one of the mixtures, as far as that can
+        be done: not label maps, and not where fewer sources sound than a mixture has. The sources
+        of a single mixture are mixed at other levels and from other places.
     sample_rate, framing, device, on_disk
         As for the banks.
 
@@ -620,7 +623,7 @@ def make_bank(
     'SourceBank'
     """
     mixing = remix if isinstance(remix, DynamicMixing) else None
-    counts = [len(reference) for reference in references]
+    counts = [count_sounding(reference) for reference in references]
     is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
     sources = [] if is_labels else [source for item in references for source in item]
     needed = max(mixture_counts(counts, mixing))

@@ -37,15 +37,19 @@ class AdaptiveClipping:
 
     def factor(self, norm: float) -> float:
         """Take note of the norm of a gradient, and give the factor, at most 1, that clips it."""
+        # A batch from which nothing can be learnt, such as silence, says nothing of the others;
+        # once zeros are a percentile of all norms, every gradient would be clipped to zero.
+        if norm == 0:
+            return 1.0
         insort(self._norms, norm)
         last = len(self._norms) - 1
         largest = self._norms[int(last * self.percentile / 100)]
-        return min(1.0, largest / norm) if norm > 0 else 1.0
+        return min(1.0, largest / norm)
 
     def state(self) -> Tensor:
-        """Give all norms so far: float64, in ascending order."""
+        """Give all norms so far but zeros: float64, in ascending order."""
         return torch.tensor(self._norms, dtype=torch.float64, device="cpu")
 
     def restore(self, norms: Tensor) -> None:
         """Take up what `state` gave."""
-        self._norms = norms.tolist()
+        self._norms = norms[norms > 0].tolist()

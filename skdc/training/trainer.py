@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from skdc.exceptions import InterruptedWarning
 from skdc.network import EmbeddingNetwork
 from skdc.network.concurrency import seeding
-from skdc.objectives import Objective, Outputs, Targets, objective_spec, one_hot_labels
+from skdc.objectives import Objective, Outputs, Targets, describe_objective, one_hot_labels
 from skdc.paths import hold_file
 from skdc.training import distributed
 from skdc.training.ahead import BatchesAhead
@@ -129,10 +129,16 @@ def _targets(batch: Batch, mixtures: int | slice, chosen: Tensor | None = None) 
     )
 
 
+def _score_name(row: dict[str, float]) -> str:
+    """Say by which of its figures an epoch is judged."""
+    names = "validation_si_sdr_improvement", "validation_loss", "loss"
+    return next(name for name in names if name in row)
+
+
 def _score(row: dict[str, float]) -> float:
     """Give the number that the best epoch has most of."""
-    loss = row.get("validation_loss", row["loss"])
-    score = row.get("validation_si_sdr_improvement", -loss)
+    name = _score_name(row)
+    score = -row[name] if name.endswith("loss") else row[name]
     return -math.inf if math.isnan(score) else score
 
 
@@ -263,8 +269,8 @@ class Trainer:
         if not math.isfinite(loss_value + norm_value):
             raise FloatingPointError(
                 f"the loss became {loss_value} and its gradient {norm_value} in epoch "
-                f"{self.epoch + 1}; lower learning_rate (now {config.learning_rate}) or use "
-                "precision='float32'"
+                f"{self.epoch + 1}; lower learning_rate (now {config.learning_rate}), in a run "
+                "with another checkpoint, or use precision='float32'"
             )
         decay = min(_AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
         with self._indivisible():
@@ -312,7 +318,10 @@ class Trainer:
         """Add a row to the history, and keep the weights if they are the best so far."""
         row = self.report(validate, sample_rate)
         with self._indivisible():
-            if validate is not None and _score(row) > self.best_score:
+            if validate is None:
+                # The best epoch may be one of earlier validation: what is trained would be lost.
+                self.best, self.best_score = None, -math.inf
+            elif _score(row) > self.best_score:
                 self.best_score = _score(row)
                 self.best = {k: v.clone() for k, v in self.averaged.state_dict().items()}
             self.history.append(row)
@@ -325,8 +334,13 @@ class Trainer:
         patience = self.config.n_iter_no_change
         if patience is None or len(self.history) <= patience:
             return False
-        scores = [_score(row) for row in self.history]
-        is_db = "validation_si_sdr_improvement" in self.history[-1]
+        # A run may begin to be validated, or go on without: decibels and losses do not compare.
+        name = _score_name(self.history[-1])
+        rows = [row for row in self.history if _score_name(row) == name]
+        if len(rows) <= patience:
+            return False
+        scores = [_score(row) for row in rows]
+        is_db = name == "validation_si_sdr_improvement"
         tol = self.config.tol_db if is_db else self.config.tol_loss
         return max(scores[-patience:]) < max(scores[:-patience]) + tol
 
@@ -340,7 +354,7 @@ class Trainer:
             "data": self.data.digest,
             "seed": config.seed,
             "network": self.network.config.as_dict(),
-            "objective": objective_spec(config.objective) or type(config.objective).__qualname__,
+            "objective": describe_objective(config.objective),
             "segment_frames": list(config.segment_frames),
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
@@ -427,8 +441,8 @@ def train(
     checkpoint : path-like, optional
         Where to save the state of the run, at the end of each epoch, every `checkpoint_seconds`
         and when it is stopped. A run whose checkpoint exists goes on from there; a file of a run
-        on other data or with other settings is refused. `max_epochs` and what stops a run early
-        may differ.
+        on other data or with other settings is refused. `max_epochs`, `decay_fraction`,
+        `precision` and what stops a run early may differ.
     checkpoint_seconds : float, default=120.0
         Seconds from one save to the next within an epoch.
     progress : bool, default=False
@@ -484,9 +498,6 @@ def train(
         if path is not None and path.is_file() and not _continues(run, path):
             run.restore(path)
             _warn_of_nothing_to_do(run, path, has_validation=validate is not None)
-            if validate is None:
-                # The best epoch of other mixtures; what is trained from here on would be lost.
-                run.best, run.best_score = None, -math.inf
         elif not warm_start:
             take_statistics(run)
         with tqdm(
