@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -249,9 +248,9 @@ def check_pairs(
 
 def _can_be_remixed(references: Sequence[NDArray[Any]], sample_rate: int) -> bool:
     """Whether as many sources sound as the largest mixture has; otherwise none is mixed anew."""
-    most = max(map(count_sounding, references))
-    levels = (active_level(source, sample_rate) for sources in references for source in sources)
-    return len([*islice((level for level in levels if level > 0), most)]) == most
+    levels = [[active_level(source, sample_rate) for source in own] for own in references]
+    n_sounding = sum(level > 0 for own in levels for level in own)
+    return n_sounding >= max(map(count_sounding, levels))
 
 
 def _warn_of_other_sums(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,28 +66,26 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     return float(np.sqrt(active_power(power)))
 
 
-def count_sounding(sources: NDArray[np.generic]) -> int:
+def count_sounding(levels: Sequence[float]) -> int:
     """Count the sources of a mixture, of which silent ones fill up those of mixtures with fewer.
 
     Parameters
     ----------
-    sources : array of shape (n_sources, n_samples)
+    levels : sequence of float
+        Active level of each source.
 
     Returns
     -------
     int
-        Those that are not all zero; at least two, where there are two: mixtures of one teach
-        little.
+        Those above 0; at least two, where there are two: mixtures of one teach little.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdc.signal import count_sounding
-    >>> count_sounding(np.array([[0.1, 0.2], [0.3, 0.1], [0.0, 0.0]]))
-    2
+    >>> count_sounding([0.1, 0.2, 0.0]), count_sounding([0.1, 0.0])
+    (2, 2)
     """
-    n_sounding = int(np.count_nonzero(sources.any(axis=-1)))
-    return min(len(sources), max(2, n_sounding))
+    return min(len(levels), max(2, sum(level > 0 for level in levels)))
 
 
 def active_power(power: NDArray[np.float64]) -> np.float64:

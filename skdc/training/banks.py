@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Hashable, Sequence
-from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -623,21 +622,21 @@ def make_bank(
     'SourceBank'
     """
     mixing = remix if isinstance(remix, DynamicMixing) else None
-    counts = [count_sounding(reference) for reference in references]
     is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
-    sources = [] if is_labels else [source for item in references for source in item]
-    needed = max(mixture_counts(counts, mixing))
-    sounding = (source for source in sources if active_level(source, sample_rate) > 0)
-    if remix and len([*islice(sounding, needed)]) == needed:
-        return SourceBank(
-            sources,
-            n_sources=counts,
-            mixing=mixing,
-            sample_rate=sample_rate,
-            framing=framing,
-            device=device,
-            on_disk=on_disk,
-        )
+    if remix and not is_labels:
+        levels = [[active_level(source, sample_rate) for source in own] for own in references]
+        counts = list(map(count_sounding, levels))
+        n_sounding = sum(level > 0 for own in levels for level in own)
+        if n_sounding >= max(mixture_counts(counts, mixing)):
+            return SourceBank(
+                [source for own in references for source in own],
+                n_sources=counts,
+                mixing=mixing,
+                sample_rate=sample_rate,
+                framing=framing,
+                device=device,
+                on_disk=on_disk,
+            )
     if mixing is not None:
         why = "label maps have no sources" if is_labels else "too few sources sound"
         warnings.warn(
