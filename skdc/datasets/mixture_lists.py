@@ -87,12 +87,7 @@ class ListedMixture:
         """
         parts = []  # a list may ask for more samples than there is memory
         for path, gain in zip(self.paths, self.gains, strict=True):
-            recording = read_at_rate(
-                path,
-                self.sample_rate,
-                _ADVICE,
-                item=self.mixture_id,
-            )
+            recording = read_at_rate(path, self.sample_rate, _ADVICE, item=self.mixture_id)
             self._check_length(path, len(recording))
             parts.append(np.asarray(gain * recording[: self.n_samples], np.float32))
         sources = np.stack(parts)  # (n_sources, n_samples)

@@ -249,8 +249,8 @@ def check_pairs(
 def _can_be_remixed(references: Sequence[NDArray[Any]], sample_rate: int) -> bool:
     """Whether as many sources sound as the largest mixture has; otherwise none is mixed anew."""
     levels = [[active_level(source, sample_rate) for source in own] for own in references]
-    n_sounding = sum(level > 0 for own in levels for level in own)
-    return n_sounding >= max(map(count_sounding, levels))
+    counts, n_sounding = count_sounding(levels)
+    return n_sounding >= max(counts)
 
 
 def _warn_of_other_sums(

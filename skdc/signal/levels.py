@@ -66,26 +66,31 @@ def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
     return float(np.sqrt(active_power(power)))
 
 
-def count_sounding(levels: Sequence[float]) -> int:
-    """Count the sources of a mixture, of which silent ones fill up those of mixtures with fewer.
+def count_sounding(levels: Sequence[Sequence[float]]) -> tuple[list[int], int]:
+    """Count the sources of mixtures, of which silent ones fill up those of mixtures with fewer.
 
     Parameters
     ----------
-    levels : sequence of float
-        Active level of each source.
+    levels : sequence of sequence of float
+        Active level of each source of each mixture.
 
     Returns
     -------
-    int
-        Those above 0; at least two, where there are two: mixtures of one teach little.
+    counts : list of int
+        Those of each mixture above 0; at least two, where there are two: mixtures of one teach
+        little.
+    n_sounding : int
+        Those of all mixtures above 0.
 
     Examples
     --------
     >>> from skdc.signal import count_sounding
-    >>> count_sounding([0.1, 0.2, 0.0]), count_sounding([0.1, 0.0])
-    (2, 2)
+    >>> count_sounding([[0.1, 0.2, 0.0], [0.1, 0.0], [0.3]])
+    ([2, 2, 1], 4)
     """
-    return min(len(levels), max(2, sum(level > 0 for level in levels)))
+    heard = [sum(level > 0 for level in own) for own in levels]
+    counts = [min(len(own), max(2, n)) for own, n in zip(levels, heard, strict=True)]
+    return counts, sum(heard)
 
 
 def active_power(power: NDArray[np.float64]) -> np.float64:

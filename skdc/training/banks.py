@@ -625,8 +625,7 @@ def make_bank(
     is_labels = np.issubdtype(np.asarray(references[0]).dtype, np.integer)
     if remix and not is_labels:
         levels = [[active_level(source, sample_rate) for source in own] for own in references]
-        counts = list(map(count_sounding, levels))
-        n_sounding = sum(level > 0 for own in levels for level in own)
+        counts, n_sounding = count_sounding(levels)
         if n_sounding >= max(mixture_counts(counts, mixing)):
             return SourceBank(
                 [source for own in references for source in own],

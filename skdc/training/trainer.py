@@ -332,7 +332,7 @@ class Trainer:
     def has_converged(self) -> bool:
         """Whether the score has not risen for `n_iter_no_change` epochs."""
         patience = self.config.n_iter_no_change
-        if patience is None or len(self.history) <= patience:
+        if patience is None or not self.history:
             return False
         # A run may begin to be validated, or go on without: decibels and losses do not compare.
         name = _score_name(self.history[-1])
