@@ -206,7 +206,7 @@ def talk() -> NDArray[np.float32]:
 
 
 def test_people_who_take_turns_keep_their_places(talk: NDArray[np.float32]) -> None:
-    separator = load_pretrained("speech-2mix-8k-small", device="cpu")
+    separator = load_pretrained("speech-8k", device="cpu")
     mixture = talk.sum(axis=0)
     stream = StreamingSeparator(separator)
     parts = [stream.push(part) for part in np.split(mixture, range(16_000, len(mixture), 16_000))]

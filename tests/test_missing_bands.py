@@ -138,12 +138,15 @@ def improvement(
 
 
 @pytest.mark.parametrize("noise_db", [300.0, 30.0])
-@pytest.mark.parametrize("name", ["speech-8k", "speech-2mix-8k", "speech-2mix-8k-small"])
-def test_a_telephone_costs_little(name: str, noise_db: float) -> None:
+@pytest.mark.parametrize(
+    # About 2 dB less than what all bands give.
+    ("name", "least"),
+    [("speech-8k", 9.0), ("speech-2mix-8k", 9.0), ("speech-2mix-8k-small", 8.4)],
+)
+def test_a_telephone_costs_little(name: str, least: float, noise_db: float) -> None:
     separator = load_pretrained(name, device="cpu")
     _, sources = load_sample_mixture()
-    before = improvement(separator, sources)
-    assert improvement(separator, by_telephone(sources), noise_db) > before - 2.0
+    assert improvement(separator, by_telephone(sources), noise_db) > least
 
 
 def test_three_talkers_by_telephone() -> None:

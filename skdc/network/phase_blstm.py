@@ -14,8 +14,9 @@ class PhaseBLSTM(BLSTM):
 
     Fitted on mixtures that two microphones heard, the network also tells talkers apart by where
     they are; `separate_array` uses it for any number of microphones, pair by pair. The weights of
-    the phases start at 0, so that a trained `BLSTM` can be grown by ``warm_start``: what
-    separates single microphones then learns to use a second one, without a step back.
+    the phases start at 0, so that with ``residual=True`` a trained ``BLSTM(residual=True)`` can be
+    grown by ``warm_start``: what separates single microphones then learns to use a second one,
+    without a step back.
 
     Parameters
     ----------
